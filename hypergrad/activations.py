@@ -1,0 +1,59 @@
+"""Activation functions, with the first two derivatives that a Hessian-vector product needs."""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple
+
+import autograd.numpy as np
+import numpy as onp
+
+from .errors import ArgumentError
+
+
+class Activation(NamedTuple):
+    """An elementwise function φ, and its derivatives computed from z and a = φ(z).
+
+    Attributes:
+      value: φ(z), in autograd.numpy.
+      slope: φ'(z), from (z, a), in plain NumPy.
+      bend: φ''(z), from (z, a, slope), in plain NumPy; None where it vanishes.
+    """
+
+    value: Callable
+    slope: Callable
+    bend: Callable | None
+
+
+def _gelu(z):
+    from autograd.scipy.special import erf
+
+    return z * 0.5 * (1.0 + erf(z * 2**-0.5))
+
+
+def _normal_density(z):
+    return onp.exp(-0.5 * z * z) * (2 * onp.pi) ** -0.5
+
+
+def _gelu_slope(z, a):
+    from scipy.special import erf
+
+    return 0.5 * (1.0 + erf(z * 2**-0.5)) + z * _normal_density(z)
+
+
+ACTIVATIONS = {
+    "tanh": Activation(np.tanh, lambda z, a: 1.0 - a * a, lambda z, a, slope: -2.0 * a * slope),
+    "relu": Activation(lambda z: np.maximum(z, 0.0), lambda z, a: (z > 0.0).astype(z.dtype), None),
+    "gelu": Activation(_gelu, _gelu_slope, lambda z, a, slope: (2.0 - z * z) * _normal_density(z)),
+    "identity": Activation(lambda z: z, lambda z, a: onp.ones_like(z), None),
+}
+
+
+def get(name: str) -> Activation:
+    """The activation of that name.
+
+    Raises:
+      ArgumentError: there is none.
+    """
+    if name not in ACTIVATIONS:
+        raise ArgumentError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]

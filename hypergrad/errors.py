@@ -1,0 +1,53 @@
+"""The errors of the package. Each names the value, the place and the way out."""
+
+
+class HypergradError(Exception):
+    """Base of every error raised on purpose by hypergrad."""
+
+
+class NestError(HypergradError, ValueError):
+    """A nest (params, hyper, a schedule) has the wrong structure or a leaf that cannot be used."""
+
+
+class ScheduleError(HypergradError, ValueError):
+    """A hyperparameter of an optimizer has the wrong length or lies outside its range."""
+
+
+class ArgumentError(HypergradError, ValueError):
+    """An argument is outside what the function can do."""
+
+
+class LossError(HypergradError, ValueError):
+    """The loss given is not a scalar, does not depend on the parameters, or its gradient has the wrong shape."""
+
+
+class DifferentiationError(HypergradError, TypeError):
+    """A derivative was asked for that would be silently wrong."""
+
+
+class DataError(HypergradError, OSError):
+    """A data file is missing or damaged."""
+
+
+class DivergedError(HypergradError, ArithmeticError):
+    """Training made a parameter non-finite.
+
+    Attributes:
+      step: the step (from 0) whose update did it.
+      norm: Euclidean norm of all parameters before that update.
+    """
+
+    def __init__(self, step: int, norm: float, place: str):
+        super().__init__(step, norm, place)
+        self.step, self.norm, self.place = step, norm, place
+
+    def __str__(self):
+        return (
+            f"training diverged: the update of step {self.step} made {self.place} non-finite "
+            f"(norm of the parameters before it: {self.norm:.3g}); "
+            "lower the learning rate or the scale of the initial parameters"
+        )
+
+
+class NonFiniteGradientWarning(RuntimeWarning):
+    """A derivative through training overflowed although the training itself did not."""
