@@ -38,6 +38,22 @@ class Sweep:
     gradient: onp.ndarray
     diverged_at: onp.ndarray
 
+    @property
+    def smooth(self) -> onp.ndarray:
+        """Where the derivative describes the loss, bool in the shape of ``loss``.
+
+        The points before the first interval over which the integral of the derivative (trapezoids)
+        misses the difference of the loss by more than a tenth of the integral of its magnitude. On
+        a coarse grid the trapezoids' own error can count too.
+        """
+        width = onp.diff(self.values).reshape(-1, *[1] * (self.loss.ndim - 1))
+        with onp.errstate(over="ignore", invalid="ignore"):
+            integral = width * (self.gradient[1:] + self.gradient[:-1]) / 2
+            magnitude = onp.abs(width) * (onp.abs(self.gradient[1:]) + onp.abs(self.gradient[:-1])) / 2
+            matches = onp.abs(integral - onp.diff(self.loss, axis=0)) <= 0.1 * magnitude
+        first = onp.isfinite(self.loss[:1]) & onp.isfinite(self.gradient[:1])
+        return onp.logical_and.accumulate(onp.concatenate([first, matches]), axis=0)
+
     def plot(self, *, xlabel: str = "value", ylabel: str = "loss", labels=None):
         """A figure with the loss above and its derivative below; see :func:`hypergrad.plotting.plot_sweep`."""
         from .plotting import plot_sweep
@@ -122,8 +138,9 @@ def _evaluate(f: Callable, value: float) -> _Point:
             raise ArgumentError(f"f({value!r}) does not depend on its argument, or returned it outside an array")
         return result
 
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NonFiniteGradientWarning)  # it shows in the gradient recorded
+    # What is not finite shows in the loss and the gradient recorded; NumPy's warnings would say it again.
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(), onp.errstate(all="ignore"):
+        warnings.simplefilter("ignore", NonFiniteGradientWarning)
         try:
             loss, gradient = make_jvp(losses)(value)(1.0)
         except DivergedError as error:

@@ -1,0 +1,92 @@
+"""Figures. Matplotlib is imported here only, and this module only when a figure is drawn."""
+
+from __future__ import annotations
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from .probe import Sweep
+
+STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def plot_sweep(*sweeps: Sweep, xlabel: str = "value", ylabel: str = "loss", labels=None, title: str = "") -> Figure:
+    """The losses of a sweep above and their derivatives below, over the same values.
+
+    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`). Points that
+    leave it are marked by triangles at the border, and the part past the edge of the last curve is
+    shaded.
+
+    Args:
+      sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
+      xlabel, ylabel: what was varied and what was measured, with units.
+      labels: one for each of the k losses.
+      title: of the figure.
+
+    Returns:
+      The figure; ``figure.savefig(path)`` writes it.
+    """
+    curves = sweeps[0].loss.reshape(len(sweeps[0].values), -1).shape[1]
+    smooth = np.concatenate([s.smooth.reshape(-1, curves) for s in sweeps])
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.9, 0.0, curves) if curves > 1 else [0.0])
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, 1, sharex=True, figsize=(7.5, 6.5), layout="constrained")
+        for axis, name in zip(axes, ("loss", "gradient")):
+            data = [getattr(s, name).reshape(-1, curves) for s in sweeps]
+            limits = smooth_limits(np.concatenate(data), smooth)
+            for repetition, (one, sweep) in enumerate(zip(data, sweeps)):
+                for k in range(curves):
+                    label = labels[k] if labels is not None and repetition == 0 else None
+                    dotted = len(sweep.values) > 100 and ~sweep.smooth.reshape(-1, curves)[:, k]
+                    draw_clipped(axis, sweep.values, one[:, k], limits, dotted, color=colours[k], label=label)
+        axes[0].set_ylabel(ylabel)
+        axes[1].set_ylabel(f"its derivative by {xlabel}")
+        axes[1].set_xlabel(xlabel)
+        axes[1].axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        shade_past_edge(axes, sweeps)
+        figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
+        figure.suptitle(title, fontsize="medium")
+    plt.close(figure)  # out of pyplot's list; the figure itself stays usable
+    return figure
+
+
+def smooth_limits(data: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
+    """Vertical range of the smooth part with a margin; of all finite points where nothing is smooth."""
+    shown = data[smooth] if smooth.any() else data[np.isfinite(data)]
+    low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
+    margin = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
+    return float(low - margin), float(high + margin)
+
+
+def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, label=None) -> None:
+    """A curve within ``limits``; points beyond are triangles at the border, NaN a cross at the bottom.
+
+    Where ``dotted`` (False, or a mask) the points are not joined: a line would only fill the plane.
+    """
+    low, high = limits
+    axis.set_ylim(low, high)
+    dense = dotted is not False
+    within = np.clip(y, low - (high - low), high + (high - low))  # leaves the frame, but not by 20 decades
+    joined = np.where(dotted, np.nan, within)
+    axis.plot(x, joined, color=color, label=label, linewidth=1.3, marker=None if dense else ".")
+    if dense:
+        inside = dotted & (y >= low) & (y <= high)
+        axis.plot(x[inside], y[inside], ".", color=color, markersize=3)
+    for outside, border, marker in ((y > high, high, "^"), (y < low, low, "v"), (np.isnan(y), low, "x")):
+        (line,) = axis.plot(x[outside], np.full(outside.sum(), border), marker, color=color, clip_on=False)
+        line.set_markersize(2.5 if dense else 6)
+        line.set_in_layout(False)
+
+
+def shade_past_edge(axes, sweeps: tuple[Sweep, ...]) -> None:
+    """Shade what lies past the last smooth point of the last loss, the earliest among repetitions."""
+    counts = [np.count_nonzero(s.smooth.reshape(len(s.values), -1)[:, -1]) for s in sweeps]
+    x, smooth_points = sweeps[0].values, min(counts)
+    if smooth_points == len(x):
+        return
+    edge = x[max(smooth_points - 1, 0)]
+    for axis in axes:
+        axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label="derivative no longer matches the loss")
+        axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)

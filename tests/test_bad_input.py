@@ -1,0 +1,234 @@
+"""Every bad input gets a named error with the value, the place and the way out, before any training."""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad, make_jvp
+from problems import classifier
+
+import hypergrad as hg
+from hypergrad import errors
+
+MODEL, LOSS, PARAMS, X, T = classifier()
+
+
+def forbidden_loss(params, hyper, step):
+    raise AssertionError("training began")
+
+
+def train(params=PARAMS, optimizer=None, hyper=None, *, loss=forbidden_loss, steps=5, **options):
+    return hg.train(loss, params, hg.SGD(0.1) if optimizer is None else optimizer, hyper, steps=steps, **options)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "message"),
+    [
+        (hg.SGD(onp.ones(4)), errors.ScheduleError, r"SGD\.lr has shape \(4,\).*5 steps.*\(5,\)"),
+        (hg.SGD([0.1, onp.ones(6), 0.1]), errors.ScheduleError, r"SGD\.lr\[1\] has shape \(6,\)"),
+        (hg.SGD(0.1, onp.ones((5, 1)) / 2), errors.ScheduleError, r"SGD\.momentum has shape \(5, 1\)"),
+        (hg.SGD([0.1] * 5), errors.NestError, r"SGD\.lr is a list of length 5.*list of length 3.*np\.array"),
+        (hg.SGD({"a": 0.1}), errors.NestError, r"SGD\.lr is a dict with keys \['a'\]"),
+        (hg.SGD([(0.1, 0.1), (0.1, 0.1), (0.1, [0.1])]), errors.NestError, r"SGD\.lr\[2\]\[1\] is a list.*single array"),
+        (hg.SGD(-0.1), errors.ScheduleError, r"SGD\.lr must lie in \[0, inf\), got -0\.1; .*np\.exp"),
+        (hg.SGD(onp.array([0.1, 0.1, onp.nan, 0.1, 0.1])), errors.ScheduleError, r"got nan at step 2"),
+        (hg.SGD(onp.inf), errors.ScheduleError, r"SGD\.lr must lie in .* got inf"),
+        (hg.SGD(0.1, 1.0), errors.ScheduleError, r"SGD\.momentum must lie in \[0, 1\), got 1\.0"),
+        (hg.SGD(0.1, [0.5, 0.5, -0.1]), errors.ScheduleError, r"SGD\.momentum\[2\] must lie in"),
+        (hg.SGD("fast"), errors.NestError, r"SGD\.lr is a builtins\.str"),
+        (hg.SGD(0.1 + 0j), errors.NestError, r"SGD\.lr is a builtins\.complex"),
+        (hg.SGD(True), errors.NestError, r"SGD\.lr is"),
+        (0.1, errors.ArgumentError, r"optimizer must be .*SGD.*got 0\.1"),
+    ],
+)
+def test_schedules(optimizer, error, message):
+    with pytest.raises(error, match=message):
+        train(optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": -1}, r"steps must be an integer ≥ 0, got -1"),
+        ({"steps": 2.0}, r"steps must be an integer ≥ 0, got 2\.0"),
+        ({"steps": True}, r"steps must be an integer"),
+        ({"steps": "5"}, r"steps must be an integer"),
+        ({"save_at": [0, 6]}, r"save_at has the step count 6, outside 0\.\.5"),
+        ({"save_at": [-1, 5]}, r"save_at has the step count -1"),
+        ({"save_at": [3, 1]}, r"save_at must increase.*got 1 after 3"),
+        ({"save_at": [1, 1]}, r"save_at must increase.*got 1 after 1"),
+        ({"save_at": []}, r"save_at is empty"),
+        ({"save_at": [0.5]}, r"save_at must be a list of integer"),
+        ({"save_at": 3}, r"save_at must be a list of integer"),
+        ({"adjoint": "stored"}, r"adjoint must be .*Stored\(\).*got 'stored'"),
+        ({"adjoint": hg.Stored}, r"adjoint must be .*Stored\(\)"),
+        ({"loss": 3.0}, r"loss must be a function"),
+    ],
+)
+def test_arguments(options, message):
+    with pytest.raises(errors.ArgumentError, match=message):
+        train(**options)
+
+
+class Tensor:
+    """Looks like another framework's tensor."""
+
+    def __array__(self, dtype=None, copy=None):
+        return onp.ones(3)
+
+
+@dataclass
+class Weights:
+    W: onp.ndarray
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"W": onp.ones(3, int)}, r"params\['W'\] has dtype int64; convert it with \.astype\(float\)"),
+        ([onp.ones(3), 2], r"params\[1\] is the integer 2; write it as a float: 2\.0"),
+        (onp.ones(3, complex), r"params has dtype complex128"),
+        (onp.array([onp.ones(2), None], dtype=object), r"params has dtype object"),
+        (onp.ones(3, onp.float16), r"params has dtype float16"),
+        ([onp.ones((0, 3))], r"params\[0\] is empty \(shape \(0, 3\)\)"),
+        ([], r"params has no arrays"),
+        ({"W": [onp.array([[1.0, onp.nan]])]}, r"params\['W'\]\[0\] is not finite.*nan at index \(0, 1\)"),
+        ([Tensor()], r"params\[0\] is a test_bad_input\.Tensor; convert it first with numpy\.asarray"),
+        (Weights(onp.ones(3)), r"params is a test_bad_input\.Weights: nests hold dicts, lists and tuples"),
+        (None, r"params is a builtins\.NoneType"),
+    ],
+)
+def test_params(params, message):
+    with pytest.raises(errors.NestError, match=message):
+        train(params)
+
+
+@pytest.mark.parametrize(
+    ("hyper", "message"),
+    [
+        ({"l2": 3}, r"hyper\['l2'\] is the integer 3"),
+        ({"l2": Tensor()}, r"hyper\['l2'\] is a test_bad_input\.Tensor"),
+        ({"l2": onp.nan}, r"hyper\['l2'\] holds NaN"),
+        (Weights(onp.ones(3)), r"hyper is a test_bad_input\.Weights"),
+    ],
+)
+def test_hyper(hyper, message):
+    with pytest.raises(errors.NestError, match=message):
+        train(hyper=hyper)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda p, h, t: p[0][0], r"the loss has shape \(6, 5\) at step 0; it must be a scalar"),
+        (lambda p, h, t: np.sum(p[0][0], keepdims=True), r"shape \(1, 1\)"),
+        (lambda p, h, t: 1.0, r"does not depend on params at step 0 \(it returned 1\.0\)"),
+        (lambda p, h, t: None, r"does not depend on params"),
+    ],
+)
+@pytest.mark.parametrize("differentiate", [False, True])
+def test_losses(loss, message, differentiate):
+    seen = []
+
+    def run(lr):
+        return np.sum(train(loss=loss, optimizer=hg.SGD(lr), callback=lambda *a: seen.append(a))[0][0])
+
+    with pytest.raises(errors.LossError, match=message):
+        (grad(run) if differentiate else run)(0.1)
+    assert not seen
+
+
+class WrongGradient:
+    def __init__(self, gradient):
+        self.value = gradient
+
+    def __call__(self, params, hyper, step):
+        return np.sum(params[0] ** 2)
+
+    def gradient(self, params, hyper, step):
+        return self.value
+
+    def gradient_with_hvp(self, params, hyper, step):
+        return self.value, lambda direction: self.value
+
+
+@pytest.mark.parametrize(
+    ("gradient", "message"),
+    [
+        ((onp.ones(2),), r"own gradient at step 0 is not a nest in the shape of params"),
+        ([onp.ones(3)], r"own gradient\[0\] has shape \(3,\) at step 0, its parameter \(2,\)"),
+    ],
+)
+def test_own_gradient_of_the_wrong_shape(gradient, message):
+    with pytest.raises(errors.LossError, match=message):
+        train([onp.ones(2)], loss=WrongGradient(gradient))
+
+
+def by_literal(run):
+    """Ways to bring a value in that would slip past a derivative."""
+    return {
+        "closure": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h),
+        "closure beside a traced input": lambda h: run(
+            loss=lambda p, _, t: LOSS(p, None, t) * h, optimizer=hg.SGD(h)
+        ),
+        "object array as hyper": lambda h: run(hyper={"weights": onp.array([h, 1.0], dtype=object)}),
+        "object array as schedule": lambda h: run(optimizer=hg.SGD(onp.array([h] * 5, dtype=object))),
+        "data of a minibatch loss": lambda h: run(loss=hg.nn.MinibatchLoss(MODEL, X * h, T, 7)),
+    }
+
+
+@pytest.mark.parametrize("way", by_literal(train))
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+def test_values_that_would_bypass_differentiation(way, mode):
+    def objective(h):
+        return MODEL.loss(by_literal(train)[way](h), X, T)
+
+    with pytest.raises(errors.DifferentiationError, match=r"being differentiated"):
+        grad(objective)(0.5) if mode == "reverse" else make_jvp(objective)(0.5)(1.0)
+
+
+def test_a_dict_literal_of_traced_values_is_differentiated():
+    def objective(h):
+        loss = lambda p, hyper, t: LOSS(p, None, t) * hyper["weight"][0]
+        return MODEL.loss(train(loss=loss, hyper={"weight": [h]}), X, T)
+
+    slope = (objective(0.5 + 1e-5) - objective(0.5 - 1e-5)) / 2e-5
+    assert grad(objective)(0.5) == pytest.approx(slope, rel=1e-6)
+    assert make_jvp(objective)(0.5)(1.0)[1] == pytest.approx(slope, rel=1e-6)
+
+
+def test_second_derivatives_through_training_are_refused():
+    f = lambda lr: MODEL.loss(train(loss=LOSS, optimizer=hg.SGD(lr)), X, T)
+    for second in (grad(grad(f)), lambda x: make_jvp(grad(f))(x)(1.0), grad(lambda x: make_jvp(f)(x)(1.0)[1])):
+        with pytest.raises(errors.DifferentiationError, match="derivatives of derivatives"):
+            second(0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: hg.nn.MinibatchLoss(MODEL, X, T[:-1], 7), r"X has shape \(20, 6\) and T \(19, 3\)"),
+        (lambda: hg.nn.MinibatchLoss(MODEL, X, T, 0), r"batch_size must be an integer ≥ 1, got 0"),
+        (lambda: hg.nn.MinibatchLoss(MODEL, X, T, 21), r"batch_size is 21, but there are only 20 rows"),
+        (lambda: hg.nn.MinibatchLoss(MODEL, X, T, 2.5), r"batch_size must be an integer"),
+        (lambda: hg.nn.MinibatchLoss(MODEL, X[:, :5], T, 7), r"X has shape \(20, 5\).*\(20, 6\)"),
+        (lambda: hg.nn.MinibatchLoss(MODEL, X, onp.argmax(T, 1), 7), r"T has shape \(20,\) and dtype int64"),
+        (lambda: hg.nn.MinibatchLoss(MODEL, X[:0], T[:0]), r"X has no rows"),
+        (lambda: hg.nn.MLP([5]), r"sizes must name at least the input and the output"),
+        (lambda: hg.nn.MLP([5, 0, 2]), r"sizes\[1\] must be an integer ≥ 1, got 0"),
+        (lambda: hg.nn.MLP([5, 2], "sine"), r"activation must be one of tanh, relu, gelu, identity, got 'sine'"),
+        (lambda: hg.init.scaled_normal(MODEL.shapes, [0.1, 0.2], 0), r"scale is a list of length 2"),
+        (lambda: hg.init.scaled_normal(MODEL.shapes, onp.inf, 0), r"scale must be a finite number, got inf"),
+        (lambda: hg.init.scaled_normal(MODEL.shapes, onp.ones(3), 0), r"scale must be a finite number"),
+        (lambda: hg.init.scaled_normal([(2.5, 3)], 0.1, 0), r"shapes\[0\]\[0\] must be a tuple of integers"),
+        (lambda: hg.init.scaled_normal(MODEL.shapes, 0.1, -1), r"seed must be an integer ≥ 0, got -1"),
+        (lambda: hg.init.scaled_normal(MODEL.shapes, 0.1, 0, dtype=int), r"dtype must be float64 or float32"),
+        (lambda: hg.probe.sweep(np.exp, []), r"values must be a non-empty, finite array"),
+        (lambda: hg.probe.sweep(np.exp, [onp.nan]), r"values must be"),
+        (lambda: hg.probe.sweep(lambda x: 3.0, [1.0], progress=False), r"f\(1\.0\) does not depend on its argument"),
+    ],
+)
+def test_nets_data_and_probes(make, message):
+    with pytest.raises((errors.ArgumentError, errors.NestError), match=message):
+        make()

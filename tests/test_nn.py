@@ -1,0 +1,112 @@
+"""Networks: the written-out derivatives against autograd, and the loss against its definition."""
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad
+from autograd.core import make_vjp
+from problems import classifier, relative_error
+
+import hypergrad as hg
+from hypergrad.activations import ACTIVATIONS
+from hypergrad.nests import flatten, unflatten
+
+
+def random_like(nest, seed):
+    leaves, structure = flatten(nest)
+    rng = onp.random.default_rng(seed)
+    return unflatten(structure, [rng.standard_normal(leaf.shape) for leaf in leaves])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("sizes", [(6, 3), (6, 5, 3), (4, 7, 5, 6, 2)])
+def test_written_out_derivatives_equal_autograd(activation, sizes):
+    model, loss, params, X, T = classifier(sizes, activation)
+    T = T * onp.linspace(0.5, 2.0, len(T))[:, None]  # rows need not sum to one
+    gradient = grad(lambda p: model.loss(p, X, T))
+    assert relative_error(model.gradient(params, X, T), gradient(params)) < 1e-12
+    from_hvp, hvp = model.gradient_with_hvp(params, X, T)
+    assert relative_error(from_hvp, gradient(params)) < 1e-12
+    direction = random_like(params, 3)
+    expected = make_vjp(gradient, params)[0](direction)
+    assert relative_error(hvp(direction), expected) < 1e-12
+    assert relative_error(hvp(direction), expected) < 1e-12, "a second call must give the same"
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation_derivatives(activation):
+    phi = ACTIVATIONS[activation]
+    z = onp.linspace(-3.0, 3.0, 50)  # without 0, where relu has no derivative
+    a, h = phi.value(z), 1e-5
+    slope = phi.slope(z, a)
+    onp.testing.assert_allclose(slope, (phi.value(z + h) - phi.value(z - h)) / (2 * h), rtol=1e-8, atol=1e-9)
+    bend = onp.zeros_like(z) if phi.bend is None else phi.bend(z, a, slope)
+    numeric = (phi.slope(z + h, phi.value(z + h)) - phi.slope(z - h, phi.value(z - h))) / (2 * h)
+    onp.testing.assert_allclose(bend, numeric, rtol=1e-8, atol=1e-9)
+
+
+def test_loss_is_the_cross_entropy_of_the_softmax_and_survives_large_logits():
+    model, _, params, X, T = classifier()
+    z = model.logits(params, X)
+    p = onp.exp(z) / onp.exp(z).sum(1, keepdims=True)
+    assert model.loss(params, X, T) == pytest.approx(-(T * onp.log(p)).sum(1).mean(), rel=1e-12)
+    large = [(1e3 * W, b) for W, b in params]
+    assert onp.isfinite(model.loss(large, X, T))
+    assert all(onp.isfinite(leaf).all() for leaf in flatten(grad(lambda q: model.loss(q, X, T))(large))[0])
+
+
+def test_predictions_and_error_rate():
+    model = hg.nn.MLP([2, 2], "identity")
+    params = [(onp.eye(2), onp.zeros(2))]
+    X = onp.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [0.0, 3.0]])
+    T = onp.eye(2)[[0, 1, 1, 1]]
+    assert model.predict(params, X).tolist() == [0, 1, 0, 1]
+    assert model.error_rate(params, X, T) == 0.25
+
+
+def test_minibatches_go_through_the_data_in_order_and_again():
+    _, loss, params, X, T = classifier(rows=20, batch_size=8)
+    rows = [loss.batch(step)[0] for step in range(6)]
+    assert [len(batch) for batch in rows] == [8, 8, 4, 8, 8, 4]
+    onp.testing.assert_array_equal(onp.concatenate(rows[:3]), X)
+    onp.testing.assert_array_equal(rows[3], rows[0])
+    whole = hg.nn.MinibatchLoss(loss.model, X, T)
+    onp.testing.assert_array_equal(whole.batch(5)[0], X)
+
+
+def test_a_model_of_the_user_without_derivatives_works_in_a_minibatch_loss():
+    class Linear:
+        def loss(self, params, X, T):
+            return np.mean((np.dot(X, params) - T) ** 2)
+
+    rng = onp.random.default_rng(0)
+    X, T = rng.standard_normal((12, 3)), rng.standard_normal(12)
+    loss = hg.nn.MinibatchLoss(Linear(), X, T, 4)
+    assert not hasattr(loss, "gradient")
+    f = lambda lr: Linear().loss(hg.train(loss, onp.zeros(3), hg.SGD(lr), steps=6), X, T)
+    hg.testing.check_hypergradient(f, 0.3)
+
+
+@pytest.mark.parametrize("scale", [0.5, [0.5, 2.0, 3.0], [(0.5, 0.1), (2.0, 0.2), (3.0, 0.3)]])
+def test_scaled_normal(scale):
+    shapes = hg.nn.MLP([6, 5, 4, 3]).shapes
+    unit = flatten(hg.init.scaled_normal(shapes, 1.0, seed=4))[0]
+    scales = onp.ravel(onp.broadcast_to(scale if onp.ndim(scale) != 1 else onp.c_[scale, scale], (3, 2)))
+    scaled = flatten(hg.init.scaled_normal(shapes, scale, seed=4))[0]
+    for s, w, w_scaled in zip(scales, unit, scaled):
+        onp.testing.assert_allclose(w_scaled, s * w, rtol=1e-15)
+
+    def f(s):
+        return sum(np.sum(w**3) for w in flatten(hg.init.scaled_normal(shapes, s, seed=4))[0])
+
+    expected = [3 * s**2 * onp.sum(w**3) for s, w in zip(scales, unit)]
+    assert onp.sum(flatten(grad(f)(scale))[0]) == pytest.approx(onp.sum(expected), rel=1e-12)
+    assert not onp.array_equal(unit[0], flatten(hg.init.scaled_normal(shapes, 1.0, seed=5))[0][0])
+
+
+def test_scaled_normal_in_float32_is_the_rounded_float64_draw():
+    shapes = [((3, 2), (2,))]
+    single, double = (hg.init.scaled_normal(shapes, onp.float64(0.5), 0, dtype) for dtype in ("f4", "f8"))
+    for a, b in zip(flatten(single)[0], flatten(double)[0]):
+        assert a.dtype == onp.float32
+        onp.testing.assert_allclose(a, b, rtol=1e-6)
