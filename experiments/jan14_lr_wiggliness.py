@@ -21,7 +21,7 @@ from hypergrad.plotting import plot_sweep
 
 LOOK_AT = (
     "Look at the right-hand side: up to the dashed line the lower curve is the slope of the upper one; past it the\n"
-    "derivative, still exact to rounding, grows to many orders of magnitude and tells nothing about the loss nearby."
+    "derivative grows by many orders of magnitude and no longer tells anything about the loss nearby."
 )
 
 
@@ -86,7 +86,7 @@ def plot(results: Results, config: Config):
         xlabel="log learning rate",
         ylabel=f"training loss on {config.images:,} images (nats)",
         labels=[f"{count} step{'' if count == 1 else 's'}" for count in config.counts],
-        title=f"784-200-50-10 tanh on MNIST, momentum {config.momentum}, {config.seeds} seed(s)",
+        title=f"784-200-50-10 tanh on MNIST, momentum {config.momentum}, {runner.seeds_in_words(config.seeds)}",
     )
 
 

@@ -80,6 +80,11 @@ def _positive(text: str) -> int:
     return number
 
 
+def seeds_in_words(seeds: int) -> str:
+    """For titles: which random initialisations are shown."""
+    return "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
+
+
 def _listed(parts) -> str:
     return ", ".join(map(str, parts))
 
@@ -109,7 +114,7 @@ def _run_part(name: str, module, args, output: Path) -> None:
     if args.quick:
         config = dataclasses.replace(config, every=config.quick_every)
     cache = output / ".cache" / _fingerprint(module, config)
-    print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, seeds: {config.seeds}", flush=True)
+    print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, {seeds_in_words(config.seeds)}", flush=True)
     start = time.perf_counter()
     with _backend(args):
         results = module.run(config, jobs=args.jobs, cache=cache)

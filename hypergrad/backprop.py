@@ -19,7 +19,7 @@ for the gradient and for the R-operator alike.
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

@@ -7,7 +7,8 @@ past a primitive unseen.
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from autograd.extend import Box
@@ -142,7 +143,7 @@ def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
         if isinstance(value, int | np.integer):
             raise NestError(f"{place} is the integer {value!r}; write it as a float: {int(value)}.0")
         raise NestError(f"{place} is a {kind}: nests hold dicts, lists and tuples of float arrays")
-    if dtype == object:
+    if dtype.kind == "O":
         if any(isinstance(entry, Box) for entry in np.ravel(value)):
             raise DifferentiationError(
                 f"{place} is an object array of values being differentiated, which would be lost; "

@@ -12,8 +12,8 @@ A loss's own methods are used unless ``hyper`` is being differentiated: they kno
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 from autograd.core import VJPNode, add_outgrads, vspace

@@ -6,9 +6,10 @@ import os
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import autograd.numpy as np
 import numpy as onp
@@ -165,7 +166,7 @@ def _load(folder: Path | None, value: float) -> _Point | None:
         return None
     path = _file(folder, value)
     try:
-        with onp.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, onp.load(file, allow_pickle=False) as stored:
             if stored["value"] != value or stored["loss"].shape != stored["gradient"].shape:
                 raise ValueError("it holds another point")
             return _Point(stored["loss"], stored["gradient"], int(stored["diverged_at"]))

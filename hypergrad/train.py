@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from autograd.core import JVPNode, VJPNode
@@ -63,9 +65,11 @@ def train(
 
     >>> import autograd.numpy as np
     >>> from autograd import grad
+    >>> import hypergrad as hg
     >>> quadratic = lambda w, hyper, step: 0.5 * np.sum(w**2)
     >>> def final_loss(lr):
-    ...     return quadratic(train(quadratic, np.ones(3), SGD(lr, momentum=0.0), steps=2), None, 2)
+    ...     trained = hg.train(quadratic, np.ones(3), hg.SGD(lr, momentum=0.0), steps=2)
+    ...     return quadratic(trained, None, 2)
     >>> float(grad(final_loss)(0.5))  # d/dlr of 3/2 (1 - lr)^4
     -0.75
     """
@@ -209,7 +213,7 @@ def _check_save_at(save_at, steps: int) -> list[int]:
     for count in counts:
         if not 0 <= count <= steps:
             raise ArgumentError(f"save_at has the step count {count}, outside 0..{steps} (steps={steps})")
-    for earlier, later in zip(counts, counts[1:]):
+    for earlier, later in itertools.pairwise(counts):
         if later <= earlier:
             raise ArgumentError(f"save_at must increase without repeats, got {later} after {earlier}")
     return counts

@@ -30,7 +30,11 @@ def train(params=PARAMS, optimizer=None, hyper=None, *, loss=forbidden_loss, ste
         (hg.SGD(0.1, onp.ones((5, 1)) / 2), errors.ScheduleError, r"SGD\.momentum has shape \(5, 1\)"),
         (hg.SGD([0.1] * 5), errors.NestError, r"SGD\.lr is a list of length 5.*list of length 3.*np\.array"),
         (hg.SGD({"a": 0.1}), errors.NestError, r"SGD\.lr is a dict with keys \['a'\]"),
-        (hg.SGD([(0.1, 0.1), (0.1, 0.1), (0.1, [0.1])]), errors.NestError, r"SGD\.lr\[2\]\[1\] is a list.*single array"),
+        (
+            hg.SGD([(0.1, 0.1), (0.1, 0.1), (0.1, [0.1])]),
+            errors.NestError,
+            r"SGD\.lr\[2\]\[1\] is a list.*single array",
+        ),
         (hg.SGD(-0.1), errors.ScheduleError, r"SGD\.lr must lie in \[0, inf\), got -0\.1; .*np\.exp"),
         (hg.SGD(onp.array([0.1, 0.1, onp.nan, 0.1, 0.1])), errors.ScheduleError, r"got nan at step 2"),
         (hg.SGD(onp.inf), errors.ScheduleError, r"SGD\.lr must lie in .* got inf"),
@@ -169,9 +173,7 @@ def by_literal(run):
     """Ways to bring a value in that would slip past a derivative."""
     return {
         "closure": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h),
-        "closure beside a traced input": lambda h: run(
-            loss=lambda p, _, t: LOSS(p, None, t) * h, optimizer=hg.SGD(h)
-        ),
+        "closure beside a traced input": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h, optimizer=hg.SGD(h)),
         "object array as hyper": lambda h: run(hyper={"weights": onp.array([h, 1.0], dtype=object)}),
         "object array as schedule": lambda h: run(optimizer=hg.SGD(onp.array([h] * 5, dtype=object))),
         "data of a minibatch loss": lambda h: run(loss=hg.nn.MinibatchLoss(MODEL, X * h, T, 7)),

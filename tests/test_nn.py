@@ -21,7 +21,7 @@ def random_like(nest, seed):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("sizes", [(6, 3), (6, 5, 3), (4, 7, 5, 6, 2)])
 def test_written_out_derivatives_equal_autograd(activation, sizes):
-    model, loss, params, X, T = classifier(sizes, activation)
+    model, _loss, params, X, T = classifier(sizes, activation)
     T = T * onp.linspace(0.5, 2.0, len(T))[:, None]  # rows need not sum to one
     gradient = grad(lambda p: model.loss(p, X, T))
     assert relative_error(model.gradient(params, X, T), gradient(params)) < 1e-12
@@ -65,7 +65,7 @@ def test_predictions_and_error_rate():
 
 
 def test_minibatches_go_through_the_data_in_order_and_again():
-    _, loss, params, X, T = classifier(rows=20, batch_size=8)
+    _, loss, _params, X, T = classifier(rows=20, batch_size=8)
     rows = [loss.batch(step)[0] for step in range(6)]
     assert [len(batch) for batch in rows] == [8, 8, 4, 8, 8, 4]
     onp.testing.assert_array_equal(onp.concatenate(rows[:3]), X)

@@ -1,5 +1,7 @@
 """``train`` against autograd through the unrolled loop, mode against mode, and its other promises."""
 
+import itertools
+
 import autograd.numpy as np
 import numpy as onp
 import pytest
@@ -33,9 +35,7 @@ def objective(saved):
 def ours(loss):
     def f(inputs):
         optimizer = hg.SGD(inputs["lr"], inputs["momentum"])
-        return objective(
-            hg.train(loss, inputs["params"], optimizer, inputs["hyper"], steps=STEPS, save_at=SAVE_AT)
-        )
+        return objective(hg.train(loss, inputs["params"], optimizer, inputs["hyper"], steps=STEPS, save_at=SAVE_AT))
 
     return f
 
@@ -43,9 +43,7 @@ def ours(loss):
 def reference(loss):
     def f(inputs):
         return objective(
-            unrolled.sgd(
-                loss, inputs["params"], inputs["lr"], inputs["momentum"], inputs["hyper"], STEPS, SAVE_AT
-            )
+            unrolled.sgd(loss, inputs["params"], inputs["lr"], inputs["momentum"], inputs["hyper"], STEPS, SAVE_AT)
         )
 
     return f
@@ -147,14 +145,11 @@ def test_any_nest_of_params(params):
 
 def test_the_result_itself_can_be_returned_from_a_differentiated_function():
     """A plain nest of boxes would look constant to autograd."""
-    trained, tangent = make_jvp(lambda lr: hg.train(LOSS, PARAMS, hg.SGD(lr), steps=3))(0.3)(1.0)
+    _trained, tangent = make_jvp(lambda lr: hg.train(LOSS, PARAMS, hg.SGD(lr), steps=3))(0.3)(1.0)
     differences = [
         (a - b) / 2e-6
         for a, b in zip(
-            *(
-                hg.nests.flatten(hg.train(LOSS, PARAMS, hg.SGD(lr), steps=3))[0]
-                for lr in (0.3 + 1e-6, 0.3 - 1e-6)
-            )
+            *(hg.nests.flatten(hg.train(LOSS, PARAMS, hg.SGD(lr), steps=3))[0] for lr in (0.3 + 1e-6, 0.3 - 1e-6))
         )
     ]
     assert relative_error(hg.nests.flatten(tangent)[0], differences) < 1e-7
@@ -181,9 +176,7 @@ def test_changing_a_result_does_not_change_the_gradient():
         return hg.train(LOSS, PARAMS, hg.SGD(lr), steps=3)
 
     vjp, trained = make_vjp(run, 0.3)
-    cotangent = hg.nests.unflatten(
-        hg.nests.flatten(PARAMS)[1], [onp.ones_like(w) for w in hg.nests.flatten(PARAMS)[0]]
-    )
+    cotangent = hg.nests.unflatten(hg.nests.flatten(PARAMS)[1], [onp.ones_like(w) for w in hg.nests.flatten(PARAMS)[0]])
     first = vjp(cotangent)
     for W, b in trained:
         W[...] = 0.0
@@ -207,7 +200,7 @@ def test_callback_sees_every_step_once_and_cannot_change_the_run():
         assert value_of(0.3) == quiet
         assert [entry[0] for entry in seen] == [0, 1, 2, 3]
         assert not seen[0][2].any()
-        for (_, w, v, g), (_, w_next, v_next, _) in zip(seen, seen[1:]):
+        for (_, w, v, g), (_, w_next, v_next, _) in itertools.pairwise(seen):
             onp.testing.assert_allclose(v_next, 0.9 * v - 0.1 * g, rtol=1e-12)
             onp.testing.assert_allclose(w_next, w + 0.3 * v_next, rtol=1e-12)
         seen.clear()

@@ -1,0 +1,121 @@
+"""The sweep: its numbers, its workers, its cache, and what happens where training diverges."""
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad
+from problems import classifier
+
+import hypergrad as hg
+from hypergrad.probe import CacheWarning, Sweep, sweep
+
+MODEL, LOSS, PARAMS, X, T = classifier()
+VALUES = onp.linspace(-2.0, 1.0, 5)
+
+
+def losses(log_lr):
+    saved = hg.train(LOSS, PARAMS, hg.SGD(np.exp(log_lr)), steps=6, save_at=[0, 2, 6])
+    return [MODEL.loss(params, X, T) for params in saved]
+
+
+def test_all_step_counts_from_one_sweep_equal_reverse_mode():
+    result = sweep(losses, VALUES, progress=False)
+    assert result.loss.shape == result.gradient.shape == (5, 3)
+    for i, value in enumerate(VALUES):
+        onp.testing.assert_allclose(result.loss[i], losses(value), rtol=1e-12)
+        for k in (1, 2):
+            expected = grad(lambda x, k=k: losses(x)[k])(value)
+            assert result.gradient[i, k] == pytest.approx(expected, rel=1e-9)
+    assert not result.gradient[:, 0].any()
+    assert (result.diverged_at == -1).all()
+
+
+def test_workers_give_the_same_bits():
+    one, two = (sweep(losses, VALUES, n_jobs=n, progress=False) for n in (1, 2))
+    onp.testing.assert_array_equal(one.loss, two.loss)
+    onp.testing.assert_array_equal(one.gradient, two.gradient)
+
+
+def test_a_scalar_loss():
+    result = sweep(lambda x: np.sin(x), VALUES, progress=False)
+    assert result.loss.shape == (5,)
+    onp.testing.assert_allclose(result.gradient, onp.cos(VALUES), rtol=1e-12)
+
+
+def quartic(lr):
+    loss = lambda w, hyper, step: np.sum(w**4)
+    return np.sum(hg.train(loss, onp.ones(2), hg.SGD(lr, 0.0), steps=40))
+
+
+def test_divergence_is_recorded_and_the_others_go_on():
+    result = sweep(quartic, [0.1, 2.0, 0.2], progress=False)
+    with pytest.raises(hg.DivergedError) as caught:
+        quartic(2.0)
+    assert result.diverged_at.tolist() == [-1, caught.value.step, -1]
+    assert onp.isnan(result.loss[1]) and onp.isnan(result.gradient[1])
+    assert onp.isfinite(result.loss[[0, 2]]).all()
+    everything = sweep(quartic, [2.0, 3.0], progress=False)
+    assert onp.isnan(everything.loss).all() and (everything.diverged_at >= 0).all()
+
+
+def test_the_cache_goes_on_where_it_was(tmp_path):
+    calls = []
+
+    def counted(x):
+        calls.append(float(getattr(x, "_value", x)))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return losses(x)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(counted, VALUES, cache=tmp_path, progress=False)
+    result = sweep(counted, VALUES, cache=tmp_path, progress=False)
+    assert calls == [*VALUES[:3], *VALUES[2:]]
+    plain = sweep(losses, VALUES, progress=False)
+    onp.testing.assert_array_equal(result.loss, plain.loss)
+    onp.testing.assert_array_equal(result.gradient, plain.gradient)
+    sweep(counted, VALUES, cache=tmp_path, progress=False)
+    assert len(calls) == 6, "nothing is computed twice"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other point", "empty", "foreign"])
+def test_a_damaged_cache_file_is_reported_and_computed_again(tmp_path, damage):
+    expected = sweep(losses, VALUES, cache=tmp_path, progress=False)
+    first, second, *_ = sorted(tmp_path.glob("*.npz"))
+    if damage == "truncated":
+        first.write_bytes(first.read_bytes()[:-40])
+    elif damage == "other point":
+        first.write_bytes(second.read_bytes())
+    elif damage == "empty":
+        first.write_bytes(b"")
+    else:
+        onp.savez(first, something=onp.ones(3))
+    with pytest.warns(CacheWarning, match="not usable"):
+        result = sweep(losses, VALUES, cache=tmp_path, progress=False)
+    onp.testing.assert_array_equal(result.loss, expected.loss)
+
+
+def test_smooth_ends_where_the_derivative_stops_matching_the_loss():
+    x = onp.linspace(0.0, 3.0, 301)
+    rough = x > 2.0
+    gradient = onp.where(rough, 1e3 * onp.cos(1e5 * x), onp.cos(x))
+    result = Sweep(x, onp.sin(x), gradient, onp.full(301, -1))
+    assert x[result.smooth].max() == pytest.approx(2.0)
+    broken = gradient.copy()
+    broken[100:] = onp.nan
+    assert x[Sweep(x, onp.sin(x), broken, onp.full(301, -1)).smooth].max() == pytest.approx(0.99)
+
+
+def test_plot_shows_the_smooth_range_and_marks_what_leaves_it():
+    x = onp.linspace(0.0, 3.0, 31)
+    loss = onp.c_[onp.sin(x), onp.where(x > 2.0, 50.0, onp.sin(x))]
+    gradient = onp.c_[onp.cos(x), onp.where(x > 2.0, 1e20, onp.cos(x))]
+    loss[-1], gradient[-1] = onp.nan, onp.nan
+    figure = Sweep(x, loss, gradient, onp.full(31, -1)).plot(xlabel="a", ylabel="b", labels=["one", "two"])
+    upper, lower = figure.axes
+    assert upper.get_ylim()[1] < 2.0 and lower.get_ylim()[1] < 2.0
+    triangles = [line for line in lower.lines if line.get_marker() == "^"]
+    assert sum(len(line.get_xdata()) for line in triangles) == (x > 2.0).sum() - 1
+    crosses = [line for line in lower.lines if line.get_marker() == "x"]
+    assert sum(len(line.get_xdata()) for line in crosses) == 2
+    assert upper.get_ylabel() == "b" and lower.get_xlabel() == "a"

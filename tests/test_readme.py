@@ -1,0 +1,39 @@
+"""The README's library example runs as printed, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def python_blocks(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_run(page):
+    namespace = {}
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec"), namespace)
+    if page.name == "README.md":
+        assert 0.0 < namespace["value"] < 1.0
+        assert namespace["hypergradient"]["log_lr"].shape == (50,)
+        assert np.isfinite(namespace["hypergradient"]["log_scale"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_figures_exist(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_two_commands_are_one_line_each():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    commands = [line for line in lines if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert commands[0].endswith("-m experiments.jan14_lr_wiggliness") and commands[1].endswith("-m pytest")
