@@ -115,11 +115,11 @@ def _run_part(name: str, module, args, output: Path) -> None:
         config = dataclasses.replace(config, every=config.quick_every)
     cache = output / ".cache" / _fingerprint(module, config)
     print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, {seeds_in_words(config.seeds)}", flush=True)
-    start = time.perf_counter()
+    start, commit = time.perf_counter(), _commit()
     with _backend(args):
         results = module.run(config, jobs=args.jobs, cache=cache)
     seconds = time.perf_counter() - start
-    save(name, output, args.part, config, results, seconds)
+    save(name, output, args.part, config, results, seconds, commit)
     path = draw(module, output, args.part, config, results)
     shutil.rmtree(cache)
     print(f"done in {seconds:.0f} s: {path}\n{module.LOOK_AT}")
@@ -155,7 +155,7 @@ def _backend(args):
         yield
 
 
-def save(name: str, output: Path, part: int, config, results, seconds: float) -> None:
+def save(name: str, output: Path, part: int, config, results, seconds: float, commit: str) -> None:
     """Write ``partN.npz`` and ``partN.json``, each under another name first and then renamed."""
     description = {
         "experiment": name,
@@ -163,7 +163,7 @@ def save(name: str, output: Path, part: int, config, results, seconds: float) ->
         "config": dataclasses.asdict(config),
         "seconds": round(seconds, 1),
         "date": date.today().isoformat(),
-        "commit": _commit(),
+        "commit": commit,
         "versions": _versions(),
     }
     for suffix, write in (
@@ -204,11 +204,14 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit the code stands at, with a + if there are changes on top; empty outside git."""
+    """The commit the code stands at, with a + if the code has changes on top; empty outside git."""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"], cwd=ROOT, capture_output=True, text=True
-        )
+        commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+        changed = git("diff", "--quiet", "HEAD", "--", "hypergrad", "experiments").returncode
     except OSError:
         return ""
-    return run.stdout.strip()
+    return f"{commit}+" if commit and changed else commit

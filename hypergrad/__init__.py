@@ -1,10 +1,29 @@
 """Differentiate through training: a whole training run as one differentiable function."""
 
 from . import data, errors, init, nn, probe, testing
-from .adjoints import Stored
+from .adjoints import Checkpointed, Reversible, Stored, Truncated
 from .errors import DivergedError
-from .optimizers import SGD
+from .optimizers import SGD, Adam, Optimizer, RMSProp
+from .schedules import Range
 from .train import train
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "DivergedError", "Stored", "data", "errors", "init", "nn", "probe", "testing", "train"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "Checkpointed",
+    "DivergedError",
+    "Optimizer",
+    "RMSProp",
+    "Range",
+    "Reversible",
+    "Stored",
+    "Truncated",
+    "data",
+    "errors",
+    "init",
+    "nn",
+    "probe",
+    "testing",
+    "train",
+]

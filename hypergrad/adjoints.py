@@ -1,89 +1,276 @@
 """Adjoints: how the reverse pass gets the trajectory back.
 
 Each has ``linearize(dynamics, save_at) -> (saved, pullback)``: it runs the training, returns the
-parameters at the step counts asked for, and a function from their cotangents to the cotangents of
-everything the run depends on.
+parameters at the step counts asked for, and a function from their cotangents (one list of arrays for
+each count) to the cotangents of everything the run depends on.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .dynamics import Dynamics, Inputs, State, first_non_finite
-from .errors import NonFiniteGradientWarning
+from .binomial import first_snapshot
+from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
+from .errors import AdjointError, ArgumentError, NonFiniteGradientWarning, ReversalError
+from .exact_dynamics import ExactDynamics
 
 
 @dataclass(frozen=True)
 class Stored:
     """Keep every step of the run, with the intermediates of its Hessian-vector product.
 
-    Memory: T · (2P + activations) floats for T steps of P parameters (on a loss without its own
-    ``gradient_with_hvp``, what autograd records in place of the activations).
+    Memory: T · (P + state + activations) floats for T steps of P parameters, 2P + activations for
+    SGD (on a loss without its own ``gradient_with_hvp``, what autograd records in place of the
+    activations).
     Cost: 4 matrix products a step and layer, where training alone is 2: nothing is computed twice.
     """
 
     def linearize(self, dynamics: Dynamics, save_at: list[int]):
         """Run the training; return the parameters at ``save_at`` and the pullback to the inputs."""
-        states, hvps = [dynamics.start()], []
-        for step in range(dynamics.steps):
-            state = states[-1]
-            gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
-            states.append(dynamics.advance(state, gradient, step, out=state.empty_like()))
-            hvps.append(hvp)
+        return _linearize_last(dynamics, save_at, dynamics.steps)
+
+    def check(self, dynamics: Dynamics) -> None:
+        """Any run will do."""
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """Keep only the last ``steps`` steps, and take the state before them for a constant.
+
+    The derivative is biased: hyperparameters of earlier steps and the initial parameters get 0, others
+    only their direct effect in the last ``steps`` steps; step counts of ``save_at`` before them
+    contribute nothing. It is right where the run forgets its past within ``steps`` steps (strongly
+    convex losses), and finite where the full derivative is chaotic.
+
+    Memory: that of :class:`Stored` for ``steps`` steps. Cost: 2 + 2 · steps / T products a step and layer.
+    Source: Shaban et al. (2019), *Truncated back-propagation for bilevel optimization*.
+
+    Args:
+      steps: K, from 1 to the number of steps of the run.
+    """
+
+    steps: int
+
+    def linearize(self, dynamics: Dynamics, save_at: list[int]):
+        """Run the training; return the parameters at ``save_at`` and the biased pullback to the inputs."""
+        return _linearize_last(dynamics, save_at, self.steps)
+
+    def check(self, dynamics: Dynamics) -> None:
+        """Raise unless 1 ≤ steps ≤ those of the run."""
+        _check_count(self.steps, "Truncated(steps=…)")
+        if self.steps > dynamics.steps:
+            raise AdjointError(
+                f"Truncated(steps={self.steps}) asks for more than the run's {dynamics.steps} steps; use Stored()"
+            )
+
+
+def _linearize_last(dynamics: Dynamics, save_at: list[int], kept: int):
+    """Run all steps, keep the last ones, and differentiate through those."""
+    first = dynamics.steps - kept
+    saved, state = {}, dynamics.start()
+    for step in range(first):
+        state = forward_step(dynamics, state, step, save_at, saved)
+    records = []
+    for step in range(first, dynamics.steps):
+        save(state, step, save_at, saved)
+        gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
+        dynamics.report(state, gradient, step)
+        before = State(state.params, state.slots)
+        state = dynamics.advance(state, gradient, step)
+        records.append((before, gradient if dynamics.optimizer.keeps_gradient else None, hvp))
+    save(state, dynamics.steps, save_at, saved)
+    final = State(state.params, state.slots)
+
+    def pullback(cotangents: list[list]) -> Inputs:
+        backward = Backward(dynamics, save_at, cotangents)
+        after = final
+        for step in range(dynamics.steps - 1, first - 1, -1):
+            before, gradient, hvp = records[step - first]
+            backward.step(step, before, gradient, hvp, after)
+            after = before
+        return backward.finish(reached_start=first == 0)
+
+    return [saved[count] for count in save_at], pullback
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """Keep the state at a few steps, and run again from there for those between.
+
+    The snapshots are placed by the binomial schedule of Griewank & Walther (2000, *Algorithm 799:
+    revolve*), which needs the fewest recomputed steps for T steps and S snapshots. Works for every
+    optimizer.
+
+    Memory: S · state, and the intermediates of one step. Cost: 6 matrix products a step and layer, and
+    2 more for each time that an average step is computed again. The ``callback`` sees only the first run.
+
+    Args:
+      snapshots: S ≥ 1, with the initial state counted among them.
+    """
+
+    snapshots: int
+
+    def linearize(self, dynamics: Dynamics, save_at: list[int]):
+        """Run the training; return the parameters at ``save_at`` and the pullback to the inputs."""
+        saved: dict[int, list] = {}
+
+        def forward(state, step):
+            return forward_step(dynamics, state, step, save_at, saved)
+
+        # The stack of snapshots: (step count, state), the last one the latest.
+        snapshots = [(0, dynamics.start())]
+        final = self._advance_to(dynamics, snapshots, dynamics.steps, forward)
+        save(final, dynamics.steps, save_at, saved)
+
+        def recompute(state, step):
+            return dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step)
 
         def pullback(cotangents: list[list]) -> Inputs:
-            return _pull_back(dynamics, states, hvps, dict(zip(save_at, cotangents)))
+            backward = Backward(dynamics, save_at, cotangents)
+            stack = list(snapshots)
+            for step in range(dynamics.steps - 1, -1, -1):
+                before = self._advance_to(dynamics, stack, step, recompute)
+                gradient, hvp = dynamics.oracle.gradient_with_hvp(before.params, step)
+                floats = State(before.params, before.slots)
+                after = dynamics.advance(before, gradient, step)
+                backward.step(step, floats, gradient, hvp, after)
+            return backward.finish()
 
-        return [[w.copy() for w in states[count].params] for count in save_at], pullback
+        return [saved[count] for count in save_at], pullback
+
+    def _advance_to(self, dynamics: Dynamics, stack: list, count: int, step_function: Callable):
+        """Run from the last snapshot to a step count, leaving snapshots on the way where the schedule says.
+
+        Snapshots past the count are dropped. The state returned may be used up.
+        """
+        while stack[-1][0] > count:
+            stack.pop()
+        at, kept = stack[-1]
+        state = dynamics.snapshot(kept)
+        # Steps at … count must be reversed next (for the forward run: all but the end itself).
+        end = min(count + 1, dynamics.steps)
+        while at < count:
+            free = self.snapshots - len(stack)
+            target = min(at + first_snapshot(end - at, free), count) if free else count
+            while at < target:
+                state = step_function(state, at)
+                at += 1
+            if at < count:
+                stack.append((at, dynamics.snapshot(state)))
+        return state
+
+    def check(self, dynamics: Dynamics) -> None:
+        """Raise unless there is at least one snapshot."""
+        _check_count(self.snapshots, "Checkpointed(snapshots=…)")
 
 
-def _pull_back(dynamics: Dynamics, states: list[State], hvps: list, cotangents: dict[int, list]) -> Inputs:
-    """Reverse accumulation over the steps; ``cotangents`` maps step counts to those of the parameters."""
-    bar = states[0].zeros_like()
-    result = Inputs(
-        bar.params,
-        [np.zeros_like(leaf) for leaf in dynamics.oracle.hyper_leaves],
-        [[np.zeros_like(leaf) for leaf in schedule.leaves] for schedule in dynamics.schedules],
-    )
-    last = max(cotangents)
-    for count in range(last, 0, -1):
-        if count in cotangents:
-            _add_to(bar.params, cotangents[count])
-        step = count - 1
-        g_bar = pull_back_step(dynamics, states[step], states[count], bar, step, result.schedules)
-        if step > 0 or dynamics.wanted.params or dynamics.wanted.hyper:
-            params_product, hyper_product = hvps[step](g_bar)
-            _add_to(bar.params, params_product)
-            _add_to(result.hyper, hyper_product)
-        if first_non_finite(bar.params) is not None:
+@dataclass(frozen=True)
+class Reversible:
+    """Keep only the end, and run the training backwards, bit for bit.
+
+    For optimizers in exact arithmetic whose update can be undone: ``SGD(…, exact=True)`` and
+    ``Adam(…, exact=True)``. Every run asserts that it comes back to the start bit for bit. The pullback
+    can be used once: it uses up the end state.
+
+    Memory: P · (32 bytes + T · log2(1/β) bits) for SGD, with 24 bytes more and T · log2(1/β₂) bits for
+    Adam. Cost: 6 matrix products a step and layer, and the arithmetic.
+    Source: Maclaurin, Duvenaud & Adams (2015), algorithm 2.
+    """
+
+    def linearize(self, dynamics: ExactDynamics, save_at: list[int]):
+        """Run the training; return the parameters at ``save_at`` and the pullback, to be used once."""
+        saved: dict[int, list] = {}
+        state = dynamics.start(record=True)
+        for step in range(dynamics.steps):
+            state = forward_step(dynamics, state, step, save_at, saved)
+        save(state, dynamics.steps, save_at, saved)
+        ends = [state]
+
+        def pullback(cotangents: list[list]) -> Inputs:
+            if not ends:
+                raise ReversalError(
+                    "this reversed run was used up by its first pullback (a jacobian needs one for each row); "
+                    "call grad for each objective, or use Checkpointed()"
+                )
+            backward, after = Backward(dynamics, save_at, cotangents), ends.pop()
+            for step in range(dynamics.steps - 1, -1, -1):
+                before, gradient, hvp = dynamics.retreat(after, step)
+                backward.step(step, before, gradient, hvp, after)
+                after = before
+            if not dynamics.is_start(after):
+                raise ReversalError(
+                    "the reversed run did not come back to its start bit for bit: the gradient of the loss "
+                    "is not a fixed function of params, hyper and step (random numbers, or something that changes?)"
+                )
+            return backward.finish()
+
+        return [saved[count] for count in save_at], pullback
+
+    def check(self, dynamics: Dynamics) -> None:
+        """Raise unless the dynamics are exact."""
+        if isinstance(dynamics, ExactDynamics):
+            return
+        kind = type(dynamics.optimizer).__name__
+        if getattr(dynamics.optimizer, "reversible", False):
+            raise AdjointError(f"Reversible() needs exact arithmetic: {kind}(…, exact=True); or use Checkpointed()")
+        raise AdjointError(f"{kind} cannot be run backwards; use Checkpointed() in place of Reversible()")
+
+
+def _check_count(count, what: str) -> None:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ArgumentError(f"{what} must be an integer ≥ 1, got {count!r}")
+
+
+class Backward:
+    """Reverse accumulation: the cotangents of the state, moved back step by step."""
+
+    def __init__(self, dynamics: Dynamics, save_at: list[int], cotangents: list[list]):
+        self.dynamics, self.cotangents = dynamics, dict(zip(save_at, cotangents))
+        self.last, self.overflowed = save_at[-1], False
+        self.bar = None
+        self.hyper = [np.zeros_like(leaf) for leaf in dynamics.oracle.hyper_leaves]
+        self.schedules = [[np.zeros_like(leaf) for leaf in s.leaves] for s in dynamics.schedules]
+
+    def step(self, step: int, before: State, gradient, hvp: Callable, after: State) -> None:
+        """Move back over one step. Steps after the last saved count have no influence."""
+        if step >= self.last or self.overflowed:
+            return
+        if self.bar is None:
+            self.bar = State(after.params, after.slots).zeros_like()
+        self._inject(step + 1)
+        self.bar, g_bar = self.dynamics.pull_back(before, gradient, after, self.bar, step, self.schedules)
+        wanted = self.dynamics.wanted
+        if step > 0 or wanted.params or wanted.hyper:
+            params_product, hyper_product = hvp(g_bar)
+            self.bar = State([w + p for w, p in zip(self.bar.params, params_product)], self.bar.slots)
+            for total, term in zip(self.hyper, hyper_product):
+                total += term
+        if first_non_finite(self.bar.params) is not None:
+            self.overflowed = True
+            for unknown in (*self.hyper, *(leaf[:step] for leaves in self.schedules for leaf in leaves)):
+                unknown[...] = np.nan
             warnings.warn(
-                f"the hypergradient overflowed on its way back at step {step} of {dynamics.steps}: "
+                f"the hypergradient overflowed on its way back at step {step} of {self.dynamics.steps}: "
                 "the run is far into chaos, or the loss's second derivatives are not finite there",
                 NonFiniteGradientWarning,
                 stacklevel=2,
             )
-            break
-    if 0 in cotangents:
-        _add_to(bar.params, cotangents[0])
-    return result
 
+    def _inject(self, count: int) -> None:
+        if count in self.cotangents:
+            params = [w + c for w, c in zip(self.bar.params, self.cotangents[count])]
+            self.bar = State(params, self.bar.slots)
 
-def pull_back_step(dynamics: Dynamics, before: State, after: State, bar: State, step: int, schedule_bars) -> list:
-    """The optimizer's part of one step backwards, in place in ``bar`` and ``schedule_bars``; returns ḡ."""
-    g_bars = []
-    for i, h in enumerate(dynamics.hyperparameters(step)):
-        g_bar, h_bar = dynamics.optimizer.pull_back(
-            bar.params[i], bar.slots[i], before.slots[i], after.slots[i], h, dynamics.wanted.schedules
-        )
-        g_bars.append(g_bar)
-        for schedule, leaf_bars, value in zip(dynamics.schedules, schedule_bars, h_bar):
-            leaf_bars[schedule.cover[i]][step] += value
-    return g_bars
-
-
-def _add_to(totals: list, terms: list) -> None:
-    for total, term in zip(totals, terms):
-        total += term
+    def finish(self, reached_start: bool = True) -> Inputs:
+        """All cotangents. Where the start was not reached, nothing is known of the initial parameters."""
+        if self.bar is None:
+            self.bar = State([np.zeros_like(w) for w in self.dynamics.params], [])
+        self._inject(0)
+        params = self.bar.params if reached_start else [np.zeros_like(w) for w in self.bar.params]
+        if self.overflowed:
+            params = [np.full_like(w, np.nan) for w in params]
+        return Inputs(params, self.hyper, self.schedules)

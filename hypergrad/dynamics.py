@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,22 +27,17 @@ class State(NamedTuple):
     params: list
     slots: list
 
-    def copy(self) -> State:
-        return State([w.copy() for w in self.params], [tuple(a.copy() for a in s) for s in self.slots])
-
     def zeros_like(self) -> State:
+        """Zeros in the shape of this state."""
         return State([np.zeros_like(w) for w in self.params], [tuple(map(np.zeros_like, s)) for s in self.slots])
-
-    def empty_like(self) -> State:
-        return State([np.empty_like(w) for w in self.params], [tuple(map(np.empty_like, s)) for s in self.slots])
 
 
 class Wanted(NamedTuple):
-    """Which inputs of a run are being differentiated."""
+    """Which inputs of a run are being differentiated; ``schedules`` is a named tuple like ``h``."""
 
     params: bool
     hyper: bool
-    schedules: tuple[bool, ...]
+    schedules: tuple
 
 
 class Inputs(NamedTuple):
@@ -65,7 +62,7 @@ class Dynamics:
       oracle: derivatives of the loss.
       optimizer: the update equation.
       params: the initial parameters.
-      schedules: one for each hyperparameter of the optimizer, in the order of its ``ranges``.
+      schedules: one for each hyperparameter of the optimizer, in the order of its ``names``.
       steps: number of steps T.
       wanted: what is being differentiated.
       callback: the user's telemetry, or None.
@@ -80,41 +77,104 @@ class Dynamics:
     callback: Callable | None = None
 
     def start(self) -> State:
-        """The state before step 0, in fresh arrays."""
-        slots = len(self.optimizer.State._fields)
-        return State(
-            [w.copy() for w in self.params], [tuple(np.zeros_like(w) for _ in range(slots)) for w in self.params]
-        )
+        """The state before step 0, in arrays of its own."""
+        return State([w.copy() for w in self.params], [tuple(self.optimizer.init(w)) for w in self.params])
 
-    def hyperparameters(self, step: int) -> list[tuple[float, ...]]:
+    def snapshot(self, state: State) -> State:
+        """What must be kept of a state to go on from it later. Steps make new arrays, so itself."""
+        return state
+
+    @cached_property
+    def hyperparameter_type(self) -> type:
+        """The named tuple that holds the hyperparameters of one step."""
+        return namedtuple("Hyperparameters", self.optimizer.names)
+
+    def hyperparameters(self, step: int) -> list[tuple]:
         """The optimizer's hyperparameters for every array of the parameters."""
-        return list(zip(*(schedule.at(step) for schedule in self.schedules)))
+        columns = [schedule.at(step) for schedule in self.schedules]
+        return [self.hyperparameter_type(*row) for row in zip(*columns)] or [()] * len(self.params)
 
-    def advance(self, state: State, gradient: list, step: int, out: State) -> State:
-        """Take the step into ``out``, whose arrays are not those of ``state``, and return it.
+    def advance(self, state: State, gradient: list, step: int) -> State:
+        """The state after the step.
 
         Raises:
           DivergedError: a parameter is not finite after it.
         """
-        if self.callback is not None:
-            self._report(state, gradient, step)
-        for w, s, g, h, w_out, s_out in zip(
-            state.params, state.slots, gradient, self.hyperparameters(step), out.params, out.slots
-        ):
-            self.optimizer.step(w, s, g, h, (w_out, s_out))
-        index = first_non_finite(out.params)
+        updated = [
+            self.optimizer.step(w, s, g, h, step)
+            for w, s, g, h in zip(state.params, state.slots, gradient, self.hyperparameters(step))
+        ]
+        after = State([np.asarray(w) for w, _ in updated], [tuple(s) for _, s in updated])
+        index = first_non_finite(after.params)
         if index is not None:
-            norm = float(np.sqrt(sum(float(np.vdot(w, w)) for w in state.params)))
-            raise DivergedError(step, norm, leaf_places(self.oracle.params, "params")[index])
-        return out
+            raise DivergedError(step, norm(state.params), leaf_places(self.oracle.params, "params")[index])
+        return after
 
-    def _report(self, state: State, gradient: list, step: int) -> None:
+    def report(self, state: State, gradient: list, step: int) -> None:
         """Call the callback with copies: what it keeps or changes cannot touch the run."""
-        copy, structure = state.copy(), self.oracle.params
-        slots = self.optimizer.State(*(unflatten(structure, slot) for slot in zip(*copy.slots)))
-        self.callback(
-            step, unflatten(structure, copy.params), slots, unflatten(structure, [g.copy() for g in gradient])
+        if self.callback is None:
+            return
+        params, *slots, gradients = (
+            unflatten(self.oracle.params, [np.array(a) for a in arrays])
+            for arrays in (state.params, *zip(*state.slots), gradient)
         )
+        kind = getattr(self.optimizer, "State", None)
+        self.callback(step, params, tuple(slots) if kind is None else kind(*slots), gradients)
+
+    def pull_back(self, before: State, gradient, after: State, bar: State, step: int, schedule_bars) -> tuple:
+        """The optimizer's part of one step backwards.
+
+        Returns the cotangents of the state before (but for what comes through the gradient) and of the
+        gradient; adds those of the schedules to ``schedule_bars``. ``gradient`` may be None for an
+        optimizer that does not keep it.
+        """
+        params, slots, g_bars = [], [], []
+        for i, h in enumerate(self.hyperparameters(step)):
+            w_bar, s_bar, g_bar, h_bar = self.optimizer.pull_back(
+                bar.params[i],
+                bar.slots[i],
+                before.params[i],
+                before.slots[i],
+                None if gradient is None else gradient[i],
+                after.slots[i],
+                h,
+                step,
+                self.wanted.schedules,
+            )
+            params.append(w_bar)
+            slots.append(s_bar)
+            g_bars.append(g_bar)
+            for schedule, leaf_bars, value in zip(self.schedules, schedule_bars, h_bar):
+                leaf_bars[schedule.cover[i]][step] += value
+        return State(params, slots), g_bars
+
+    def push_forward(self, before: State, gradient, after: State, dot: State, g_dot, schedule_dots, step: int) -> State:
+        """The optimizer's part of one step for tangents: those of the state after."""
+        params, slots = [], []
+        for i, h in enumerate(self.hyperparameters(step)):
+            h_dot = self.hyperparameter_type(
+                *(float(dots[s.cover[i]][step]) for s, dots in zip(self.schedules, schedule_dots))
+            )
+            w_dot, s_dot = self.optimizer.push_forward(
+                dot.params[i],
+                dot.slots[i],
+                g_dot[i],
+                h_dot,
+                before.params[i],
+                before.slots[i],
+                gradient[i],
+                after.slots[i],
+                h,
+                step,
+            )
+            params.append(w_dot)
+            slots.append(s_dot)
+        return State(params, slots)
+
+
+def norm(arrays: list) -> float:
+    """Euclidean norm of all entries."""
+    return float(np.sqrt(sum(float(np.vdot(a, a)) for a in arrays)))
 
 
 def first_non_finite(arrays: list) -> int | None:
@@ -127,3 +187,17 @@ def first_non_finite(arrays: list) -> int | None:
         if not np.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
             return index
     return None
+
+
+def save(state, count: int, save_at: list[int], saved: dict[int, list]) -> None:
+    """Keep a copy of the parameters if they are asked for at this count."""
+    if count in save_at:
+        saved[count] = [w.copy() for w in state.params]
+
+
+def forward_step(dynamics: Dynamics, state, step: int, save_at: list[int], saved: dict[int, list]):
+    """One step of plain training, seen by the callback; keeps the parameters before it if asked for."""
+    save(state, step, save_at, saved)
+    gradient = dynamics.oracle.gradient(state.params, step)
+    dynamics.report(state, gradient, step)
+    return dynamics.advance(state, gradient, step)

@@ -29,6 +29,33 @@ class DataError(HypergradError, OSError):
     """A data file is missing or damaged."""
 
 
+class AdjointError(HypergradError, ValueError):
+    """The adjoint asked for cannot differentiate this run; names one that can."""
+
+
+class ReversalError(HypergradError, RuntimeError):
+    """A reversed run did not come back to its start bit for bit, or was to be reversed twice."""
+
+
+class FixedPointOverflowError(HypergradError, OverflowError):
+    """A number grew too large for the fixed-point format of exact arithmetic.
+
+    Attributes:
+      step: the step (from 0) at which it did.
+      largest: the largest magnitude.
+    """
+
+    def __init__(self, step: int, largest: float, limit: float, what: str):
+        super().__init__(step, largest, limit, what)
+        self.step, self.largest, self.limit, self.what = step, largest, limit, what
+
+    def __str__(self):
+        return (
+            f"{self.what} reached {self.largest:.3g} at step {self.step}, but exact arithmetic holds magnitudes "
+            f"below {self.limit:g}; scale the problem down, or use exact=False with Checkpointed()"
+        )
+
+
 class DivergedError(HypergradError, ArithmeticError):
     """Training made a parameter non-finite.
 

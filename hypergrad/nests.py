@@ -154,13 +154,21 @@ def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
         raise NestError(f"{place} has dtype {dtype}; convert it with .astype(float) (float64, or float32)")
 
 
-def check_params(leaves, places) -> None:
-    """Reject parameters that cannot be trained: wrong types, empty, or non-finite to begin with."""
+def check_params(leaves, places, *, single: bool = True) -> None:
+    """Reject parameters that cannot be trained: wrong types, empty, or non-finite to begin with.
+
+    ``single`` tells whether float32 is allowed.
+    """
     if not leaves:
         raise NestError("params has no arrays: give a dict, list or tuple of float arrays, or one array")
     for leaf, place in zip(leaves, places):
         check_leaf(leaf, place)
         value = np.asarray(getval(leaf))
+        if value.dtype == np.float32 and not single:
+            raise NestError(
+                f"{place} is float32, but exact arithmetic needs float64: use .astype(float), or exact=False "
+                "with Stored() or Checkpointed()"
+            )
         if value.size == 0:
             raise NestError(f"{place} is empty (shape {value.shape}); leave it out")
         if not np.isfinite(value).all():

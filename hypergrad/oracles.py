@@ -16,42 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from autograd.core import VJPNode, add_outgrads, vspace
-from autograd.tracer import getval, isbox, new_box, toposort, trace_stack
+from autograd.core import vspace
+from autograd.tracer import getval, isbox
 
 from .errors import DifferentiationError, LossError
 from .nests import Structure, flatten, leaf_places, unflatten
-
-
-def linearize(fun: Callable[[list], list], inputs: list) -> tuple[list, Callable[[list], list]]:
-    """Run ``fun`` on arrays; return its outputs and the function that pulls cotangents back.
-
-    Autograd's ``make_vjp`` for several inputs and several outputs without a container around
-    them, whose entries would each be scattered into a nest of zeros. An output that does not
-    depend on the inputs counts as a constant; an input without influence gets None.
-    """
-    with trace_stack.new_trace() as trace:
-        roots = [VJPNode.new_root() for _ in inputs]
-        outputs = fun([new_box(x, trace, root) for x, root in zip(inputs, roots)])
-        traced = [isbox(y) and y._trace == trace for y in outputs]
-        nodes = [y._node for y, is_traced in zip(outputs, traced) if is_traced]
-        values = [y._value if is_traced else y for y, is_traced in zip(outputs, traced)]
-    end = VJPNode.new_root()
-    end.parents, end.vjp = nodes, lambda cotangents: cotangents
-
-    def pull(cotangents: list) -> list:
-        outgrads = {end: ([c for c, is_traced in zip(cotangents, traced) if is_traced], False)}
-        wanted = dict.fromkeys(roots)
-        for node in toposort(end):
-            outgrad = outgrads.pop(node)[0]
-            if node in wanted:
-                wanted[node] = outgrad
-            for parent, ingrad in zip(node.parents, node.vjp(outgrad)):
-                outgrads[parent] = add_outgrads(outgrads.get(parent), ingrad)
-        return [wanted[root] for root in roots]
-
-    pull.depends = any(traced)
-    return values, pull
+from .tracing import linearize
 
 
 def _as_arrays(grads: list, inputs: list) -> list:

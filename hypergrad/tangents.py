@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import warnings
 
-from .dynamics import Dynamics, Inputs, State, first_non_finite
+from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
 from .errors import NonFiniteGradientWarning
 
 
 def run(dynamics: Dynamics, save_at: list[int]) -> list[list]:
     """Plain training: the parameters at the step counts asked for. 2 products a step and layer."""
     state, saved = dynamics.start(), {}
-    spare = state.empty_like()
     for step in range(dynamics.steps):
-        if step in save_at:
-            saved[step] = [w.copy() for w in state.params]
-        gradient = dynamics.oracle.gradient(state.params, step)
-        state, spare = dynamics.advance(state, gradient, step, out=spare), state
-    saved[dynamics.steps] = state.params
+        state = forward_step(dynamics, state, step, save_at, saved)
+    save(state, dynamics.steps, save_at, saved)
     return [saved[count] for count in save_at]
 
 
@@ -27,15 +23,16 @@ def run_with_tangent(dynamics: Dynamics, tangents: Inputs, save_at: list[int]) -
     Cost: 4 products a step and layer, whatever the number of counts.
     """
     state = dynamics.start()
-    spare = state.empty_like()
-    dot = State([t.copy() for t in tangents.params], state.zeros_like().slots)
-    saved, overflowed = {}, False
+    dot = State(tangents.params, State(state.params, state.slots).zeros_like().slots)
+    saved, saved_dots, overflowed = {}, {}, False
     for step in range(dynamics.steps):
-        if step in save_at:
-            saved[step] = [w.copy() for w in state.params], [t.copy() for t in dot.params]
-        gradient, gradient_dot = dynamics.oracle.gradient_with_tangent(state.params, dot.params, tangents.hyper, step)
-        state, spare = dynamics.advance(state, gradient, step, out=spare), state
-        push_forward_step(dynamics, spare, gradient, state, dot, gradient_dot, tangents, step)
+        save(state, step, save_at, saved)
+        save(dot, step, save_at, saved_dots)
+        gradient, g_dot = dynamics.oracle.gradient_with_tangent(state.params, dot.params, tangents.hyper, step)
+        dynamics.report(state, gradient, step)
+        before = State(state.params, state.slots)
+        state = dynamics.advance(state, gradient, step)
+        dot = dynamics.push_forward(before, gradient, state, dot, g_dot, tangents.schedules, step)
         if not overflowed and first_non_finite(dot.params) is not None:
             overflowed = True
             warnings.warn(
@@ -44,16 +41,6 @@ def run_with_tangent(dynamics: Dynamics, tangents: Inputs, save_at: list[int]) -
                 NonFiniteGradientWarning,
                 stacklevel=2,
             )
-    saved[dynamics.steps] = state.params, dot.params
-    return [saved[count][0] for count in save_at], [saved[count][1] for count in save_at]
-
-
-def push_forward_step(dynamics, before: State, gradient, after: State, dot: State, gradient_dot, tangents, step):
-    """The optimizer's part of one step for the tangent ``dot``, in place."""
-    for i, h in enumerate(dynamics.hyperparameters(step)):
-        h_dot = tuple(
-            leaf_dots[schedule.cover[i]][step] for schedule, leaf_dots in zip(dynamics.schedules, tangents.schedules)
-        )
-        dynamics.optimizer.push_forward(
-            dot.params[i], dot.slots[i], gradient_dot[i], h_dot, before.slots[i], gradient[i], after.slots[i], h
-        )
+    save(state, dynamics.steps, save_at, saved)
+    save(dot, dynamics.steps, save_at, saved_dots)
+    return [saved[count] for count in save_at], [saved_dots[count] for count in save_at]

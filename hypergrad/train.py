@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
 from autograd.core import JVPNode, VJPNode
+from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import getval, isbox, new_box
 
 from . import tangents
 from .adjoints import Stored
 from .dynamics import Dynamics, Inputs, Wanted
-from .errors import ArgumentError, DifferentiationError, NestError
+from .errors import ArgumentError, DifferentiationError, NestError, ScheduleError
+from .exact import DENOMINATOR, SMALLEST_FACTOR
+from .exact_dynamics import ExactDynamics
 from .nests import check_leaf, check_params, flatten, leaf_places, unflatten
+from .optimizers import Optimizer
 from .oracles import Oracle
-from .schedules import expand
+from .schedules import Range, expand
 
 
 def train(
@@ -27,7 +33,7 @@ def train(
     hyper: Any = None,
     *,
     steps: int,
-    adjoint: Stored | None = None,
+    adjoint: Any = None,
     save_at: list[int] | None = None,
     callback: Callable | None = None,
 ):
@@ -79,7 +85,7 @@ def train(
     if not callable(loss):
         raise ArgumentError(f"loss must be a function loss(params, hyper, step), got {loss!r}")
     param_leaves, structure = flatten(params)
-    check_params(param_leaves, leaf_places(structure, "params"))
+    check_params(param_leaves, leaf_places(structure, "params"), single=not getattr(optimizer, "exact", False))
     hyper_leaves, hyper_structure = ([], None) if hyper is None else flatten(hyper)
     if hyper is not None:
         _check_hyper(hyper_leaves, leaf_places(hyper_structure, "hyper"))
@@ -90,8 +96,9 @@ def train(
     regroup = _Grouping(len(param_leaves), len(hyper_leaves), [len(s.leaves) for s in schedules])
     arrays = regroup([np.asarray(value) for value in values])
     boxed = regroup([isbox(x) for x in inputs])
-    wanted = Wanted(any(boxed.params), any(boxed.hyper), tuple(any(leaves) for leaves in boxed.schedules))
-    dynamics = Dynamics(
+    wanted_schedules = namedtuple("Wanted", optimizer.names)(*(any(leaves) for leaves in boxed.schedules))
+    wanted = Wanted(any(boxed.params), any(boxed.hyper), wanted_schedules)
+    dynamics = (ExactDynamics if optimizer.exact else Dynamics)(
         oracle=Oracle(loss, structure, hyper_structure, arrays.hyper, wanted.hyper),
         optimizer=optimizer,
         params=arrays.params,
@@ -100,6 +107,7 @@ def train(
         wanted=wanted,
         callback=callback,
     )
+    adjoint.check(dynamics)
 
     def in_shape(saved: list[list]):
         nests = [unflatten(structure, leaves) for leaves in saved]
@@ -179,13 +187,40 @@ class _Grouping:
 
 
 def _expand_schedules(optimizer, structure, steps: int) -> list:
-    if not hasattr(optimizer, "ranges"):
-        raise ArgumentError(f"optimizer must be an optimizer such as hypergrad.SGD(lr), got {optimizer!r}")
-    kind = type(optimizer).__name__
-    return [
-        expand(getattr(optimizer, name), structure, steps, name=f"{kind}.{name}", allowed=allowed)
-        for name, allowed in optimizer.ranges.items()
-    ]
+    """One schedule for each hyperparameter; exact arithmetic rounds the decays, and wants them in its range."""
+    if not isinstance(optimizer, Optimizer) or not is_dataclass(optimizer):
+        raise ArgumentError(
+            f"optimizer must be an optimizer such as hypergrad.SGD(lr), or a dataclass derived from "
+            f"hypergrad.Optimizer, got {optimizer!r}"
+        )
+    kind, schedules = type(optimizer).__name__, []
+    for name in optimizer.names:
+        allowed, where = optimizer.ranges.get(name, Range()), f"{kind}.{name}"
+        schedule = expand(getattr(optimizer, name), structure, steps, name=where, allowed=allowed)
+        if optimizer.exact and name in optimizer.decays:
+            largest = 1.0 - 0.5 / DENOMINATOR
+            for leaf in schedule.leaves:
+                values = getval(leaf)
+                outside = ~((values >= SMALLEST_FACTOR) & (values < largest))
+                if outside.any():
+                    raise ScheduleError(
+                        f"{where} must lie in [2^-16, 1 - 2^-33) for exact arithmetic, got "
+                        f"{float(values[outside][0])!r} at step {int(np.argmax(outside))}; "
+                        f"use exact=False with Checkpointed() or Stored()"
+                    )
+            schedule = schedule.with_leaves([_rounded(leaf) for leaf in schedule.leaves])
+        schedules.append(schedule)
+    return schedules
+
+
+@primitive
+def _rounded(decay):
+    """The multiple of 2⁻³² that exact arithmetic works with; for the derivative, the identity."""
+    return np.rint(decay * DENOMINATOR) / DENOMINATOR
+
+
+defvjp(_rounded, lambda ans, decay: lambda g: g)
+defjvp(_rounded, lambda g, ans, decay: g)
 
 
 def _check_steps(steps) -> int:
@@ -219,7 +254,7 @@ def _check_save_at(save_at, steps: int) -> list[int]:
     return counts
 
 
-def _check_adjoint(adjoint) -> Stored:
+def _check_adjoint(adjoint):
     if adjoint is None:
         return Stored()
     if not hasattr(adjoint, "linearize") or isinstance(adjoint, type):
