@@ -117,45 +117,50 @@ class Checkpointed:
     def linearize(self, dynamics: Dynamics, save_at: list[int]):
         """Run the training; return the parameters at ``save_at`` and the pullback to the inputs."""
         saved: dict[int, list] = {}
+        last = dynamics.steps - 1
+        if last < 0:
+            return _linearize_last(dynamics, save_at, 0)
 
         def forward(state, step):
             return forward_step(dynamics, state, step, save_at, saved)
 
-        # The stack of snapshots: (step count, state), the last one the latest.
-        snapshots = [(0, dynamics.start())]
-        final = self._advance_to(dynamics, snapshots, dynamics.steps, forward)
-        save(final, dynamics.steps, save_at, saved)
-
         def recompute(state, step):
             return dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step)
 
+        def record(state, step):
+            gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
+            before = State(state.params, state.slots)
+            return before, gradient, hvp, dynamics.advance(state, gradient, step)
+
+        # The stack of snapshots: (step count, state), the last one the latest.
+        snapshots = [(0, dynamics.start())]
+        state = self._advance_to(dynamics, snapshots, last, forward)
+        save(state, last, save_at, saved)
+        last_record = record(state, last)
+        dynamics.report(*last_record[:2], last)
+        save(last_record[3], dynamics.steps, save_at, saved)
+
         def pullback(cotangents: list[list]) -> Inputs:
-            backward = Backward(dynamics, save_at, cotangents)
-            stack = list(snapshots)
-            for step in range(dynamics.steps - 1, -1, -1):
-                before = self._advance_to(dynamics, stack, step, recompute)
-                gradient, hvp = dynamics.oracle.gradient_with_hvp(before.params, step)
-                floats = State(before.params, before.slots)
-                after = dynamics.advance(before, gradient, step)
-                backward.step(step, floats, gradient, hvp, after)
+            backward, stack = Backward(dynamics, save_at, cotangents), list(snapshots)
+            backward.step(last, *last_record)
+            for step in range(last - 1, -1, -1):
+                backward.step(step, *record(self._advance_to(dynamics, stack, step, recompute), step))
             return backward.finish()
 
         return [saved[count] for count in save_at], pullback
 
     def _advance_to(self, dynamics: Dynamics, stack: list, count: int, step_function: Callable):
-        """Run from the last snapshot to a step count, leaving snapshots on the way where the schedule says.
+        """Run from the last snapshot to the step to be reversed next, leaving snapshots where the schedule says.
 
-        Snapshots past the count are dropped. The state returned may be used up.
+        Snapshots past it are dropped. The state returned may be used up.
         """
         while stack[-1][0] > count:
             stack.pop()
         at, kept = stack[-1]
         state = dynamics.snapshot(kept)
-        # Steps at … count must be reversed next (for the forward run: all but the end itself).
-        end = min(count + 1, dynamics.steps)
         while at < count:
             free = self.snapshots - len(stack)
-            target = min(at + first_snapshot(end - at, free), count) if free else count
+            target = at + first_snapshot(count + 1 - at, free) if free else count
             while at < target:
                 state = step_function(state, at)
                 at += 1

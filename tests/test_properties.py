@@ -78,7 +78,9 @@ def test_random_nests_and_schedules(params, hyper, steps, seed):
         return objective(hg.train(smooth_loss, x["params"], optimizer, x["hyper"], steps=steps, save_at=save_at))
 
     def reference(x):
-        return objective(unrolled.sgd(smooth_loss, x["params"], x["lr"], x["momentum"], x["hyper"], steps, save_at))
+        return objective(
+            unrolled.train(smooth_loss, x["params"], unrolled.sgd, (x["lr"], x["momentum"]), x["hyper"], steps, save_at)
+        )
 
     gradient, expected = grad(ours)(inputs), grad(reference)(inputs)
     for name in ("params", "hyper", "lr", "momentum"):
@@ -107,5 +109,6 @@ def test_random_nets(sizes, activation, batch_size, steps, own_gradient, seed):
     loss = loss if own_gradient else by_autograd(loss)
     inputs = (params, rng.uniform(0.1, 0.8, steps), rng.uniform(0.0, 0.95, steps))
     ours = lambda x: model.loss(hg.train(loss, x[0], hg.SGD(x[1], x[2]), steps=steps), X, T) + np.sum(x[1])
-    reference = lambda x: model.loss(unrolled.sgd(loss, x[0], x[1], x[2], None, steps, [steps])[0], X, T) + np.sum(x[1])
+    trained = lambda x: unrolled.train(loss, x[0], unrolled.sgd, x[1:], None, steps, [steps])[0]
+    reference = lambda x: model.loss(trained(x), X, T) + np.sum(x[1])
     assert relative_error(grad(ours)(inputs), grad(reference)(inputs)) < 1e-9

@@ -42,8 +42,9 @@ def ours(loss):
 
 def reference(loss):
     def f(inputs):
+        schedules = inputs["lr"], inputs["momentum"]
         return objective(
-            unrolled.sgd(loss, inputs["params"], inputs["lr"], inputs["momentum"], inputs["hyper"], STEPS, SAVE_AT)
+            unrolled.train(loss, inputs["params"], unrolled.sgd, schedules, inputs["hyper"], STEPS, SAVE_AT)
         )
 
     return f
@@ -137,7 +138,7 @@ def test_any_nest_of_params(params):
         return lambda inputs: loss(train(inputs), None, 0)
 
     f = trained_loss(lambda x: hg.train(loss, x[0], hg.SGD(x[1], 0.5), steps=4))
-    g = trained_loss(lambda x: unrolled.sgd(loss, x[0], x[1], 0.5, None, 4, [4])[0])
+    g = trained_loss(lambda x: unrolled.train(loss, x[0], unrolled.sgd, (x[1], 0.5), None, 4, [4])[0])
     assert relative_error(grad(f)((params, 0.1)), grad(g)((params, 0.1))) < 1e-9
     trained = hg.train(loss, params, hg.SGD(0.1), steps=4)
     assert hg.nests.flatten(trained)[1] == hg.nests.flatten(params)[1]

@@ -1,0 +1,343 @@
+"""Every optimizer under every adjoint and schedule form, against unrolled autograd and against each other."""
+
+import functools
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+import unrolled
+from autograd import grad, jacobian, make_jvp, value_and_grad
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optimizer_table import FORMS, OPTIMIZERS, Nesterov, draw
+from problems import classifier, penalised, relative_error
+
+import hypergrad as hg
+from hypergrad import binomial, errors
+from hypergrad.nests import flatten, unflatten
+
+STEPS, SAVE_AT = 7, [0, 2, 5, 7]
+MODEL, LOSS, PARAMS, X, T = classifier(seed=3)
+PENALISED = penalised(LOSS)
+HYPER = [-3.0, -2.0, -4.0, -3.0, -1.0, -2.0]
+ADJOINTS = {
+    "Stored": hg.Stored(),
+    "Checkpointed(1)": hg.Checkpointed(1),
+    "Checkpointed(3)": hg.Checkpointed(3),
+    "Checkpointed(20)": hg.Checkpointed(20),
+    "Truncated(all)": hg.Truncated(STEPS),
+}
+EXACT = [name for name, entry in OPTIMIZERS.items() if entry.exact]
+
+
+def objective(saved):
+    return sum((i + 1) * MODEL.loss(params, X, T) + np.sum(params[0][0] ** (i + 1)) for i, params in enumerate(saved))
+
+
+def through(make, adjoint, loss=PENALISED):
+    def f(inputs):
+        params, hyper, schedules = inputs
+        saved = hg.train(loss, params, make(*schedules), hyper, steps=STEPS, adjoint=adjoint, save_at=SAVE_AT)
+        return objective(saved)
+
+    return f
+
+
+def reference(entry, loss=PENALISED):
+    def f(inputs):
+        params, hyper, schedules = inputs
+        return objective(unrolled.train(loss, params, entry.update, schedules, hyper, STEPS, SAVE_AT))
+
+    return f
+
+
+def inputs_of(entry, form, seed=0):
+    return PARAMS, HYPER, draw(entry, form, STEPS, 3, seed)
+
+
+def check_all(gradient, expected, tolerance):
+    for ours, theirs in zip(gradient, expected):
+        assert relative_error(ours, theirs) < tolerance
+    for ours, theirs in zip(gradient[2], expected[2]):
+        assert relative_error(ours, theirs) < tolerance
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_against_unrolled_autograd(name, adjoint, form):
+    entry = OPTIMIZERS[name]
+    inputs = inputs_of(entry, form)
+    value, gradient = value_and_grad(through(entry.make, ADJOINTS[adjoint]))(inputs)
+    expected_value, expected = value_and_grad(reference(entry))(inputs)
+    assert value == pytest.approx(expected_value, rel=1e-12)
+    check_all(gradient, expected, 1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_forward_mode(name, form):
+    entry = OPTIMIZERS[name]
+    inputs = inputs_of(entry, form)
+    leaves, structure = flatten(inputs)
+    rng = onp.random.default_rng(5)
+    direction = [onp.asarray(rng.standard_normal(onp.shape(leaf))) for leaf in leaves]
+    makes = [entry.make] + ([entry.exact] if entry.exact else [])
+    for make in makes:
+        f = through(make, hg.Stored())
+        forward = make_jvp(f)(inputs)(unflatten(structure, direction))[1]
+        terms = [onp.vdot(g, d) for g, d in zip(flatten(grad(f)(inputs))[0], direction)]
+        assert forward == pytest.approx(sum(terms), rel=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_dynamics_bit_for_bit(name, form):
+    """Reversing gives the very numbers of the stored run of the same dynamics, and nearly those of floats."""
+    entry = OPTIMIZERS[name]
+    inputs = inputs_of(entry, form)
+    value, gradient = value_and_grad(through(entry.exact, hg.Stored()))(inputs)
+    for adjoint in (hg.Reversible(), hg.Checkpointed(1), hg.Checkpointed(3)):
+        other_value, other = value_and_grad(through(entry.exact, adjoint))(inputs)
+        assert other_value == value
+        for a, b in zip(flatten(gradient)[0], flatten(other)[0]):
+            onp.testing.assert_array_equal(a, b)
+    float_value, float_gradient = value_and_grad(through(entry.make, hg.Stored()))(inputs)
+    assert value == pytest.approx(float_value, rel=1e-8)
+    check_all(gradient, float_gradient, 1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_checker_and_the_adjoints_agree_on_finite_differences(name):
+    entry = OPTIMIZERS[name]
+    params, hyper, schedules = inputs_of(entry, "per step")
+    f = through(entry.make, hg.Checkpointed(2))
+
+    def scaled(h):
+        return f((params, h["hyper"], [np.exp(0.1 * log) * s for log, s in zip(h["logs"], schedules)]))
+
+    hg.testing.check_hypergradient(scaled, {"hyper": hyper, "logs": [onp.zeros(STEPS) for _ in schedules]})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(OPTIMIZERS)),
+    st.sampled_from(FORMS),
+    st.integers(1, 9),
+    st.integers(1, 6),
+    st.integers(0, 2**31),
+)
+def test_random_runs(name, form, steps, snapshots, seed):
+    entry, rng = OPTIMIZERS[name], onp.random.default_rng(seed)
+    model, loss, params, X, T = classifier((4, 3, 2), rows=9, batch_size=int(rng.integers(1, 9)), seed=seed)
+    schedules = draw(entry, form, steps, 2, seed)
+    save_at = sorted(rng.choice(steps + 1, size=rng.integers(1, steps + 2), replace=False).tolist())
+    weights = rng.uniform(0.5, 1.0, len(save_at))
+
+    def objective(saved):
+        return sum(weight * model.loss(p, X, T) for weight, p in zip(weights, saved))
+
+    def ours(make, adjoint):
+        def f(x):
+            return objective(hg.train(loss, x[0], make(*x[1]), steps=steps, adjoint=adjoint, save_at=save_at))
+
+        return value_and_grad(f)((params, schedules))
+
+    stored = ours(entry.make, hg.Stored())
+    f = lambda x: objective(unrolled.train(loss, x[0], entry.update, x[1], None, steps, save_at))
+    assert relative_error(stored[1], grad(f)((params, schedules))) < 1e-8
+    assert relative_error(ours(entry.make, hg.Checkpointed(snapshots))[1], stored[1]) < 1e-12
+    if entry.exact:
+        exact = ours(entry.exact, hg.Stored())
+        for adjoint in (hg.Reversible(), hg.Checkpointed(snapshots)):
+            value, gradient = ours(entry.exact, adjoint)
+            assert value == exact[0]
+            for a, b in zip(flatten(gradient)[0], flatten(exact[1])[0]):
+                onp.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2), hg.Reversible(), hg.Truncated(3)])
+def test_the_callback_sees_the_forward_run_only(adjoint):
+    seen = []
+    f = lambda lr: MODEL.loss(
+        hg.train(
+            LOSS,
+            PARAMS,
+            hg.SGD(lr, 0.8, exact=True),
+            steps=STEPS,
+            adjoint=adjoint,
+            callback=lambda step, params, state, gradient: seen.append((step, state.velocity[0][0].shape)),
+        ),
+        X,
+        T,
+    )
+    grad(f)(0.3)
+    assert seen == [(step, (6, 5)) for step in range(STEPS)]
+
+
+def test_checkpointed_recomputes_as_little_as_the_binomial_schedule():
+    """Counts gradients; the reference is dynamic programming over all schedules."""
+
+    @functools.cache
+    def fewest(steps, snapshots):
+        if steps <= 1:
+            return 0
+        if snapshots == 1:
+            return steps * (steps - 1) // 2
+        return min(m + fewest(steps - m, snapshots - 1) + fewest(m, snapshots) for m in range(1, steps))
+
+    calls = []
+
+    class Quadratic:
+        def __call__(self, w, hyper, step):
+            return 0.5 * np.sum(w**2)
+
+        def gradient(self, w, hyper, step):
+            calls.append(step)
+            return w
+
+        def gradient_with_hvp(self, w, hyper, step):
+            return w, lambda direction: direction
+
+    def run(lr, steps, adjoint):
+        return np.sum(hg.train(Quadratic(), onp.ones(2), hg.SGD(lr), steps=steps, adjoint=adjoint))
+
+    for steps in (1, 2, 3, 5, 10, 17, 40):
+        expected = grad(run)(0.1, steps, hg.Stored())
+        for snapshots in (1, 2, 3, 5, 12, 50):
+            calls.clear()
+            gradient = grad(run)(0.1, steps, hg.Checkpointed(snapshots))
+            recomputed = len(calls) - (steps - 1)  # the last step is recorded when it is first taken
+            assert recomputed == fewest(steps, snapshots) - (steps - 1), (steps, snapshots)
+            assert recomputed == binomial.recomputed(steps, snapshots)
+            assert gradient == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2)])
+def test_a_jacobian_pulls_back_more_than_once(adjoint):
+    def losses(log_lr):
+        optimizer = hg.SGD(np.exp(log_lr), exact=True)
+        saved = hg.train(LOSS, PARAMS, optimizer, steps=STEPS, adjoint=adjoint, save_at=SAVE_AT)
+        return np.array([MODEL.loss(params, X, T) for params in saved])
+
+    rows = jacobian(losses)(onp.full(STEPS, -1.0))
+    for k in (1, 2, 3):
+        expected = grad(lambda x, k=k: losses(x)[k])(onp.full(STEPS, -1.0))
+        onp.testing.assert_allclose(rows[k], expected, rtol=1e-12)
+
+
+def test_truncated_is_the_derivative_with_the_earlier_steps_held_fixed():
+    keep, log_lr = 3, onp.linspace(-1.5, -0.5, STEPS)
+
+    def end(log_lr, steps, start, adjoint=None):
+        shifted = lambda p, h, t: LOSS(p, h, t + start[1])
+        return hg.train(shifted, start[0], hg.SGD(np.exp(log_lr), 0.0), steps=steps, adjoint=adjoint)
+
+    f = lambda x: MODEL.loss(end(x, STEPS, (PARAMS, 0), hg.Truncated(keep)), X, T)
+    middle = end(log_lr[:-keep], STEPS - keep, (PARAMS, 0))
+    g = lambda x: MODEL.loss(end(x, keep, (middle, STEPS - keep)), X, T)
+    truncated = grad(f)(log_lr)
+    assert not truncated[:-keep].any()
+    onp.testing.assert_allclose(truncated[-keep:], grad(g)(log_lr[-keep:]), rtol=1e-9)
+    initial = grad(lambda p: MODEL.loss(end(log_lr, STEPS, (p, 0), hg.Truncated(keep)), X, T))(PARAMS)
+    assert not any(leaf.any() for leaf in flatten(initial)[0])
+
+
+@pytest.mark.parametrize("make", [hg.RMSProp, hg.Adam, lambda lr: hg.Adam(lr, exact=True)])
+def test_gradients_are_finite_and_right_where_the_second_moment_is_zero(make):
+    """One parameter never gets a gradient; its update is a smooth function of the gradient even so."""
+
+    def loss(w, hyper, step):
+        return np.sum((w[:2] - 1.0) ** 2) + hyper[0] * w[2] ** 2
+
+    def f(inputs):
+        w = hg.train(loss, inputs["w"], make(inputs["lr"]), inputs["hyper"], steps=5, adjoint=hg.Stored())
+        return np.sum(w**2) + w[2]
+
+    inputs = {"w": onp.array([0.3, -0.2, 0.0]), "lr": 0.05, "hyper": onp.array([0.5])}
+    gradient = grad(f)(inputs)
+    assert all(onp.isfinite(leaf).all() for leaf in flatten(gradient)[0])
+    assert gradient["lr"] == pytest.approx((f({**inputs, "lr": 0.05 + 1e-6}) - f({**inputs, "lr": 0.05 - 1e-6})) / 2e-6)
+    assert gradient["hyper"][0] == 0.0
+
+
+def test_adam_at_zero_gradient_has_the_slope_of_its_update():
+    """One step from g = 0: w⁺ = w − α g / (|g| + ε) to first order, so dw⁺/dg = −α / ε."""
+    slope = grad(
+        lambda c: np.sum(hg.train(lambda w, c, t: c * np.sum(w), onp.ones(1), hg.Adam(0.1, eps=0.5), c, steps=1))
+    )
+    assert slope(0.0) == pytest.approx(-0.1 / 0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "adjoint", "error", "message"),
+    [
+        (hg.SGD(0.1), hg.Reversible(), errors.AdjointError, r"needs exact arithmetic: SGD\(…, exact=True\)"),
+        (hg.RMSProp(0.1), hg.Reversible(), errors.AdjointError, r"RMSProp cannot be run backwards; use Checkpointed"),
+        (Nesterov(0.1), hg.Reversible(), errors.AdjointError, r"Nesterov cannot be run backwards"),
+        (hg.SGD(0.1), hg.Checkpointed(0), errors.ArgumentError, r"Checkpointed\(snapshots=…\).*≥ 1, got 0"),
+        (hg.SGD(0.1), hg.Checkpointed(-2), errors.ArgumentError, r"got -2"),
+        (hg.SGD(0.1), hg.Checkpointed(2.5), errors.ArgumentError, r"got 2\.5"),
+        (hg.SGD(0.1), hg.Truncated(8), errors.AdjointError, r"Truncated\(steps=8\).*run's 7 steps"),
+        (hg.SGD(0.1), hg.Truncated(0), errors.ArgumentError, r"Truncated\(steps=…\)"),
+        (hg.SGD(0.1, 0.0, exact=True), hg.Reversible(), errors.ScheduleError, r"SGD\.momentum must lie in \[2\^-16"),
+        (hg.SGD(0.1, 1e-6, exact=True), hg.Stored(), errors.ScheduleError, r"got 1e-06 at step 0; use exact=False"),
+        (hg.SGD(0.1, 1 - 1e-11, exact=True), hg.Stored(), errors.ScheduleError, r"1 - 2\^-33"),
+        (hg.Adam(0.1, 0.9, 1 - 1e-11, exact=True), hg.Stored(), errors.ScheduleError, r"Adam\.b2 must lie in"),
+        (hg.Adam(0.1, eps=0.0), hg.Stored(), errors.ScheduleError, r"Adam\.eps must lie in \(0, inf\), got 0\.0"),
+        (hg.RMSProp(0.1, decay=1.0), hg.Stored(), errors.ScheduleError, r"RMSProp\.decay must lie in \[0, 1\)"),
+        (hg.SGD, hg.Stored(), errors.ArgumentError, r"optimizer must be an optimizer"),
+    ],
+)
+def test_bad_combinations(optimizer, adjoint, error, message):
+    def forbidden(params, hyper, step):
+        raise AssertionError("training began")
+
+    f = lambda p: hg.train(forbidden, p, optimizer, steps=STEPS, adjoint=adjoint)[0][0][0, 0]
+    with pytest.raises(error, match=message):
+        grad(f)(PARAMS)
+
+
+def test_float32_cannot_be_exact():
+    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=onp.float32)
+    with pytest.raises(errors.NestError, match=r"params\[0\]\[0\] is float32, but exact arithmetic needs float64"):
+        hg.train(LOSS, single, hg.SGD(0.1, exact=True), steps=2)
+
+
+def test_a_used_up_reversal_raises():
+    def losses(lr):
+        saved = hg.train(LOSS, PARAMS, hg.SGD(lr, exact=True), steps=3, adjoint=hg.Reversible(), save_at=[1, 3])
+        return np.array([MODEL.loss(params, X, T) for params in saved])
+
+    with pytest.raises(errors.ReversalError, match="used up by its first pullback"):
+        jacobian(losses)(0.1)
+
+
+def test_a_loss_that_changes_between_calls_is_noticed():
+    rng = onp.random.default_rng(0)
+    noisy = lambda p, h, t: LOSS(p, h, t) * (1.0 + 0.1 * rng.random())
+    f = lambda lr: MODEL.loss(hg.train(noisy, PARAMS, hg.SGD(lr, exact=True), steps=3, adjoint=hg.Reversible()), X, T)
+    with pytest.raises(errors.ReversalError, match=r"not come back|buffer is empty"):
+        grad(f)(0.1)
+
+
+def test_parameters_too_large_for_fixed_point():
+    loss = lambda w, h, t: 0.5 * np.sum(w**2)
+    with pytest.raises(errors.FixedPointOverflowError, match=r"parameter params reached 5e\+03 at step 0.*below 1024"):
+        hg.train(loss, onp.array([1.0, 5e3]), hg.SGD(0.1, exact=True), steps=3)
+    grows = lambda lr: hg.train(loss, onp.array([1.0]), hg.SGD(lr, 0.5, exact=True), steps=200)
+    with pytest.raises(errors.FixedPointOverflowError) as caught:
+        grows(9.0)
+    assert 0 < caught.value.step < 200 and caught.value.largest >= 1024
+    assert f"at step {caught.value.step}" in str(caught.value)
+
+
+def test_an_optimizer_without_its_functions_says_so():
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Empty(hg.Optimizer):
+        lr: float
+
+    with pytest.raises(NotImplementedError, match=r"Empty needs init\(w\)"):
+        hg.train(LOSS, PARAMS, Empty(0.1), steps=2)

@@ -1,0 +1,117 @@
+"""Exact arithmetic: multiplication undone bit for bit, at the cost in memory that information theory sets."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypergrad.errors import ReversalError
+from hypergrad.exact import (
+    DENOMINATOR,
+    InformationBuffer,
+    divide,
+    from_fixed,
+    multiply,
+    numerator,
+    to_fixed,
+)
+
+factors = st.one_of(
+    st.integers(2**16, DENOMINATOR - 1),
+    st.sampled_from([2**16, 2**16 + 1, 2**31, DENOMINATOR - 1, numerator(0.9), numerator(0.999)]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(factors, min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 60), st.integers(0, 2**32))
+def test_any_sequence_of_multiplications_is_undone(sequence, size, magnitude_bits, seed):
+    rng = np.random.default_rng(seed)
+    limit = 2**magnitude_bits
+    numbers = rng.integers(-limit, limit, size, endpoint=True)
+    numbers[rng.random(size) < 0.2] = rng.choice([0, -1, 1, limit, -limit])
+    start, buffer = numbers.copy(), InformationBuffer(size)
+    added = []
+    for n in sequence:
+        before = numbers.copy()
+        multiply(numbers, n, buffer)
+        exact = [int(c) * n for c in before]
+        assert all(abs(int(after) * DENOMINATOR - c) <= DENOMINATOR for after, c in zip(numbers, exact))
+        added.append(rng.integers(-limit // 4 - 1, limit // 4 + 1, size))
+        numbers += added[-1]
+    end = numbers.copy()
+    for n, term in zip(reversed(sequence), reversed(added)):
+        numbers -= term
+        divide(numbers, n, buffer)
+    np.testing.assert_array_equal(numbers, start)
+    assert buffer.is_initial()
+    assert size < 3 or not np.array_equal(end, start) or limit < 4
+
+
+@pytest.mark.parametrize(("beta", "steps"), [(0.9, 4_000), (0.99, 4_000), (0.5, 2_000), (0.01, 500), (0.9999, 4_000)])
+def test_memory_is_the_entropy_lost(beta, steps):
+    rng = np.random.default_rng(0)
+    size, n = 200, numerator(beta)
+    numbers, buffer = to_fixed(rng.standard_normal(size), 52), InformationBuffer(size)
+    for _ in range(steps):
+        multiply(numbers, n, buffer)
+        numbers += to_fixed((1 - beta) * rng.standard_normal(size), 52)
+    lost = steps * np.log2(DENOMINATOR / n)
+    held = (16 * buffer.stack.size + np.log2(buffer.words.astype(float)).sum() - 48 * size) / size
+    assert held == pytest.approx(lost, rel=1e-3, abs=1e-3)
+    assert 8 * buffer.nbytes / size <= 1.05 * lost + 8 * 16
+
+
+def test_floats_do_not_come_back_where_this_does():
+    rng = np.random.default_rng(0)
+    start, beta, steps = rng.standard_normal(50), 0.9, 100
+    terms = rng.standard_normal((steps, 50))
+    v = start.copy()
+    for term in terms:
+        v = beta * v + term
+    for term in reversed(terms):
+        v = (v - term) / beta
+    assert np.abs(v - start).max() > 1e-12, "floats lose what is multiplied away"
+
+    numbers, buffer, n = to_fixed(start, 52), InformationBuffer(50), numerator(beta)
+    fixed_start = numbers.copy()
+    for term in terms:
+        multiply(numbers, n, buffer)
+        numbers += to_fixed(term, 52)
+    for term in reversed(terms):
+        numbers -= to_fixed(term, 52)
+        divide(numbers, n, buffer)
+    np.testing.assert_array_equal(numbers, fixed_start)
+    np.testing.assert_allclose(from_fixed(numbers, 52), start, atol=2.0**-53)
+
+
+def test_going_forwards_does_not_need_the_stack():
+    rng = np.random.default_rng(0)
+    recorded, forgotten = (to_fixed(rng.standard_normal(40), 52) for _ in range(2))
+    forgotten[:] = recorded
+    with_stack, without = InformationBuffer(40), InformationBuffer(40, record=False)
+    for _ in range(300):
+        multiply(recorded, numerator(0.7), with_stack)
+        multiply(forgotten, numerator(0.7), without)
+        for numbers in (recorded, forgotten):
+            numbers += 123_456_789_012
+    np.testing.assert_array_equal(recorded, forgotten)
+    assert without.nbytes == 40 * 8 < with_stack.nbytes
+
+
+def test_undoing_something_else_empties_the_buffer():
+    numbers, buffer = to_fixed(np.ones(10), 52), InformationBuffer(10)
+    with pytest.raises(ReversalError, match="buffer is empty"):
+        for _ in range(100):
+            divide(numbers, numerator(0.5), buffer)
+
+
+def test_large_arrays_are_worked_on_in_pieces():
+    rng = np.random.default_rng(0)
+    numbers, buffer = to_fixed(rng.standard_normal(100_000), 52), InformationBuffer(100_000)
+    start = numbers.copy()
+    for _ in range(40):
+        multiply(numbers, numerator(0.3), buffer)
+    for _ in range(40):
+        divide(numbers, numerator(0.3), buffer)
+    np.testing.assert_array_equal(numbers, start)
+    assert buffer.is_initial()
