@@ -4,6 +4,7 @@ from . import data, errors, init, nn, probe, testing
 from .adjoints import Checkpointed, Reversible, Stored, Truncated
 from .errors import DivergedError
 from .optimizers import SGD, Adam, Optimizer, RMSProp
+from .planner import Plan, plan
 from .schedules import Range
 from .train import train
 
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpointed",
     "DivergedError",
     "Optimizer",
+    "Plan",
     "RMSProp",
     "Range",
     "Reversible",
@@ -23,6 +25,7 @@ __all__ = [
     "errors",
     "init",
     "nn",
+    "plan",
     "probe",
     "testing",
     "train",

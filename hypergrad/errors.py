@@ -33,6 +33,10 @@ class AdjointError(HypergradError, ValueError):
     """The adjoint asked for cannot differentiate this run; names one that can."""
 
 
+class MemoryBudgetError(HypergradError, MemoryError):
+    """No adjoint fits the memory budget; says the least that would."""
+
+
 class ReversalError(HypergradError, RuntimeError):
     """A reversed run did not come back to its start bit for bit, or was to be reversed twice."""
 

@@ -1,0 +1,175 @@
+"""The planner: which adjoint a run can afford."""
+
+from __future__ import annotations
+
+import os
+import re
+import tracemalloc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .adjoints import Checkpointed, Reversible, Stored
+from .binomial import recomputed
+from .dynamics import Dynamics
+from .errors import ArgumentError, MemoryBudgetError
+from .exact_dynamics import ExactDynamics
+from .problem import check_problem
+
+VARIABLE = "HYPERGRAD_MEMORY_BUDGET"
+_UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+class Plan(NamedTuple):
+    """A choice of adjoint and what it will cost.
+
+    Attributes:
+      adjoint: to pass to :func:`hypergrad.train`.
+      memory: predicted peak of the memory that the run allocates, in bytes.
+      products: predicted matrix products a step and layer; training alone is 2.
+      budget: the bytes that were allowed.
+    """
+
+    adjoint: Any
+    memory: int
+    products: float
+    budget: int
+
+
+def plan(loss: Callable, params: Any, optimizer: Any, hyper: Any = None, *, steps: int, memory_budget=None) -> Plan:
+    """Choose the adjoint that ``train(…, adjoint=None)`` would use, for the same arguments.
+
+    :class:`Stored` if it fits the budget; else :class:`Reversible` where the dynamics are exact; else
+    :class:`Checkpointed` with as many snapshots as fit. What the intermediates of a step take is
+    measured on step 0; for the plan everything counts as differentiated.
+
+    Args:
+      loss, params, optimizer, hyper, steps: as for :func:`hypergrad.train`.
+      memory_budget: bytes, or a text such as "500MB" or "2GiB"; if None, the environment variable
+        HYPERGRAD_MEMORY_BUDGET, or else a quarter of the free memory.
+
+    Raises:
+      MemoryBudgetError: nothing fits; says the least that would.
+      ArgumentError: a budget that is no number of bytes.
+
+    Cost: one gradient and Hessian-vector product.
+    """
+    return choose(check_problem(loss, params, optimizer, hyper, steps).dynamics(everything=True), memory_budget)
+
+
+def choose(dynamics: Dynamics, memory_budget=None) -> Plan:
+    """The plan for a run that has been checked."""
+    budget = _budget(memory_budget)
+    needs = _Needs(dynamics)
+    steps = dynamics.steps
+    stored = Plan(Stored(), needs.stored(), 4.0, budget)
+    if stored.memory <= budget:
+        return stored
+    candidates = [Plan(Checkpointed(1), needs.checkpointed(1), 6.0 + 2.0 * recomputed(steps, 1) / steps, budget)]
+    if isinstance(dynamics, ExactDynamics):
+        candidates.insert(0, Plan(Reversible(), needs.reversible(), 6.0, budget))
+    for candidate in candidates:
+        if candidate.memory > budget:
+            continue
+        if isinstance(candidate.adjoint, Checkpointed):
+            snapshots = 1 + int((budget - candidate.memory) // needs.snapshot)
+            snapshots = min(snapshots, steps)
+            products = 6.0 + 2.0 * recomputed(steps, snapshots) / steps
+            return Plan(Checkpointed(snapshots), needs.checkpointed(snapshots), products, budget)
+        return candidate
+    least = min([stored, *candidates], key=lambda candidate: candidate.memory)
+    raise MemoryBudgetError(
+        f"no adjoint fits the memory budget of {budget:,} bytes: the least is {least.memory:,} bytes, with "
+        f"{least.adjoint!r}; allow that by train(..., memory_budget={least.memory}) or {VARIABLE}"
+    )
+
+
+class _Needs:
+    """Bytes that each adjoint takes, from the sizes of the arrays and a measured step."""
+
+    def __init__(self, dynamics: Dynamics):
+        self.dynamics = dynamics
+        self.params = sum(w.nbytes for w in dynamics.params)
+        slots = [array for w in dynamics.params for array in dynamics.optimizer.init(w)]
+        self.state = self.params + sum(np.asarray(array).nbytes for array in slots)
+        self.fixed = 0
+        if isinstance(dynamics, ExactDynamics):  # numbers, and for each slot a word
+            self.fixed = self.state + (self.state - self.params)
+        self.snapshot = self.state + self.fixed
+        self.tape, self.working = (0, 0) if dynamics.steps == 0 else self._measure()
+
+    def _measure(self) -> tuple[int, int]:
+        """Bytes that the intermediates of step 0 hold, and the peak while they are made and used."""
+        oracle, params = self.dynamics.oracle, self.dynamics.params
+        already = tracemalloc.is_tracing()
+        if not already:
+            tracemalloc.start(1)
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            gradient, hvp = oracle.gradient_with_hvp(params, 0)
+            held = tracemalloc.get_traced_memory()[0] - before
+            hvp(gradient)
+            peak = tracemalloc.get_traced_memory()[1] - before
+        finally:
+            if not already:
+                tracemalloc.stop()
+        return held - sum(g.nbytes for g in gradient), peak
+
+    @property
+    def largest(self) -> int:
+        """The largest single array: what one elementwise temporary takes."""
+        return max(w.nbytes for w in self.dynamics.params)
+
+    def _around_a_step(self) -> int:
+        """The state after, cotangents before and after, and temporaries, besides the step's own work."""
+        return self.working + 3 * self.state + 2 * self.largest
+
+    def stored(self) -> int:
+        gradient = self.params if self.dynamics.optimizer.keeps_gradient else 0
+        each = self.state + gradient + self.tape
+        return int(self.dynamics.steps * each + self._around_a_step() - self.tape)
+
+    def checkpointed(self, snapshots: int) -> int:
+        return int(min(snapshots, self.dynamics.steps) * self.snapshot + self.fixed + self._around_a_step())
+
+    def reversible(self) -> int:
+        bits = 0.0
+        for name, schedule in zip(self.dynamics.optimizer.names, self.dynamics.schedules):
+            if name in self.dynamics.optimizer.decays:
+                lost = [-float(np.log2(leaf).sum()) for leaf in schedule.leaves]
+                bits += sum(lost[i] * w.size for i, w in zip(schedule.cover, self.dynamics.params))
+        return int(self.fixed + bits / 8 * 33 / 32 + self._around_a_step())
+
+
+def _budget(memory_budget) -> int:
+    """The budget in bytes."""
+    given, source = memory_budget, "memory_budget"
+    if given is None:
+        given, source = os.environ.get(VARIABLE), VARIABLE
+    if given is None:
+        return free_memory() // 4
+    if isinstance(given, str):
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?I?)B?\s*", given.upper().replace("E", "e"))
+        value = float(match[1]) * _UNITS.get(match[2], np.nan) if match else np.nan
+    else:
+        value = float(given) if isinstance(given, int | float | np.number) and not isinstance(given, bool) else np.nan
+    if not 0 < value < np.inf:
+        raise ArgumentError(f'{source} must be a number of bytes, such as 2_000_000_000 or "2GB", got {given!r}')
+    return int(value)
+
+
+def free_memory() -> int:
+    """Bytes available to this process: of the machine, or of the control group it runs in."""
+    try:
+        with open("/proc/meminfo") as file:
+            free = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", file.read())[1])
+    except (OSError, TypeError):  # not Linux: half of what there is
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
+            free = min(free, int(limit.read()) - int(used.read()))
+    except (OSError, ValueError):
+        pass
+    return max(free, 0)
