@@ -136,15 +136,19 @@ class Checkpointed:
         snapshots = [(0, dynamics.start())]
         state = self._advance_to(dynamics, snapshots, last, forward)
         save(state, last, save_at, saved)
-        last_record = record(state, last)
-        dynamics.report(*last_record[:2], last)
-        save(last_record[3], dynamics.steps, save_at, saved)
+        last_records = [record(state, last)]
+        dynamics.report(*last_records[0][:2], last)
+        save(last_records[0][3], dynamics.steps, save_at, saved)
+        del state
 
         def pullback(cotangents: list[list]) -> Inputs:
-            backward, stack = Backward(dynamics, save_at, cotangents), list(snapshots)
-            backward.step(last, *last_record)
-            for step in range(last - 1, -1, -1):
-                backward.step(step, *record(self._advance_to(dynamics, stack, step, recompute), step))
+            # What the first pullback used up, a second one computes again from the first snapshot.
+            backward = Backward(dynamics, save_at, cotangents)
+            for step in range(last, -1, -1):
+                if step == last and last_records:
+                    backward.step(step, *last_records.pop())
+                else:
+                    backward.step(step, *record(self._advance_to(dynamics, snapshots, step, recompute), step))
             return backward.finish()
 
         return [saved[count] for count in save_at], pullback

@@ -60,25 +60,23 @@ def plan(loss: Callable, params: Any, optimizer: Any, hyper: Any = None, *, step
 
 def choose(dynamics: Dynamics, memory_budget=None) -> Plan:
     """The plan for a run that has been checked."""
-    budget = _budget(memory_budget)
-    needs = _Needs(dynamics)
-    steps = dynamics.steps
-    stored = Plan(Stored(), needs.stored(), 4.0, budget)
-    if stored.memory <= budget:
-        return stored
-    candidates = [Plan(Checkpointed(1), needs.checkpointed(1), 6.0 + 2.0 * recomputed(steps, 1) / steps, budget)]
+    budget, needs, steps = _budget(memory_budget), _Needs(dynamics), dynamics.steps
+
+    def checkpointed(snapshots: int) -> Plan:
+        products = 6.0 + 2.0 * recomputed(steps, snapshots) / max(steps, 1)
+        return Plan(Checkpointed(snapshots), needs.checkpointed(snapshots), products, budget)
+
+    plans = [Plan(Stored(), needs.stored(), 4.0, budget)]
     if isinstance(dynamics, ExactDynamics):
-        candidates.insert(0, Plan(Reversible(), needs.reversible(), 6.0, budget))
-    for candidate in candidates:
-        if candidate.memory > budget:
-            continue
-        if isinstance(candidate.adjoint, Checkpointed):
-            snapshots = 1 + int((budget - candidate.memory) // needs.snapshot)
-            snapshots = min(snapshots, steps)
-            products = 6.0 + 2.0 * recomputed(steps, snapshots) / steps
-            return Plan(Checkpointed(snapshots), needs.checkpointed(snapshots), products, budget)
-        return candidate
-    least = min([stored, *candidates], key=lambda candidate: candidate.memory)
+        plans.append(Plan(Reversible(), needs.reversible(), 6.0, budget))
+    plans.append(checkpointed(1))
+    for affordable in plans:
+        if affordable.memory <= budget:
+            if affordable == plans[-1]:
+                more = (budget - affordable.memory) // needs.snapshot
+                return checkpointed(min(1 + more, max(steps, 1)))
+            return affordable
+    least = min(plans, key=lambda candidate: candidate.memory)
     raise MemoryBudgetError(
         f"no adjoint fits the memory budget of {budget:,} bytes: the least is {least.memory:,} bytes, with "
         f"{least.adjoint!r}; allow that by train(..., memory_budget={least.memory}) or {VARIABLE}"
@@ -117,30 +115,31 @@ class _Needs:
                 tracemalloc.stop()
         return held - sum(g.nbytes for g in gradient), peak
 
-    @property
-    def largest(self) -> int:
-        """The largest single array: what one elementwise temporary takes."""
-        return max(w.nbytes for w in self.dynamics.params)
-
-    def _around_a_step(self) -> int:
-        """The state after, cotangents before and after, and temporaries, besides the step's own work."""
-        return self.working + 3 * self.state + 2 * self.largest
+    def _around_a_step(self, states: int) -> int:
+        """One step backwards: its own work, the states before and after it, their cotangents old and new,
+        those of the gradient and the result, and two elementwise temporaries."""
+        largest = max(w.nbytes for w in self.dynamics.params)
+        return self.working + (states + 2) * self.state + 3 * self.params + 2 * largest
 
     def stored(self) -> int:
+        """Peak bytes of :class:`Stored`."""
         gradient = self.params if self.dynamics.optimizer.keeps_gradient else 0
         each = self.state + gradient + self.tape
-        return int(self.dynamics.steps * each + self._around_a_step() - self.tape)
+        return int(self.dynamics.steps * each + self._around_a_step(states=1) - self.tape)
 
     def checkpointed(self, snapshots: int) -> int:
-        return int(min(snapshots, self.dynamics.steps) * self.snapshot + self.fixed + self._around_a_step())
+        """Peak bytes of :class:`Checkpointed`."""
+        kept = min(snapshots, self.dynamics.steps) * self.snapshot
+        return int(kept + self.fixed + self._around_a_step(states=2))
 
     def reversible(self) -> int:
+        """Peak bytes of :class:`Reversible`."""
         bits = 0.0
         for name, schedule in zip(self.dynamics.optimizer.names, self.dynamics.schedules):
             if name in self.dynamics.optimizer.decays:
                 lost = [-float(np.log2(leaf).sum()) for leaf in schedule.leaves]
                 bits += sum(lost[i] * w.size for i, w in zip(schedule.cover, self.dynamics.params))
-        return int(self.fixed + bits / 8 * 33 / 32 + self._around_a_step())
+        return int(self.fixed + bits / 8 * 33 / 32 + self._around_a_step(states=2))
 
 
 def _budget(memory_budget) -> int:
@@ -150,11 +149,13 @@ def _budget(memory_budget) -> int:
         given, source = os.environ.get(VARIABLE), VARIABLE
     if given is None:
         return free_memory() // 4
+    number, unit = given, ""
     if isinstance(given, str):
-        match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?I?)B?\s*", given.upper().replace("E", "e"))
-        value = float(match[1]) * _UNITS.get(match[2], np.nan) if match else np.nan
-    else:
-        value = float(given) if isinstance(given, int | float | np.number) and not isinstance(given, bool) else np.nan
+        number, unit = re.fullmatch(r"\s*(.*?)\s*([KMGT]?I?)B?\s*", given.upper()).groups()
+    try:
+        value = np.nan if isinstance(given, bool) else float(number) * _UNITS[unit]
+    except (TypeError, ValueError, KeyError):
+        value = np.nan
     if not 0 < value < np.inf:
         raise ArgumentError(f'{source} must be a number of bytes, such as 2_000_000_000 or "2GB", got {given!r}')
     return int(value)

@@ -1,0 +1,150 @@
+"""The planner: what it chooses, what it predicts, and that the choice never changes a result."""
+
+import tracemalloc
+from itertools import pairwise
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad, value_and_grad
+from optimizer_table import Nesterov
+from problems import by_autograd, classifier
+
+import hypergrad as hg
+from hypergrad import errors, planner
+from hypergrad.nests import flatten
+
+MODEL, LOSS, PARAMS, X, T = classifier((100, 60, 30, 10), rows=200, batch_size=50)
+LOSSES = {"own gradient": LOSS, "autograd": by_autograd(LOSS)}
+STEPS = 60
+
+
+def measured_peak(f, x):
+    """Peak bytes that a gradient allocates."""
+    grad(f)(x)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        grad(f)(x)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("optimizer", "budget", "expected"),
+    [
+        (hg.SGD(0.1), "1GB", hg.Stored),
+        (hg.Adam(0.01), "1GB", hg.Stored),
+        (hg.RMSProp(0.01), "1GB", hg.Stored),
+        (Nesterov(0.1), "1GB", hg.Stored),
+        (hg.SGD(0.1), "5MB", hg.Checkpointed),
+        (hg.Adam(0.01), "5MB", hg.Checkpointed),
+        (hg.Adam(0.01), "8MB", hg.Checkpointed),
+        (hg.SGD(0.1, exact=True), "5MB", hg.Reversible),
+        (hg.Adam(0.01, exact=True), "5MB", hg.Reversible),
+    ],
+)
+def test_the_prediction_is_within_a_fifth_of_what_is_measured(optimizer, budget, expected, loss):
+    plan = hg.plan(LOSSES[loss], PARAMS, optimizer, steps=STEPS, memory_budget=budget)
+    assert isinstance(plan.adjoint, expected)
+    assert plan.memory <= plan.budget
+
+    def f(params):
+        trained = hg.train(LOSSES[loss], params, optimizer, steps=STEPS, adjoint=plan.adjoint)
+        return np.sum(trained[0][1])
+
+    assert plan.memory == pytest.approx(measured_peak(f, PARAMS), rel=0.2)
+
+
+def test_predicted_products_are_those_of_the_schedules():
+    products = lambda optimizer, budget: hg.plan(LOSS, PARAMS, optimizer, steps=STEPS, memory_budget=budget).products
+    assert products(hg.SGD(0.1), "1GB") == 4.0
+    assert products(hg.SGD(0.1, exact=True), "5MB") == 6.0
+    assert 6.0 < products(hg.SGD(0.1), "5MB") < products(hg.SGD(0.1), "2MB")
+
+
+def test_more_memory_means_more_snapshots_until_everything_is_stored():
+    plans = [hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS, memory_budget=b * 1_000_000) for b in range(2, 40, 2)]
+    snapshots = [p.adjoint.snapshots if isinstance(p.adjoint, hg.Checkpointed) else STEPS for p in plans]
+    assert snapshots == sorted(snapshots) and snapshots[0] < STEPS == snapshots[-1]
+    assert all(a.products >= b.products for a, b in pairwise(plans))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_budget_never_changes_the_trajectory(exact):
+    def f(log_lr, budget):
+        optimizer = hg.SGD(np.exp(log_lr), exact=exact)
+        trained = hg.train(LOSS, PARAMS, optimizer, steps=STEPS, memory_budget=budget)
+        return MODEL.loss(trained, X, T)
+
+    results = [value_and_grad(f)(-1.0, budget) for budget in ("1GB", "5MB", "2.5MB")]
+    assert len({value for value, _ in results}) == 1
+    for _, gradient in results:
+        assert gradient == pytest.approx(results[0][1], rel=1e-12)
+
+
+def test_the_environment_variable(monkeypatch):
+    monkeypatch.setenv(planner.VARIABLE, "5MB")
+    assert isinstance(hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS).adjoint, hg.Checkpointed)
+    assert hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS, memory_budget="1GB").adjoint == hg.Stored()
+    monkeypatch.setenv(planner.VARIABLE, "plenty")
+    with pytest.raises(errors.ArgumentError, match=r"HYPERGRAD_MEMORY_BUDGET must be a number of bytes.*'plenty'"):
+        hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS)
+
+
+def test_without_a_budget_it_is_a_quarter_of_the_free_memory(monkeypatch):
+    monkeypatch.delenv(planner.VARIABLE, raising=False)
+    assert 0 < planner.free_memory() < 2**50
+    monkeypatch.setattr(planner, "free_memory", lambda: 4_000_000_000)
+    assert hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS).budget == 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(1_000, 1_000), (2.5e6, 2_500_000), ("1000", 1_000), ("2kB", 2_000), ("1.5 GiB", 3 * 2**29), ("3M", 3_000_000)],
+)
+def test_budgets_in_words(text, expected):
+    assert planner._budget(text) == expected
+
+
+@pytest.mark.parametrize("budget", [0, -5, "", "2 potatoes", True, onp.nan, onp.inf, [1], "1.2.3GB"])
+def test_bad_budgets(budget):
+    with pytest.raises(errors.ArgumentError, match="memory_budget must be a number of bytes"):
+        hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS, memory_budget=budget)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_budget_in_which_nothing_fits_says_the_least_that_would(exact):
+    optimizer = hg.SGD(0.1, exact=exact)
+    with pytest.raises(
+        errors.MemoryBudgetError, match=r"budget of 1,000 bytes: the least is ([0-9,]+) bytes"
+    ) as caught:
+        hg.plan(LOSS, PARAMS, optimizer, steps=STEPS, memory_budget=1_000)
+    least = int(str(caught.value).split("the least is ")[1].split(" bytes")[0].replace(",", ""))
+    assert hg.plan(LOSS, PARAMS, optimizer, steps=STEPS, memory_budget=least).memory == least
+    with pytest.raises(errors.MemoryBudgetError):
+        hg.plan(LOSS, PARAMS, optimizer, steps=STEPS, memory_budget=least - 1)
+    f = lambda p: MODEL.loss(hg.train(LOSS, p, optimizer, steps=STEPS, memory_budget=1_000), X, T)
+    with pytest.raises(errors.MemoryBudgetError):
+        grad(f)(PARAMS)
+
+
+def test_a_plan_for_no_steps():
+    assert hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=0, memory_budget="1GB").adjoint == hg.Stored()
+
+
+def test_memory_of_checkpointed_and_reversible_is_flat_in_the_number_of_steps():
+    """Apart from the bits that a decay loses."""
+
+    def peak(optimizer, adjoint, steps):
+        return measured_peak(lambda p: np.sum(hg.train(LOSS, p, optimizer, steps=steps, adjoint=adjoint)[0][1]), PARAMS)
+
+    size = sum(w.size for w in flatten(PARAMS)[0])
+    short, long = (peak(hg.SGD(0.1), hg.Checkpointed(3), steps) for steps in (20, 100))
+    assert long == pytest.approx(short, rel=0.05)
+    short, long = (peak(hg.SGD(0.1, exact=True), hg.Reversible(), steps) for steps in (200, 800))
+    entropy, schedules = 600 * -onp.log2(0.9) / 8 * size, 600 * 8 * 4
+    assert long - short < 1.05 * entropy + schedules + 0.02 * short
