@@ -48,7 +48,8 @@ def numerator(factor: float) -> int:
 
 def to_fixed(values: np.ndarray, fraction_bits: int) -> np.ndarray:
     """The nearest multiples of 2^-f, as int64. The values must be below 2^(62 - f)."""
-    return np.rint(values * 2.0**fraction_bits).astype(np.int64)
+    scaled = np.asarray(values * 2.0**fraction_bits)
+    return np.rint(scaled, out=scaled).astype(np.int64)
 
 
 def from_fixed(numbers: np.ndarray, fraction_bits: int) -> np.ndarray:

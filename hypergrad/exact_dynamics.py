@@ -102,7 +102,8 @@ class ExactDynamics(Dynamics):
         displacements = [opt.displacement(s, None, h, step) for s, h in zip(slots, hyperparameters)]
         self._check_sizes(displacements, _PARAM_BITS, "displacement of parameter", step, before)
         for fixed, displacement in zip(state.fixed, displacements):
-            fixed.w[:] += to_fixed(displacement, _PARAM_BITS).ravel()
+            numbers = fixed.w
+            numbers += to_fixed(displacement, _PARAM_BITS).ravel()
         params = self._read_params(state.fixed)
         self._check_sizes(params, _PARAM_BITS, "parameter", step, before)
         return ExactState(params, slots, state.fixed)
@@ -115,7 +116,8 @@ class ExactDynamics(Dynamics):
         opt = self.optimizer
         hyperparameters = self.hyperparameters(step)
         for fixed, s, h in zip(after.fixed, after.slots, hyperparameters):
-            fixed.w[:] -= to_fixed(opt.displacement(s, None, h, step), _PARAM_BITS).ravel()
+            numbers = fixed.w
+            numbers -= to_fixed(opt.displacement(s, None, h, step), _PARAM_BITS).ravel()
         params = self._read_params(after.fixed)
         gradient, hvp = self.oracle.gradient_with_hvp(params, step)
         for fixed, g, h in zip(after.fixed, gradient, hyperparameters):
