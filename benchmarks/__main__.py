@@ -12,74 +12,113 @@ import argparse
 import autograd.numpy as np
 import numpy as onp
 from autograd import grad, make_jvp
+from autograd.builtins import tuple as autograd_tuple
 
 import hypergrad as hg
+from benchmarks.problems import mnist_network
 from benchmarks.timing import interleaved
 
 
-def problem(steps: int):
-    """The entries to time: name to function without arguments."""
-    ((X, T),) = hg.data.load_mnist(1_000)
-    model = hg.nn.MLP([784, 200, 50, 10])
-    loss = hg.nn.MinibatchLoss(model, X, T, batch_size=250)
-    params = hg.init.scaled_normal(model.shapes, onp.exp(-2.0), seed=0)
+class Problem:
+    """Derivatives of the loss after training by the log learning rate, in every way there is."""
 
-    def through(train):
-        return lambda log_lr: model.loss(train(log_lr), X, T)
+    def __init__(self, steps: int):
+        self.steps = steps
+        self.model, self.loss, self.params, self.X, self.T = mnist_network()
 
-    ours = through(lambda log_lr: hg.train(loss, params, hg.SGD(np.exp(log_lr)), steps=steps))
-    generic_loss = lambda p, hyper, step: loss(p, hyper, step)
-    generic = through(lambda log_lr: hg.train(generic_loss, params, hg.SGD(np.exp(log_lr)), steps=steps))
-    unrolled = through(lambda log_lr: unrolled_sgd(generic_loss, params, np.exp(log_lr), 0.9, steps))
+    def final_loss(self, make, adjoint=None, generic=False):
+        """The loss after training as a function of the log learning rate."""
+        loss = (lambda params, hyper, step: self.loss(params, hyper, step)) if generic else self.loss
+
+        def f(log_lr):
+            trained = hg.train(loss, self.params, make(np.exp(log_lr)), steps=self.steps, adjoint=adjoint)
+            return self.model.loss(trained, self.X, self.T)
+
+        return f
+
+    def unrolled(self, log_lr):
+        """The plain loop of SGD, which autograd records operation by operation."""
+        weights = [w for layer in self.params for w in layer]
+        velocities = [np.zeros(w.shape) for w in weights]
+        paired = lambda ws: [(ws[i], ws[i + 1]) for i in range(0, len(ws), 2)]
+        gradient = grad(lambda ws, step: self.loss(paired(ws), None, step))
+        for step in range(self.steps):
+            g = gradient(autograd_tuple(weights), step)
+            velocities = [0.9 * v - (1 - 0.9) * g for v, g in zip(velocities, g)]
+            weights = [w + np.exp(log_lr) * v for w, v in zip(weights, velocities)]
+        return self.model.loss(paired(weights), self.X, self.T)
+
+    def floor(self):
+        """The matrix products of training alone: activations forwards, weights and errors backwards."""
+        inputs, outputs = [self.loss.batch(0)[0]], []
+        for W, _ in self.params:
+            outputs.append(onp.dot(inputs[-1], W))
+            inputs.append(outputs[-1])
+        gradients = [onp.empty_like(W) for W, _ in self.params]
+        errors = [onp.empty_like(a) for a in inputs]
+        for _ in range(self.steps):
+            for layer, (W, _) in enumerate(self.params):
+                onp.dot(inputs[layer], W, out=outputs[layer])
+            for layer in reversed(range(len(self.params))):
+                onp.dot(inputs[layer].T, outputs[layer], out=gradients[layer])
+                if layer > 0:
+                    onp.dot(outputs[layer], self.params[layer][0].T, out=errors[layer])
+
+
+def exact_sgd(lr):
+    return hg.SGD(lr, exact=True)
+
+
+def sgd_entries(steps: int) -> dict:
+    """SGD: the first entry is what the others are relative to."""
+    problem = Problem(steps)
+    plain = problem.final_loss(hg.SGD)
     derivatives = {
-        "stored reverse": lambda: grad(ours)(0.0),
-        "forward": lambda: make_jvp(ours)(0.0)(1.0)[1],
-        "stored reverse, autograd's Hessian products": lambda: grad(generic)(0.0),
-        "unrolled autograd, reverse": lambda: grad(unrolled)(0.0),
+        "Stored()": lambda: grad(problem.final_loss(hg.SGD, hg.Stored()))(0.0),
+        "forward mode": lambda: make_jvp(plain)(0.0)(1.0)[1],
+        "Reversible(), exact arithmetic": lambda: grad(problem.final_loss(exact_sgd, hg.Reversible()))(0.0),
+        "Checkpointed(20)": lambda: grad(problem.final_loss(hg.SGD, hg.Checkpointed(20)))(0.0),
+        "adjoint=None": lambda: grad(plain)(0.0),
+        "Stored(), Hessian products by autograd": lambda: grad(problem.final_loss(hg.SGD, hg.Stored(), True))(0.0),
+        "autograd through the unrolled loop": lambda: grad(problem.unrolled)(0.0),
     }
-    expected = derivatives["stored reverse"]()
-    for name, derivative in derivatives.items():
-        error = abs(derivative() / expected - 1.0)
-        assert error < 1e-9, f"{name} is off by {error:.1e}"
+    check_agreement(derivatives)
+    training = {
+        "training": lambda: plain(0.0),
+        "training, exact arithmetic": lambda: problem.final_loss(exact_sgd)(0.0),
+    }
+    return training | {"floor": problem.floor} | derivatives
+
+
+def adam_entries(steps: int) -> dict:
+    """Adam."""
+    problem, log_lr = Problem(steps), -6.0
+    make, exact = hg.Adam, lambda lr: hg.Adam(lr, exact=True)
     return {
-        "plain training": lambda: ours(0.0),
-        "floor": lambda: products(params, loss.batch(0)[0], steps),
-    } | derivatives
+        "training": lambda: problem.final_loss(make)(log_lr),
+        "Stored()": lambda: grad(problem.final_loss(make, hg.Stored()))(log_lr),
+        "forward mode": lambda: make_jvp(problem.final_loss(make))(log_lr)(1.0),
+        "Reversible(), exact arithmetic": lambda: grad(problem.final_loss(exact, hg.Reversible()))(log_lr),
+    }
 
 
-def unrolled_sgd(loss, params, lr, momentum, steps):
-    """The plain loop, which autograd records operation by operation."""
-    weights = [w for layer in params for w in layer]
-    velocities = [np.zeros(w.shape) for w in weights]
-    gradient = grad(lambda ws, step: loss([(ws[i], ws[i + 1]) for i in range(0, len(ws), 2)], None, step))
-    for step in range(steps):
-        g = gradient(np_tuple(weights), step)
-        velocities = [momentum * v - (1 - momentum) * g for v, g in zip(velocities, g)]
-        weights = [w + lr * v for w, v in zip(weights, velocities)]
-    return [(weights[i], weights[i + 1]) for i in range(0, len(weights), 2)]
+def long_entries(steps: int) -> dict:
+    """What needs more steps to show."""
+    problem = Problem(steps)
+    return {
+        "training": lambda: problem.final_loss(hg.SGD)(-2.0),
+        "Checkpointed(20)": lambda: grad(problem.final_loss(hg.SGD, hg.Checkpointed(20)))(-2.0),
+        "Reversible(), exact arithmetic": lambda: grad(problem.final_loss(exact_sgd, hg.Reversible()))(-2.0),
+    }
 
 
-def np_tuple(items):
-    from autograd.builtins import tuple as autograd_tuple
-
-    return autograd_tuple(items)
-
-
-def products(params, X, steps):
-    """The matrix products of training alone: activations forwards, weights and errors backwards."""
-    inputs, outputs = [X], []
-    for W, _ in params:
-        outputs.append(onp.dot(inputs[-1], W))
-        inputs.append(outputs[-1])
-    gradients = [onp.empty_like(W) for W, _ in params]
-    errors = [onp.empty_like(a) for a in inputs]
-    for _ in range(steps):
-        for layer, (W, _) in enumerate(params):
-            onp.dot(inputs[layer], W, out=outputs[layer])
-        for layer in reversed(range(len(params))):
-            onp.dot(inputs[layer].T, outputs[layer], out=gradients[layer])
-            if layer > 0:
-                onp.dot(outputs[layer], params[layer][0].T, out=errors[layer])
+def check_agreement(derivatives: dict) -> None:
+    """Raise unless all give the same number, to 1e-6."""
+    values = {name: derivative() for name, derivative in derivatives.items()}
+    expected = next(iter(values.values()))
+    for name, value in values.items():
+        if not abs(value / expected - 1.0) < 1e-6:
+            raise SystemExit(f"{name} gives {value}, others {expected}: not timed")
 
 
 def main() -> None:
@@ -87,12 +126,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
-    entries = problem(args.steps)
-    for threads in (1, 2):
-        seconds = interleaved(entries, threads=threads, repeats=args.repeats)
-        print(f"\n{args.steps} steps, {threads} BLAS thread(s), medians of {args.repeats}")
-        for name, value in seconds.items():
-            print(f"  {name:<46} {value * 1e3:8.1f} ms  {value / seconds['plain training']:6.2f} × training")
+    tables = (
+        ("SGD", args.steps, sgd_entries, args.repeats),
+        ("Adam", args.steps, adam_entries, args.repeats),
+        ("SGD", 8 * args.steps, long_entries, max(1, args.repeats // 2)),
+    )
+    for name, steps, make_entries, repeats in tables:
+        entries = make_entries(steps)
+        for threads in (1, 2):
+            seconds = interleaved(entries, threads=threads, repeats=repeats)
+            print(f"\n{name}, {steps} steps, {threads} BLAS thread(s), medians of {repeats}")
+            for entry, value in seconds.items():
+                print(f"  {entry:<42} {value * 1e3:8.1f} ms  {value / seconds['training']:6.2f} × training", flush=True)
 
 
 if __name__ == "__main__":

@@ -115,3 +115,37 @@ def test_large_arrays_are_worked_on_in_pieces():
         divide(numbers, numerator(0.3), buffer)
     np.testing.assert_array_equal(numbers, start)
     assert buffer.is_initial()
+
+
+def test_a_hundred_thousand_steps_are_reversed_bit_for_bit():
+    """Of training, with a momentum schedule; the buffers hold the entropy lost and hardly more."""
+    import hypergrad as hg
+    from hypergrad.problem import check_problem
+
+    size, steps = 20, 100_000
+    curvature = np.linspace(0.1, 1.0, size)
+
+    class Rippled:
+        """A quadratic with ripples that move from step to step."""
+
+        def __call__(self, w, hyper, step):
+            raise AssertionError("not needed: the gradients are given")
+
+        def gradient(self, w, hyper, step):
+            return curvature * w - 0.3 * np.sin(3.0 * w + step)
+
+        def gradient_with_hvp(self, w, hyper, step):
+            return self.gradient(w, hyper, step), lambda d: (curvature - 0.9 * np.cos(3.0 * w + step)) * d
+
+    momentum = np.linspace(0.5, 0.99, steps)
+    optimizer = hg.SGD(0.1, momentum, exact=True)
+    dynamics = check_problem(Rippled(), np.ones(size), optimizer, None, steps).dynamics()
+    state = dynamics.start(record=True)
+    for step in range(steps):
+        state = dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step)
+    buffer = state.fixed[0].buffers[0]
+    lost = -np.log2(momentum).sum()
+    assert lost < 8 * buffer.nbytes / size < 1.05 * lost + 8 * 16
+    for step in range(steps - 1, -1, -1):
+        state, _, _ = dynamics.retreat(state, step)
+    assert dynamics.is_start(state)
