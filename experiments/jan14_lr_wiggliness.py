@@ -83,10 +83,12 @@ def plot(results: Results, config: Config):
     repetitions = zip(results.loss, results.gradient, results.diverged_at)
     return plot_sweep(
         *(hg.probe.Sweep(results.log_lr, *arrays) for arrays in repetitions),
-        xlabel="log learning rate",
-        ylabel=f"training loss on {config.images:,} images (nats)",
+        xlabel="natural log of the learning rate",
+        ylabel="training loss (nats)",
+        slope_label="its derivative (nats per unit of log)",
         labels=[f"{count} step{'' if count == 1 else 's'}" for count in config.counts],
-        title=f"784-200-50-10 tanh on MNIST, momentum {config.momentum}, {runner.seeds_in_words(config.seeds)}",
+        title=f"784-200-50-10 tanh, {config.images:,} MNIST images in minibatches of {config.batch_size},\n"
+        f"momentum {config.momentum}, log parameter scale {config.log_scale:g}, {runner.seeds_in_words(config.seeds)}",
     )
 
 

@@ -65,12 +65,16 @@ def _parser(name: str, module) -> argparse.ArgumentParser:
     parser.add_argument("--part", type=int, default=1, help=f"{_listed(module.PARTS)} (default: 1)")
     parser.add_argument("--quick", action="store_true", help="fewer values of the same problem, in a folder of its own")
     parser.add_argument("--seeds", type=_positive, metavar="K", help="repeat over K random initialisations")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="worker processes (default: one a core)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help=f"default: figures/{name}")
+    parser.add_argument("--jobs", type=_jobs, default=-1, metavar="N", help="worker processes (default: one a core)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help=f"default: figures/{name}, and own/ below it")
     parser.add_argument("--replot", action="store_true", help="only draw the figure again from the stored results")
     parser.add_argument("--backend", choices=("loky", "dask"), default="loky", help="what runs the workers")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask scheduler: tcp://host:port")
     return parser
+
+
+def _jobs(text: str) -> int:
+    return -1 if text == "-1" else _positive(text)
 
 
 def _positive(text: str) -> int:
@@ -92,8 +96,9 @@ def _listed(parts) -> str:
 def _output_folder(name: str, args) -> Path:
     """Where results go: an existing one must be writable and hold nothing of another experiment."""
     output = args.output or FIGURES / name
-    if args.quick and args.output is None:
-        output = output / ".cache" / "quick"
+    own = "-".join(["quick"] * args.quick + [f"seeds{args.seeds}"] * bool(args.seeds))
+    if own and args.output is None and not args.replot:  # the checked-in results are those of the full run
+        output = output / "own" / own
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

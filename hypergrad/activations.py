@@ -43,7 +43,8 @@ def _gelu_slope(z, a):
 
 ACTIVATIONS = {
     "tanh": Activation(np.tanh, lambda z, a: 1.0 - a * a, lambda z, a, slope: -2.0 * a * slope),
-    "relu": Activation(lambda z: np.maximum(z, 0.0), lambda z, a: (z > 0.0).astype(z.dtype), None),
+    # Not np.maximum, whose derivative at 0 is 1/2 in autograd.
+    "relu": Activation(lambda z: z * (z > 0.0), lambda z, a: (z > 0.0).astype(z.dtype), None),
     "gelu": Activation(_gelu, _gelu_slope, lambda z, a, slope: (2.0 - z * z) * _normal_density(z)),
     "identity": Activation(lambda z: z, lambda z, a: onp.ones_like(z), None),
 }
@@ -55,6 +56,6 @@ def get(name: str) -> Activation:
     Raises:
       ArgumentError: there is none.
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ArgumentError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]

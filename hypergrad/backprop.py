@@ -25,7 +25,11 @@ import numpy as np
 
 from .activations import Activation
 
+# What overflows here shows in the parameters, where training looks for it and reports the step.
+_reported = np.errstate(over="ignore", invalid="ignore")
 
+
+@_reported
 def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation) -> list:
     """Gradient of the mean cross-entropy, a list of (∂W, ∂b) like ``params``."""
     inputs, preactivations = _forward(params, X, activation)
@@ -41,6 +45,7 @@ def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation)
     return result[::-1]
 
 
+@_reported
 def gradient_with_hvp(
     params: list, X: np.ndarray, T: np.ndarray, activation: Activation
 ) -> tuple[list, Callable[[list], list]]:
@@ -66,6 +71,7 @@ def gradient_with_hvp(
             curvatures[layer] *= activation.bend(z, a, slopes[layer])
     result = [(a.T @ delta, delta.sum(axis=0)) for a, delta in zip(inputs, deltas)]
 
+    @_reported
     def hvp(direction: list) -> list:
         r_zs, r_inputs = [], [None]
         for layer, (U, u) in enumerate(direction):

@@ -15,6 +15,10 @@ from .nests import leaf_places, unflatten
 from .oracles import Oracle
 from .schedules import Schedule
 
+# Overflow in the engine's own arithmetic is looked for and reported with its step; NumPy's warnings
+# would only come before that.
+reported = np.errstate(over="ignore", invalid="ignore")
+
 
 class State(NamedTuple):
     """Parameters and optimizer state at one step count.
@@ -94,6 +98,7 @@ class Dynamics:
         columns = [schedule.at(step) for schedule in self.schedules]
         return [self.hyperparameter_type(*row) for row in zip(*columns)] or [()] * len(self.params)
 
+    @reported
     def advance(self, state: State, gradient: list, step: int) -> State:
         """The state after the step.
 
@@ -121,6 +126,7 @@ class Dynamics:
         kind = getattr(self.optimizer, "State", None)
         self.callback(step, params, tuple(slots) if kind is None else kind(*slots), gradients)
 
+    @reported
     def pull_back(self, before: State, gradient, after: State, bar: State, step: int, schedule_bars) -> tuple:
         """The optimizer's part of one step backwards.
 
@@ -148,6 +154,7 @@ class Dynamics:
                 leaf_bars[schedule.cover[i]][step] += value
         return State(params, slots), g_bars
 
+    @reported
     def push_forward(self, before: State, gradient, after: State, dot: State, g_dot, schedule_dots, step: int) -> State:
         """The optimizer's part of one step for tangents: those of the state after."""
         params, slots = [], []

@@ -80,5 +80,9 @@ class DivergedError(HypergradError, ArithmeticError):
         )
 
 
+class UnusedHyperWarning(UserWarning):
+    """The loss does not use the ``hyper`` that is being differentiated."""
+
+
 class NonFiniteGradientWarning(RuntimeWarning):
     """A derivative through training overflowed although the training itself did not."""

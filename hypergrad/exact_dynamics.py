@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .dynamics import Dynamics, State, norm
+from .dynamics import Dynamics, State, norm, reported
 from .errors import DivergedError, FixedPointOverflowError
 from .exact import InformationBuffer, divide, from_fixed, multiply, numerator, to_fixed
 from .nests import leaf_places
@@ -81,6 +81,7 @@ class ExactDynamics(Dynamics):
         ]
         return ExactState(state.params, state.slots, fixed)
 
+    @reported
     def advance(self, state: ExactState, gradient: list, step: int) -> ExactState:
         """The state after the step; that of ``state`` in fixed point is used up.
 

@@ -94,30 +94,32 @@ def broadcast_prefix(nest, structure: Structure, *, name: str, target: str) -> t
     Raises:
       NestError: where ``nest`` has another container, other keys or another length.
     """
-    leaves, places, cover = [], [], []
+    covering = list(_prefix_leaves(nest, structure, name, target))
+    cover = [index for index, (_, size, _) in enumerate(covering) for _ in range(size)]
+    return [leaf for leaf, _, _ in covering], cover, [place for _, _, place in covering]
 
-    def walk(node, below: Structure, place: str):
-        kind = _container_kind(node)
-        if kind is None:
-            cover.extend([len(leaves)] * below.size)
-            leaves.append(node)
-            places.append(place)
-            return
-        if below.kind is None:
-            hint = "; write a schedule as an array: np.array([...])" if kind is not dict else ""
-            raise NestError(f"{place} is a {kind.__name__}, but {target} has a single array there{hint}")
-        keys = tuple(getval(node)) if kind is dict else tuple(range(len(getval(node))))
-        if (kind is dict) != (below.kind is dict) or set(keys) != set(below.keys):
-            raise NestError(
-                f"{place} is a {_describe(kind, keys)}, but {target} has a "
-                f"{_describe(below.kind, below.keys)} there: give one value for all, or a nest that is a "
-                f"prefix of {target}; a schedule over steps is an array, np.array([...])"
-            )
-        for key, child in zip(below.keys, below.children):
-            walk(node[key], child, f"{place}[{key!r}]")
 
-    walk(nest, structure, name)
-    return leaves, cover, places
+def _prefix_leaves(node, below: Structure, place: str, target: str):
+    """(leaf, how many leaves of ``below`` it covers, its place) for every leaf of a prefix.
+
+    Not a closure that calls itself: such a cycle would keep the leaves alive until garbage collection.
+    """
+    kind = _container_kind(node)
+    if kind is None:
+        yield node, below.size, place
+        return
+    if below.kind is None:
+        hint = "; write a schedule as an array: np.array([...])" if kind is not dict else ""
+        raise NestError(f"{place} is a {kind.__name__}, but {target} has a single array there{hint}")
+    keys = tuple(getval(node)) if kind is dict else tuple(range(len(getval(node))))
+    if (kind is dict) != (below.kind is dict) or set(keys) != set(below.keys):
+        raise NestError(
+            f"{place} is a {_describe(kind, keys)}, but {target} has a {_describe(below.kind, below.keys)} there: "
+            f"give one value for all, or a nest that is a prefix of {target}; a schedule over steps is an array, "
+            "np.array([...])"
+        )
+    for key, child in zip(below.keys, below.children):
+        yield from _prefix_leaves(node[key], child, f"{place}[{key!r}]", target)
 
 
 def _describe(kind: type, keys: tuple) -> str:
@@ -141,8 +143,14 @@ def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
         if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
             raise NestError(f"{place} is a {kind}; convert it first with numpy.asarray(...)")
         if isinstance(value, int | np.integer):
-            raise NestError(f"{place} is the integer {value!r}; write it as a float: {int(value)}.0")
-        raise NestError(f"{place} is a {kind}: nests hold dicts, lists and tuples of float arrays")
+            raise NestError(
+                f"{place} is the integer {value!r}; write it as a float: {int(value)}.0, or keep what is no "
+                "continuous value out of the nest"
+            )
+        raise NestError(
+            f"{place} is a {kind}: nests hold dicts, lists and tuples of float arrays "
+            "(convert other containers with dict(...) or list(...))"
+        )
     if dtype.kind == "O":
         if any(isinstance(entry, Box) for entry in np.ravel(value)):
             raise DifferentiationError(

@@ -11,6 +11,7 @@ from autograd.tracer import getval, isbox
 
 from . import activations, backprop
 from .errors import ArgumentError, DifferentiationError
+from .oracles import has_own_derivatives
 
 
 class MLP:
@@ -28,6 +29,7 @@ class MLP:
     """
 
     def __init__(self, sizes: list[int], activation: str = "tanh"):
+        sizes = list(sizes) if isinstance(sizes, list | tuple | onp.ndarray) else [sizes]
         self.sizes = [_positive_int(size, f"sizes[{i}]") for i, size in enumerate(sizes)]
         if len(self.sizes) < 2:
             raise ArgumentError(f"sizes must name at least the input and the output width, got {sizes!r}")
@@ -40,8 +42,9 @@ class MLP:
 
     def logits(self, params, X):
         """Log-probabilities of the classes up to a constant a row, shape (n, classes)."""
+        self._check_params(params)
         phi = activations.get(self.activation).value
-        a = _like(X, params)
+        a = self._data_like(params, X, "X")
         for layer, (W, b) in enumerate(params):
             a = np.dot(a, W) + b
             if layer < len(self.sizes) - 2:
@@ -54,7 +57,8 @@ class MLP:
         # Any constant may be taken off a row, so the largest entry is, without differentiating it.
         z = z - onp.max(getval(z), axis=1, keepdims=True)
         log_normaliser = np.log(np.sum(np.exp(z), axis=1, keepdims=True))
-        return -np.sum(_like(T, params) * (z - log_normaliser)) / len(T)
+        T = self._data_like(params, T, "T", len(z))
+        return -np.sum(T * (z - log_normaliser)) / len(z)
 
     def predict(self, params, X):
         """The most probable class of each row, integers of shape (n,)."""
@@ -62,21 +66,41 @@ class MLP:
 
     def error_rate(self, params, X, T) -> float:
         """Share of the rows whose most probable class is not that of T, in [0, 1]."""
-        return float(onp.mean(self.predict(params, X) != onp.argmax(T, axis=1)))
+        classes = self.predict(params, X)
+        return float(onp.mean(classes != onp.argmax(self._data_like(params, T, "T", len(classes)), axis=1)))
 
     def gradient(self, params, X, T):
         """Gradient of :meth:`loss`, written out (see :mod:`hypergrad.backprop`)."""
-        return backprop.gradient(params, _like(X, params), _like(T, params), activations.get(self.activation))
+        return backprop.gradient(params, *self._checked(params, X, T), activations.get(self.activation))
 
     def gradient_with_hvp(self, params, X, T):
         """The gradient, and ``hvp(direction)``, the product of the Hessian with a nest like ``params``."""
-        return backprop.gradient_with_hvp(params, _like(X, params), _like(T, params), activations.get(self.activation))
+        return backprop.gradient_with_hvp(params, *self._checked(params, X, T), activations.get(self.activation))
 
+    def _checked(self, params, X, T):
+        self._check_params(params)
+        X = self._data_like(params, X, "X")
+        return X, self._data_like(params, T, "T", len(X))
 
-def _like(data, params):
-    """The data in the dtype of the parameters, so that float32 parameters are computed in float32."""
-    dtype = getval(params[0][0]).dtype
-    return data if isbox(data) or data.dtype == dtype else data.astype(dtype)
+    def _check_params(self, params) -> None:
+        """Raise unless the parameters have the shapes of this model."""
+        try:
+            shapes = [(np.shape(W), np.shape(b)) for W, b in params]
+        except (TypeError, ValueError):
+            shapes = None
+        if shapes != self.shapes:
+            raise ArgumentError(f"params of {self!r} must be a list of (W, b) of shapes {self.shapes}, got {shapes}")
+
+    def _data_like(self, params, data, name: str, rows: int | None = None):
+        """X or T in the dtype of the parameters, so that float32 parameters are computed in float32."""
+        data = data if isbox(data) else onp.asarray(data)
+        width = self.sizes[0 if name == "X" else -1]
+        if data.ndim != 2 or data.shape[1] != width or (rows is not None and len(data) != rows):
+            wanted = f"({'n' if rows is None else rows}, {width})"
+            hint = "; one-hot encode labels with np.eye(classes)[labels]" if name == "T" else ""
+            raise ArgumentError(f"{name} has shape {data.shape}, but {self!r} needs {wanted}{hint}")
+        dtype = getval(params[0][0]).dtype
+        return data if isbox(data) or data.dtype == dtype else data.astype(dtype)
 
 
 class MinibatchLoss:
@@ -135,14 +159,20 @@ class MinibatchLoss:
     @property
     def gradient(self):
         """``gradient(params, hyper, step)``, if the model has one."""
-        model_gradient = self.model.gradient
+        model_gradient = self._derivative("gradient")
         return lambda params, hyper, step: model_gradient(params, *self.batch(step))
 
     @property
     def gradient_with_hvp(self):
         """``gradient_with_hvp(params, hyper, step)``, if the model has one."""
-        model_gradient_with_hvp = self.model.gradient_with_hvp
+        model_gradient_with_hvp = self._derivative("gradient_with_hvp")
         return lambda params, hyper, step: model_gradient_with_hvp(params, *self.batch(step))
+
+    def _derivative(self, name: str):
+        values = ("loss", "logits") if isinstance(self.model, MLP) else ("loss",)
+        if not has_own_derivatives(self.model, *values):
+            raise AttributeError(f"{type(self.model).__name__} has no {name} that belongs to its loss")
+        return getattr(self.model, name)
 
 
 def _positive_int(value, name: str) -> int:

@@ -5,22 +5,25 @@ The products come from autograd, reverse over reverse, or from the loss itself w
 - ``gradient(params, hyper, step) -> gradient`` and
 - ``gradient_with_hvp(params, hyper, step) -> (gradient, hvp)``, where ``hvp(direction)`` is the
   product of the Hessian with a nest in the shape of the parameters, computed from kept
-  intermediates; it may be called later and more than once.
+  intermediates; it may be called later and more than once, so what it keeps must not be reused.
 
-A loss's own methods are used unless ``hyper`` is being differentiated: they know nothing of it.
+A loss's own methods are used unless ``hyper`` is being differentiated (they know nothing of it), or a
+subclass has changed the loss but not them. The arrays they are given are read-only.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from autograd.core import vspace
 from autograd.tracer import getval, isbox
 
-from .errors import DifferentiationError, LossError
-from .nests import Structure, flatten, leaf_places, unflatten
+from .errors import DifferentiationError, LossError, NestError, UnusedHyperWarning
+from .nests import Structure, broadcast_prefix, leaf_places, unflatten
 from .tracing import linearize
 
 
@@ -60,12 +63,14 @@ class Oracle:
 
     @property
     def _own(self) -> bool:
-        return not self.wants_hyper and hasattr(self.loss, "gradient") and hasattr(self.loss, "gradient_with_hvp")
+        """Whether the loss's own derivatives are used."""
+        return not self.wants_hyper and has_own_derivatives(self.loss, "__call__")
 
     def gradient(self, params: list, step: int) -> list:
         """∂L/∂w, one array for each of ``params``."""
         if self._own:
-            return self._leaves_of(self.loss.gradient(*self._nests(params, self.hyper_leaves), step), params, step)
+            nests = self._nests(_read_only(params), self.hyper_leaves)
+            return self._leaves_of(self.loss.gradient(*nests, step), params, step)
         return _as_arrays(self._traced_gradient(params, self.hyper_leaves, step), params)
 
     def gradient_with_hvp(self, params: list, step: int):
@@ -74,9 +79,16 @@ class Oracle:
         The second part is [] unless ``hyper`` is being differentiated.
         """
         if self._own:
-            gradient, own_hvp = self.loss.gradient_with_hvp(*self._nests(params, self.hyper_leaves), step)
-            gradient = self._leaves_of(gradient, params, step)
-            return gradient, lambda d: (self._leaves_of(own_hvp(unflatten(self.params, d)), params, step), [])
+            nests = self._nests(_read_only(params), self.hyper_leaves)
+            gradient, own_hvp = self.loss.gradient_with_hvp(*nests, step)
+            # A copy: the loss may use the same buffer for its products, or at the next step.
+            gradient = [g.copy() for g in self._leaves_of(gradient, params, step)]
+
+            def hvp_of_loss(direction):
+                product = own_hvp(unflatten(self.params, _read_only(direction)))
+                return self._leaves_of(product, params, step), []
+
+            return gradient, hvp_of_loss
 
         inputs = params + self.hyper_leaves if self.wants_hyper else params
 
@@ -87,7 +99,10 @@ class Oracle:
         gradient, pull = linearize(gradient_of, inputs)
 
         def hvp(direction):
-            products = _as_arrays(pull(direction), inputs)
+            products = pull(direction)
+            if step == 0 and self.wants_hyper:
+                _warn_if_unused(products[len(params) :])
+            products = _as_arrays(products, inputs)
             return products[: len(params)], products[len(params) :]
 
         return _as_arrays(gradient, params), hvp
@@ -125,23 +140,65 @@ class Oracle:
             raise LossError(
                 f"the loss has shape {np.shape(value)} at step {step}; it must be a scalar: return a sum or a mean"
             )
+        if np.iscomplexobj(getval(value)):
+            raise LossError(f"the loss is complex at step {step}: {value}; take its real part or magnitude")
         if not pull.depends:
             raise LossError(
                 f"the loss does not depend on params at step {step} (it returned {value!r}); "
                 "compute it from the params it is given, with autograd.numpy"
             )
         gradient = pull([vspace(getval(value)).ones()])
+        if with_hyper and step == 0:
+            _warn_if_unused(gradient[len(params) :])
         return [np.zeros(np.shape(x)) if g is None else g for g, x in zip(gradient, inputs)]
 
     def _leaves_of(self, nest, params: list, step: int) -> list:
-        """The leaves of a gradient that the loss computed itself, checked against the parameters."""
-        leaves, structure = flatten(nest)
-        places = leaf_places(self.params, "gradient")
-        if structure != self.params:
-            raise LossError(f"the loss's own gradient at step {step} is not a nest in the shape of params")
-        for leaf, param, place in zip(leaves, params, places):
+        """The leaves of a gradient that the loss computed itself, as arrays like the parameters."""
+        try:
+            leaves, cover, _ = broadcast_prefix(nest, self.params, name="gradient", target="params")
+        except NestError as error:
+            raise LossError(f"the loss's own gradient at step {step} is not a nest like params: {error}") from None
+        if cover != list(range(self.params.size)):
+            raise LossError(f"the loss's own gradient at step {step} is not a nest like params: it has fewer arrays")
+        for leaf, param, place in zip(leaves, params, leaf_places(self.params, "gradient")):
             if np.shape(leaf) != param.shape:
                 raise LossError(
                     f"the loss's own {place} has shape {np.shape(leaf)} at step {step}, its parameter {param.shape}"
                 )
-        return leaves
+        return _as_arrays(leaves, params)
+
+
+def has_own_derivatives(function: Any, *value_methods: str) -> bool:
+    """Whether an object has ``gradient`` and ``gradient_with_hvp`` that belong to its value.
+
+    They don't where a subclass overrides a method that makes the value, but not them.
+    """
+
+    derivatives = ("gradient", "gradient_with_hvp")
+    if not all(hasattr(function, name) for name in derivatives):
+        return False
+
+    def depth(name: str) -> int:
+        """How far up the class hierarchy a method is defined; −1 on the object itself."""
+        classes = type(function).__mro__
+        return next((i for i, kind in enumerate(classes) if name in vars(kind)), -1)
+
+    return max(map(depth, derivatives)) <= min(depth(name) for name in value_methods)
+
+
+def _read_only(arrays: list) -> list:
+    """Views through which the arrays cannot be changed."""
+    views = [np.asarray(array).view() for array in arrays]
+    for view in views:
+        view.flags.writeable = False
+    return views
+
+
+def _warn_if_unused(hyper_products: list) -> None:
+    if all(product is None for product in hyper_products):
+        warnings.warn(
+            "hyper is being differentiated, but the gradient of the loss at step 0 does not depend on it "
+            "(MinibatchLoss ignores hyper: wrap it in a loss of your own that uses it)",
+            UnusedHyperWarning,
+            stacklevel=2,
+        )

@@ -7,12 +7,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from .errors import ArgumentError
 from .probe import Sweep
 
 STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def plot_sweep(*sweeps: Sweep, xlabel: str = "value", ylabel: str = "loss", labels=None, title: str = "") -> Figure:
+def plot_sweep(
+    *sweeps: Sweep,
+    xlabel: str = "value",
+    ylabel: str = "loss",
+    slope_label: str = "its derivative",
+    labels=None,
+    title: str = "",
+) -> Figure:
     """The losses of a sweep above and their derivatives below, over the same values.
 
     The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`). Points that
@@ -21,7 +29,7 @@ def plot_sweep(*sweeps: Sweep, xlabel: str = "value", ylabel: str = "loss", labe
 
     Args:
       sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
-      xlabel, ylabel: what was varied and what was measured, with units.
+      xlabel, ylabel, slope_label: what was varied, what was measured and its derivative, with units.
       labels: one for each of the k losses.
       title: of the figure.
 
@@ -29,6 +37,8 @@ def plot_sweep(*sweeps: Sweep, xlabel: str = "value", ylabel: str = "loss", labe
       The figure; ``figure.savefig(path)`` writes it.
     """
     curves = sweeps[0].loss.reshape(len(sweeps[0].values), -1).shape[1]
+    if labels is not None and (isinstance(labels, str) or len(labels) != curves):
+        raise ArgumentError(f"labels must be a list of {curves}, one for each loss, got {labels!r}")
     smooth = np.concatenate([s.smooth.reshape(-1, curves) for s in sweeps])
     colours = matplotlib.colormaps["viridis"](np.linspace(0.9, 0.0, curves) if curves > 1 else [0.0])
     with plt.rc_context(STYLE):
@@ -40,13 +50,21 @@ def plot_sweep(*sweeps: Sweep, xlabel: str = "value", ylabel: str = "loss", labe
                 for k in range(curves):
                     label = labels[k] if labels is not None and repetition == 0 else None
                     dotted = len(sweep.values) > 100 and ~sweep.smooth.reshape(-1, curves)[:, k]
-                    draw_clipped(axis, sweep.values, one[:, k], limits, dotted, color=colours[k], label=label)
+                    style = {"color": colours[k], "label": label, "alpha": 1.0 if repetition == 0 else 0.45}
+                    draw_clipped(axis, sweep.values, one[:, k], limits, dotted, **style)
         axes[0].set_ylabel(ylabel)
-        axes[1].set_ylabel(f"its derivative by {xlabel}")
+        axes[1].set_ylabel(slope_label)
         axes[1].set_xlabel(xlabel)
         axes[1].axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
-        shade_past_edge(axes, sweeps)
-        figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
+        shade_past_edge(axes, sweeps, "" if labels is None else labels[-1])
+        largest = max(np.abs(s.gradient[np.isfinite(s.gradient)]).max(initial=0.0) for s in sweeps)
+        if largest > max(map(abs, axes[1].get_ylim())):
+            axes[0].plot([], [], "^", color="0.4", label=f"outside the frame (derivative up to {largest:.0e})")
+        if any(np.isnan(s.loss).any() for s in sweeps):
+            axes[0].plot([], [], "x", color="0.4", label="diverged")
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=min(3, curves + 1)
+        )
         figure.suptitle(title, fontsize="medium")
     plt.close(figure)  # out of pyplot's list; the figure itself stays usable
     return figure
@@ -60,7 +78,7 @@ def smooth_limits(data: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, label=None) -> None:
+def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, label=None, alpha=1.0) -> None:
     """A curve within ``limits``; points beyond are triangles at the border, NaN a cross at the bottom.
 
     Where ``dotted`` (False, or a mask) the points are not joined: a line would only fill the plane.
@@ -70,17 +88,18 @@ def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, l
     dense = dotted is not False
     within = np.clip(y, low - (high - low), high + (high - low))  # leaves the frame, but not by 20 decades
     joined = np.where(dotted, np.nan, within)
-    axis.plot(x, joined, color=color, label=label, linewidth=1.3, marker=None if dense else ".")
+    style = {"color": color, "alpha": alpha}
+    axis.plot(x, joined, label=label, linewidth=1.3, marker=None if dense else ".", **style)
     if dense:
         inside = dotted & (y >= low) & (y <= high)
-        axis.plot(x[inside], y[inside], ".", color=color, markersize=3)
+        axis.plot(x[inside], y[inside], ".", markersize=3, **style)
     for outside, border, marker in ((y > high, high, "^"), (y < low, low, "v"), (np.isnan(y), low, "x")):
-        (line,) = axis.plot(x[outside], np.full(outside.sum(), border), marker, color=color, clip_on=False)
+        (line,) = axis.plot(x[outside], np.full(outside.sum(), border), marker, clip_on=False, **style)
         line.set_markersize(2.5 if dense else 6)
         line.set_in_layout(False)
 
 
-def shade_past_edge(axes, sweeps: tuple[Sweep, ...]) -> None:
+def shade_past_edge(axes, sweeps: tuple[Sweep, ...], which: str) -> None:
     """Shade what lies past the last smooth point of the last loss, the earliest among repetitions."""
     counts = [np.count_nonzero(s.smooth.reshape(len(s.values), -1)[:, -1]) for s in sweeps]
     x, smooth_points = sweeps[0].values, min(counts)
@@ -88,5 +107,6 @@ def shade_past_edge(axes, sweeps: tuple[Sweep, ...]) -> None:
         return
     edge = x[max(smooth_points - 1, 0)]
     for axis in axes:
-        axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label="derivative no longer matches the loss")
+        label = f"{which}: derivative does not match the loss" if which else "derivative does not match the loss"
+        axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label=label)
         axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)

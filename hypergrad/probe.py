@@ -14,9 +14,10 @@ from typing import NamedTuple
 import autograd.numpy as np
 import numpy as onp
 from autograd import make_jvp
-from autograd.tracer import isbox
+from autograd.tracer import getval, isbox
 
-from .errors import ArgumentError, DivergedError, NonFiniteGradientWarning
+from .errors import ArgumentError, NonFiniteGradientWarning
+from .tangents import divergence_tolerated
 
 
 class CacheWarning(UserWarning):
@@ -29,7 +30,7 @@ class Sweep:
 
     Attributes:
       values: shape (n,), as given.
-      loss: f(value), shape (n,), or (n, k) for k losses; NaN where training diverged.
+      loss: f(value), shape (n,), or (n, k) for k losses; NaN for step counts past a divergence.
       gradient: df/dvalue, in the shape of ``loss``; not finite where the tangent overflowed.
       diverged_at: the step at which training diverged, shape (n,), −1 where it did not.
     """
@@ -76,7 +77,8 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
       progress: show a progress bar.
 
     Returns:
-      A :class:`Sweep`. Where training diverges the step is recorded, and the other points go on.
+      A :class:`Sweep`. Where training diverges the step is recorded; the step counts before it and the
+      other points are kept.
 
     Raises:
       ArgumentError: bad ``values``, or an ``f`` that does not depend on its argument.
@@ -104,18 +106,14 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
         for i, point in workers(tasks):
             points[i] = point
             bar.update()
-    shape = next((point.loss.shape for point in points if point.diverged_at < 0), ())
-    unknown = onp.full(shape, onp.nan)
-    return Sweep(
-        values,
-        onp.array([point.loss if point.diverged_at < 0 else unknown for point in points]),
-        onp.array([point.gradient if point.diverged_at < 0 else unknown for point in points]),
-        onp.array([point.diverged_at for point in points]),
-    )
+    shapes = {point.loss.shape for point in points}
+    if len(shapes) > 1:
+        raise ArgumentError(f"f returned losses of different shapes: {sorted(shapes)} (is the cache of another f?)")
+    return Sweep(values, *(onp.array([getattr(point, name) for point in points]) for name in _Point._fields))
 
 
 class _Point(NamedTuple):
-    """One finished value; loss and gradient are NaN where training diverged."""
+    """One finished value; loss and gradient are NaN from where training diverged."""
 
     loss: onp.ndarray
     gradient: onp.ndarray
@@ -137,16 +135,16 @@ def _evaluate(f: Callable, value: float) -> _Point:
         result = np.array(result) if isinstance(result, list | tuple) else result
         if not isbox(result):
             raise ArgumentError(f"f({value!r}) does not depend on its argument, or returned it outside an array")
+        if not isinstance(getval(result), float | onp.floating | onp.ndarray) or onp.ndim(getval(result)) > 1:
+            raise ArgumentError(f"f({value!r}) must return a loss or a list of losses, not {type(getval(result))}")
         return result
 
     # What is not finite shows in the loss and the gradient recorded; NumPy's warnings would say it again.
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(), onp.errstate(all="ignore"):
         warnings.simplefilter("ignore", NonFiniteGradientWarning)
-        try:
+        with divergence_tolerated() as diverged:
             loss, gradient = make_jvp(losses)(value)(1.0)
-        except DivergedError as error:
-            return _Point(onp.array(onp.nan), onp.array(onp.nan), error.step)
-    return _Point(onp.asarray(loss), onp.asarray(gradient), -1)
+    return _Point(onp.asarray(loss), onp.asarray(gradient), diverged[0].step if diverged else -1)
 
 
 def _file(folder: Path, value: float) -> Path:

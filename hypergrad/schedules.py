@@ -75,7 +75,7 @@ def _check_values(values: onp.ndarray, steps: int, place: str, allowed: Range) -
     if values.shape not in ((), (steps,)):
         raise ScheduleError(
             f"{place} has shape {values.shape}, but the run has {steps} steps: "
-            f"give a scalar or an array of shape ({steps},)"
+            f"give a scalar or an array of shape ({steps},); one value for each layer is a list, [a, b, ...]"
         )
     outside = ~allowed.contains(values)
     if outside.any():

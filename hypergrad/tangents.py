@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from contextvars import ContextVar
+
+import numpy as np
 
 from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
-from .errors import NonFiniteGradientWarning
+from .errors import DivergedError, NonFiniteGradientWarning
+
+_tolerated: ContextVar[list | None] = ContextVar("tolerated", default=None)
+
+
+@contextlib.contextmanager
+def divergence_tolerated():
+    """Within it a run that diverges returns NaN for the step counts it did not reach.
+
+    Yields the list to which the errors are added. For sweeps, which keep what a run did reach.
+    """
+    errors: list[DivergedError] = []
+    token = _tolerated.set(errors)
+    try:
+        yield errors
+    finally:
+        _tolerated.reset(token)
+
+
+@contextlib.contextmanager
+def _kept_if_tolerated(dynamics: Dynamics, save_at: list[int], *saved: dict[int, list]):
+    """Fill what a diverged run did not reach with NaN, where that is tolerated."""
+    try:
+        yield
+    except DivergedError as error:
+        if _tolerated.get() is None:
+            raise
+        _tolerated.get().append(error)
+        for count in save_at:
+            for reached in saved:
+                reached.setdefault(count, [np.full_like(w, np.nan) for w in dynamics.params])
 
 
 def run(dynamics: Dynamics, save_at: list[int]) -> list[list]:
     """Plain training: the parameters at the step counts asked for. 2 products a step and layer."""
     state, saved = dynamics.start(), {}
-    for step in range(dynamics.steps):
-        state = forward_step(dynamics, state, step, save_at, saved)
-    save(state, dynamics.steps, save_at, saved)
+    with _kept_if_tolerated(dynamics, save_at, saved):
+        for step in range(dynamics.steps):
+            state = forward_step(dynamics, state, step, save_at, saved)
+        save(state, dynamics.steps, save_at, saved)
     return [saved[count] for count in save_at]
 
 
@@ -25,22 +60,23 @@ def run_with_tangent(dynamics: Dynamics, tangents: Inputs, save_at: list[int]) -
     state = dynamics.start()
     dot = State(tangents.params, State(state.params, state.slots).zeros_like().slots)
     saved, saved_dots, overflowed = {}, {}, False
-    for step in range(dynamics.steps):
-        save(state, step, save_at, saved)
-        save(dot, step, save_at, saved_dots)
-        gradient, g_dot = dynamics.oracle.gradient_with_tangent(state.params, dot.params, tangents.hyper, step)
-        dynamics.report(state, gradient, step)
-        before = State(state.params, state.slots)
-        state = dynamics.advance(state, gradient, step)
-        dot = dynamics.push_forward(before, gradient, state, dot, g_dot, tangents.schedules, step)
-        if not overflowed and first_non_finite(dot.params) is not None:
-            overflowed = True
-            warnings.warn(
-                f"the tangent overflowed at step {step} of {dynamics.steps}: the run is far into chaos, "
-                "or the loss's second derivatives are not finite there",
-                NonFiniteGradientWarning,
-                stacklevel=2,
-            )
-    save(state, dynamics.steps, save_at, saved)
-    save(dot, dynamics.steps, save_at, saved_dots)
+    with _kept_if_tolerated(dynamics, save_at, saved, saved_dots):
+        for step in range(dynamics.steps):
+            save(state, step, save_at, saved)
+            save(dot, step, save_at, saved_dots)
+            gradient, g_dot = dynamics.oracle.gradient_with_tangent(state.params, dot.params, tangents.hyper, step)
+            dynamics.report(state, gradient, step)
+            before = State(state.params, state.slots)
+            state = dynamics.advance(state, gradient, step)
+            dot = dynamics.push_forward(before, gradient, state, dot, g_dot, tangents.schedules, step)
+            if not overflowed and first_non_finite(dot.params) is not None:
+                overflowed = True
+                warnings.warn(
+                    f"the tangent overflowed at step {step} of {dynamics.steps}: the run is far into chaos, "
+                    "or the loss's second derivatives are not finite there",
+                    NonFiniteGradientWarning,
+                    stacklevel=2,
+                )
+        save(state, dynamics.steps, save_at, saved)
+        save(dot, dynamics.steps, save_at, saved_dots)
     return [saved[count] for count in save_at], [saved_dots[count] for count in save_at]

@@ -87,19 +87,16 @@ def train(
         nests = [unflatten(problem.structure, leaves) for leaves in saved]
         return nests[0] if save_at is None else nests
 
-    # Overflow is looked for and reported with its step; NumPy's warnings would only come before that.
-    with np.errstate(over="ignore", invalid="ignore"):
-        trace = max((x._trace for x in inputs if isbox(x)), default=None)
-        if trace is None:
-            return in_shape(tangents.run(dynamics, counts))
-        if any(isinstance(x._node, JVPNode) for x in inputs if isbox(x)):
-            given = problem.group([_tangent(x, value) for x, value in zip(inputs, problem.values())])
-            saved, dots = tangents.run_with_tangent(dynamics, given, counts)
-            return new_box(in_shape(saved), trace, JVPNode.new_root(in_shape(dots)))
-        adjoint = adjoint or choose(dynamics, memory_budget).adjoint
-        saved, pullback = adjoint.linearize(dynamics, counts)
-        node = _reverse_node(inputs, pullback, len(counts))
-        return new_box(in_shape(saved), trace, node)
+    trace = max((x._trace for x in inputs if isbox(x)), default=None)
+    if trace is None:
+        return in_shape(tangents.run(dynamics, counts))
+    if any(isinstance(x._node, JVPNode) for x in inputs if isbox(x)):
+        given = problem.group([_tangent(x, value) for x, value in zip(inputs, problem.values())])
+        saved, dots = tangents.run_with_tangent(dynamics, given, counts)
+        return new_box(in_shape(saved), trace, JVPNode.new_root(in_shape(dots)))
+    adjoint = adjoint or choose(dynamics, memory_budget).adjoint
+    saved, pullback = adjoint.linearize(dynamics, counts)
+    return new_box(in_shape(saved), trace, _reverse_node(inputs, pullback, len(counts)))
 
 
 def _reverse_node(inputs: list, pullback: Callable, saves: int) -> VJPNode:
@@ -113,8 +110,7 @@ def _reverse_node(inputs: list, pullback: Callable, saves: int) -> VJPNode:
         if any(isbox(leaf) for leaf in leaves):
             raise DifferentiationError(NESTED)
         per_count = len(leaves) // saves
-        with np.errstate(over="ignore", invalid="ignore"):
-            bars = pullback([leaves[i : i + per_count] for i in range(0, len(leaves), per_count)])
+        bars = pullback([leaves[i : i + per_count] for i in range(0, len(leaves), per_count)])
         flat = [*bars.params, *bars.hyper, *(leaf for leaves in bars.schedules for leaf in leaves)]
         return [bar for x, bar in zip(inputs, flat) if isbox(x)]
 
@@ -132,6 +128,11 @@ def _tangent(x, value) -> np.ndarray:
     leaf = x._node.g
     if isbox(leaf):
         raise DifferentiationError(NESTED)
+    if np.shape(leaf) != value.shape:
+        raise ArgumentError(
+            f"the tangent given to make_jvp has shape {np.shape(leaf)} where the value has {value.shape}: "
+            "both must have the same structure and shapes"
+        )
     return np.array(leaf, dtype=value.dtype)
 
 

@@ -55,6 +55,20 @@ def inputs_of(entry, form, seed=0):
     return PARAMS, HYPER, draw(entry, form, STEPS, 3, seed)
 
 
+@pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2), hg.Reversible()])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_loss_with_its_own_derivatives(name, adjoint):
+    """Without hyper, so that they are used."""
+    entry = OPTIMIZERS[name]
+    reversing = adjoint == hg.Reversible()
+    if reversing and not entry.exact:
+        pytest.skip("cannot be run backwards")
+    inputs = (PARAMS, None, draw(entry, "per array", STEPS, 3, 1))
+    differentiated = lambda f: grad(lambda x: f((x[0], None, x[1])))((inputs[0], inputs[2]))
+    gradient = differentiated(through(entry.exact if reversing else entry.make, adjoint, LOSS))
+    assert relative_error(gradient, differentiated(reference(entry, LOSS))) < (1e-6 if reversing else 1e-9)
+
+
 def check_all(gradient, expected, tolerance):
     for ours, theirs in zip(gradient, expected):
         assert relative_error(ours, theirs) < tolerance

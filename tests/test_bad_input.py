@@ -143,6 +143,29 @@ def test_losses(loss, message, differentiate):
     assert not seen
 
 
+@pytest.mark.parametrize("differentiate", [False, True])
+def test_a_complex_loss(differentiate):
+    run = lambda lr: np.sum(train(loss=lambda p, h, t: 1j * np.sum(p[0][0] ** 2), optimizer=hg.SGD(lr))[0][0])
+    with pytest.raises(errors.LossError, match="the loss is complex at step 0"):
+        (grad(run) if differentiate else run)(0.1)
+
+
+def test_hyper_that_the_loss_does_not_use():
+    """It would get a hypergradient of 0 without a word."""
+    f = lambda h: MODEL.loss(train(loss=LOSS, hyper={"l2": h}), X, T)
+    with pytest.warns(errors.UnusedHyperWarning, match="does not depend on it"):
+        assert grad(f)(0.1) == 0.0
+    with pytest.warns(errors.UnusedHyperWarning):
+        make_jvp(f)(0.1)(1.0)
+
+
+def test_a_tangent_of_the_wrong_shape():
+    f = lambda w: np.sum(train(w, loss=lambda w, h, t: np.sum(w**2)))
+    for tangent in (onp.ones((2, 3)), 1.0):
+        with pytest.raises(errors.ArgumentError, match=r"tangent given to make_jvp has shape"):
+            make_jvp(f)(onp.ones(3))(tangent)
+
+
 class WrongGradient:
     def __init__(self, gradient):
         self.value = gradient
@@ -160,13 +183,30 @@ class WrongGradient:
 @pytest.mark.parametrize(
     ("gradient", "message"),
     [
-        ((onp.ones(2),), r"own gradient at step 0 is not a nest in the shape of params"),
+        ({"w": onp.ones(2)}, r"own gradient at step 0 is not a nest like params: gradient is a dict"),
+        (onp.ones(2), r"own gradient at step 0 is not a nest like params: it has fewer arrays"),
         ([onp.ones(3)], r"own gradient\[0\] has shape \(3,\) at step 0, its parameter \(2,\)"),
     ],
 )
 def test_own_gradient_of_the_wrong_shape(gradient, message):
     with pytest.raises(errors.LossError, match=message):
-        train([onp.ones(2)], loss=WrongGradient(gradient))
+        train([onp.ones(2), onp.ones(2)][: 1 + isinstance(gradient, onp.ndarray)], loss=WrongGradient(gradient))
+
+
+class Boxed:
+    """Has its own gradient, into which a value being differentiated slips."""
+
+    def __init__(self, h):
+        self.h = h
+
+    def __call__(self, params, hyper, step):
+        return LOSS(params, None, step) * self.h
+
+    def gradient(self, params, hyper, step):
+        return [(W * self.h, b * self.h) for W, b in LOSS.gradient(params, None, step)]
+
+    def gradient_with_hvp(self, params, hyper, step):
+        return self.gradient(params, hyper, step), lambda direction: direction
 
 
 def by_literal(run):
@@ -174,6 +214,8 @@ def by_literal(run):
     return {
         "closure": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h),
         "closure beside a traced input": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h, optimizer=hg.SGD(h)),
+        "own gradient": lambda h: run(loss=Boxed(h)),
+        "own gradient beside a traced input": lambda h: run(loss=Boxed(h), optimizer=hg.SGD(h)),
         "object array as hyper": lambda h: run(hyper={"weights": onp.array([h, 1.0], dtype=object)}),
         "object array as schedule": lambda h: run(optimizer=hg.SGD(onp.array([h] * 5, dtype=object))),
         "data of a minibatch loss": lambda h: run(loss=hg.nn.MinibatchLoss(MODEL, X * h, T, 7)),
@@ -217,6 +259,15 @@ def test_second_derivatives_through_training_are_refused():
         (lambda: hg.nn.MinibatchLoss(MODEL, X[:, :5], T, 7), r"X has shape \(20, 5\).*\(20, 6\)"),
         (lambda: hg.nn.MinibatchLoss(MODEL, X, onp.argmax(T, 1), 7), r"T has shape \(20,\) and dtype int64"),
         (lambda: hg.nn.MinibatchLoss(MODEL, X[:0], T[:0]), r"X has no rows"),
+        (lambda: MODEL.loss(PARAMS, X, T[:1]), r"T has shape \(1, 3\), but .* needs \(20, 3\)"),
+        (lambda: MODEL.loss(PARAMS, X, onp.argmax(T, 1)), r"T has shape \(20,\).*one-hot encode"),
+        (lambda: MODEL.error_rate(PARAMS, X, onp.argmax(T, 1)), r"T has shape \(20,\)"),
+        (lambda: MODEL.predict(PARAMS, X[0]), r"X has shape \(6,\), but .* needs \(n, 6\)"),
+        (lambda: MODEL.loss(PARAMS[:2], X, T), r"params of MLP.* must be a list of \(W, b\) of shapes"),
+        (lambda: LOSS.gradient(PARAMS[1:], None, 0), r"params of MLP.* must be a list of \(W, b\) of shapes"),
+        (lambda: hg.nn.MLP(5), r"sizes must name at least"),
+        (lambda: hg.nn.MLP([5, 2], ["tanh"]), r"activation must be one of"),
+        (lambda: hg.probe.sweep(lambda x: {"a": x}, [1.0], progress=False), r"outside an array"),
         (lambda: hg.nn.MLP([5]), r"sizes must name at least the input and the output"),
         (lambda: hg.nn.MLP([5, 0, 2]), r"sizes\[1\] must be an integer ≥ 1, got 0"),
         (lambda: hg.nn.MLP([5, 2], "sine"), r"activation must be one of tanh, relu, gelu, identity, got 'sine'"),

@@ -3,7 +3,7 @@
 import autograd.numpy as np
 import numpy as onp
 import pytest
-from autograd import grad
+from autograd import grad, make_jvp
 from autograd.core import make_vjp
 from problems import classifier, relative_error
 
@@ -36,13 +36,95 @@ def test_written_out_derivatives_equal_autograd(activation, sizes):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_derivatives(activation):
     phi = ACTIVATIONS[activation]
-    z = onp.linspace(-3.0, 3.0, 50)  # without 0, where relu has no derivative
+    z = onp.linspace(-3.0, 3.0, 50)  # without 0, where relu has no derivative; see the next test
     a, h = phi.value(z), 1e-5
     slope = phi.slope(z, a)
     onp.testing.assert_allclose(slope, (phi.value(z + h) - phi.value(z - h)) / (2 * h), rtol=1e-8, atol=1e-9)
     bend = onp.zeros_like(z) if phi.bend is None else phi.bend(z, a, slope)
     numeric = (phi.slope(z + h, phi.value(z + h)) - phi.slope(z - h, phi.value(z - h))) / (2 * h)
     onp.testing.assert_allclose(bend, numeric, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_both_paths_agree_at_zero(activation):
+    """A first layer of zeros: every preactivation is 0, where relu's derivative is a convention."""
+    model, _, params, X, T = classifier((6, 5, 4, 3), activation)
+    params[0] = tuple(onp.zeros_like(w) for w in params[0])
+    gradient = grad(lambda p: model.loss(p, X, T))
+    direction = random_like(params, 3)
+    assert relative_error(model.gradient(params, X, T), gradient(params)) < 1e-12
+    hvp = model.gradient_with_hvp(params, X, T)[1](direction)
+    assert relative_error(hvp, make_vjp(gradient, params)[0](direction)) < 1e-12
+
+
+def test_a_subclass_that_changes_the_loss_does_not_keep_the_old_derivatives():
+    class Penalised(hg.nn.MinibatchLoss):
+        def __call__(self, params, hyper, step):
+            return super().__call__(params, hyper, step) + 0.1 * sum(np.sum(W**2) for W, b in params)
+
+    class Sharper(hg.nn.MLP):
+        def loss(self, params, X, T):
+            return 2.0 * super().loss(params, X, T)
+
+    class Shifted(hg.nn.MLP):
+        def logits(self, params, X):
+            return super().logits(params, X) * 0.5
+
+    _, loss, params, X, T = classifier()
+    for changed in (
+        Penalised(loss.model, X, T, 7),
+        hg.nn.MinibatchLoss(Sharper([6, 5, 4, 3]), X, T, 7),
+        hg.nn.MinibatchLoss(Shifted([6, 5, 4, 3]), X, T, 7),
+    ):
+        f = lambda function: lambda lr: loss.model.loss(hg.train(function, params, hg.SGD(lr), steps=4), X, T)
+        by_hand = lambda p, h, t, changed=changed: changed(p, h, t)
+        assert f(changed)(0.3) == f(by_hand)(0.3) != f(loss)(0.3)
+        assert grad(f(changed))(0.3) == grad(f(by_hand))(0.3)
+
+
+@pytest.mark.parametrize("optimizer", [hg.SGD, hg.Adam])
+def test_a_loss_may_use_one_buffer_for_all_its_gradients(optimizer):
+    """And return another type of sequence, and Python floats; but it cannot change what it is given."""
+
+    class Buffered:
+        buffer = onp.zeros(3)
+
+        def __call__(self, params, hyper, step):
+            return np.sum(params[0] ** 4) / 4 + params[1] ** 2 / 2
+
+        def gradient(self, params, hyper, step):
+            self.buffer[:] = params[0] ** 3
+            return self.buffer, float(params[1])
+
+        def gradient_with_hvp(self, params, hyper, step):
+            curvature = 3 * params[0] ** 2
+
+            def hvp(direction):
+                self.buffer[:] = curvature * direction[0]
+                return self.buffer, float(direction[1])
+
+            return self.gradient(params, hyper, step), hvp
+
+    start = [onp.array([0.5, -0.3, 0.9]), onp.array(0.7)]
+    f = lambda loss: lambda lr: sum(np.sum(w**2) for w in hg.train(loss, start, optimizer(lr), steps=6))
+    plain = lambda p, h, t: Buffered.__call__(None, p, h, t)
+    for adjoint_free in (grad, lambda g: lambda x: make_jvp(g)(x)(1.0)[1]):
+        assert adjoint_free(f(Buffered()))(0.1) == pytest.approx(grad(f(plain))(0.1), rel=1e-12)
+
+    class Meddling(Buffered):
+        def gradient(self, params, hyper, step):
+            params[0][:] *= 2
+            return params
+
+    with pytest.raises(ValueError, match="read-only"):
+        hg.train(Meddling(), start, optimizer(0.1), steps=1)
+
+
+def test_gradients_are_taken_in_the_dtype_of_their_parameter():
+    _, loss, params, *_ = classifier()
+    mixed = [tuple(w.astype(onp.float32) for w in params[0]), *params[1:]]
+    trained = flatten(hg.train(loss, mixed, hg.SGD(0.1), steps=2))[0]
+    assert [w.dtype for w in trained] == [w.dtype for w in flatten(mixed)[0]]
 
 
 def test_loss_is_the_cross_entropy_of_the_softmax_and_survives_large_logits():

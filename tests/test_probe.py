@@ -43,19 +43,29 @@ def test_a_scalar_loss():
 
 
 def quartic(lr):
+    """Losses after 0, 1 and 40 steps of a descent that diverges for large learning rates."""
     loss = lambda w, hyper, step: np.sum(w**4)
-    return np.sum(hg.train(loss, onp.ones(2), hg.SGD(lr, 0.0), steps=40))
+    return [np.sum(w) for w in hg.train(loss, onp.ones(2), hg.SGD(lr, 0.0), steps=40, save_at=[0, 1, 40])]
 
 
-def test_divergence_is_recorded_and_the_others_go_on():
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_divergence_is_recorded_and_what_was_reached_is_kept():
     result = sweep(quartic, [0.1, 2.0, 0.2], progress=False)
     with pytest.raises(hg.DivergedError) as caught:
         quartic(2.0)
     assert result.diverged_at.tolist() == [-1, caught.value.step, -1]
-    assert onp.isnan(result.loss[1]) and onp.isnan(result.gradient[1])
+    assert result.loss[1, :2].tolist() == [2.0, 2.0 * (1.0 - 2.0 * 4.0)]
+    assert result.gradient[1, :2].tolist() == [0.0, -8.0]
+    assert onp.isnan(result.loss[1, 2]) and onp.isnan(result.gradient[1, 2])
     assert onp.isfinite(result.loss[[0, 2]]).all()
-    everything = sweep(quartic, [2.0, 3.0], progress=False)
+    everything = sweep(lambda lr: quartic(lr)[2], [2.0, 3.0], progress=False)
     assert onp.isnan(everything.loss).all() and (everything.diverged_at >= 0).all()
+
+
+def test_a_cache_of_another_function_is_noticed_by_its_shape(tmp_path):
+    sweep(losses, VALUES[:2], cache=tmp_path, progress=False)
+    with pytest.raises(hg.errors.ArgumentError, match=r"different shapes: \[\(\), \(3,\)\]"):
+        sweep(lambda x: losses(x)[0] + np.sin(x), VALUES, cache=tmp_path, progress=False)
 
 
 def test_the_cache_goes_on_where_it_was(tmp_path):

@@ -82,3 +82,15 @@ def test_bad_functions():
         check_hypergradient(lambda h: 1.0, 1.0)
     with pytest.raises(hg.errors.NestError, match="integer 1"):
         check_hypergradient(lambda h: h, 1)
+
+
+def test_shifts_out_of_the_allowed_range_are_left_out():
+    f = lambda lr: MODEL.loss(hg.train(LOSS, PARAMS, hg.SGD(lr, 0.5), steps=4), X, T)
+    check_hypergradient(f, 0.001)
+    with pytest.raises(HypergradientError, match="every shift diverges or leaves"):
+        check_hypergradient(f, 0.0)
+
+
+def test_float32_gets_a_tolerance_that_fits():
+    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=onp.float32)
+    check_hypergradient(lambda lr: MODEL.loss(hg.train(LOSS, single, hg.SGD(lr), steps=6), X, T), 0.3)
