@@ -81,7 +81,7 @@ def _linearize_last(dynamics: Dynamics, save_at: list[int], kept: int):
         dynamics.report(state, gradient, step)
         before = State(state.params, state.slots)
         state = dynamics.advance(state, gradient, step)
-        records.append((before, gradient if dynamics.optimizer.keeps_gradient else None, hvp))
+        records.append((before, _kept(dynamics, gradient), hvp))
     save(state, dynamics.steps, save_at, saved)
     final = State(state.params, state.slots)
 
@@ -105,8 +105,10 @@ class Checkpointed:
     revolve*), which needs the fewest recomputed steps for T steps and S snapshots. Works for every
     optimizer.
 
-    Memory: S · state, and the intermediates of one step. Cost: 6 matrix products a step and layer, and
-    2 more for each time that an average step is computed again. The ``callback`` sees only the first run.
+    Memory: S · state, and the intermediates of two steps. Cost: at most 6 matrix products a step and
+    layer, and 2 more for each time that an average step is computed again; where a step next to its
+    snapshot is computed again and then reversed, one gradient serves for both. The ``callback`` sees
+    only the first run.
 
     Args:
       snapshots: S ≥ 1, with the initial state counted among them.
@@ -121,34 +123,42 @@ class Checkpointed:
         if last < 0:
             return _linearize_last(dynamics, save_at, 0)
 
+        snapshots = [(0, dynamics.start())]  # a stack of (step count, state), the last one the latest
+        records: dict[int, tuple] = {}  # what is already known for steps still to be reversed: at most one
+
+        def record(state, step, advance):
+            gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
+            before = State(state.params, state.slots)
+            after = advance(state, gradient, step)
+            records[step] = before, _kept(dynamics, gradient), hvp, State(after.params, after.slots)
+            return after
+
         def forward(state, step):
             return forward_step(dynamics, state, step, save_at, saved)
 
-        def recompute(state, step):
-            return dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step)
+        def forward_last(state, gradient, step):
+            dynamics.report(state, gradient, step)
+            return dynamics.advance(state, gradient, step)
 
-        def record(state, step):
-            gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
-            before = State(state.params, state.slots)
-            return before, gradient, hvp, dynamics.advance(state, gradient, step)
-
-        # The stack of snapshots: (step count, state), the last one the latest.
-        snapshots = [(0, dynamics.start())]
         state = self._advance_to(dynamics, snapshots, last, forward)
         save(state, last, save_at, saved)
-        last_records = [record(state, last)]
-        dynamics.report(*last_records[0][:2], last)
-        save(last_records[0][3], dynamics.steps, save_at, saved)
+        save(record(state, last, forward_last), dynamics.steps, save_at, saved)
         del state
 
         def pullback(cotangents: list[list]) -> Inputs:
             # What the first pullback used up, a second one computes again from the first snapshot.
             backward = Backward(dynamics, save_at, cotangents)
-            for step in range(last, -1, -1):
-                if step == last and last_records:
-                    backward.step(step, *last_records.pop())
-                else:
-                    backward.step(step, *record(self._advance_to(dynamics, snapshots, step, recompute), step))
+            for target in range(last, -1, -1):
+
+                def recompute(state, step, target=target):
+                    if step + 1 == target and step == snapshots[-1][0]:  # reversed next: its gradient serves twice
+                        return record(state, step, dynamics.advance)
+                    return dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step)
+
+                if target not in records:
+                    before = self._advance_to(dynamics, snapshots, target, recompute)
+                    record(before, target, dynamics.slots_after)
+                backward.step(target, *records.pop(target))
             return backward.finish()
 
         return [saved[count] for count in save_at], pullback
@@ -229,6 +239,11 @@ class Reversible:
         raise AdjointError(f"{kind} cannot be run backwards; use Checkpointed() in place of Reversible()")
 
 
+def _kept(dynamics: Dynamics, gradient: list) -> list | None:
+    """The gradient for the way back, if the optimizer needs it there."""
+    return [g.copy() for g in gradient] if dynamics.optimizer.keeps_gradient else None
+
+
 def _check_count(count, what: str) -> None:
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
         raise ArgumentError(f"{what} must be an integer ≥ 1, got {count!r}")
@@ -255,7 +270,7 @@ class Backward:
         wanted = self.dynamics.wanted
         if step > 0 or wanted.params or wanted.hyper:
             params_product, hyper_product = hvp(g_bar)
-            self.bar = State([w + p for w, p in zip(self.bar.params, params_product)], self.bar.slots)
+            self.bar = State([p + w for w, p in zip(self.bar.params, params_product)], self.bar.slots)
             for total, term in zip(self.hyper, hyper_product):
                 total += term
         if first_non_finite(self.bar.params) is not None:

@@ -115,6 +115,13 @@ class Dynamics:
             raise DivergedError(step, norm(state.params), leaf_places(self.oracle.params, "params")[index])
         return after
 
+    @reported
+    def slots_after(self, state: State, gradient: list, step: int) -> State:
+        """What pulling back over the step needs of the state after it: the optimizer's, not the parameters."""
+        hyperparameters = self.hyperparameters(step)
+        each = zip(state.params, state.slots, gradient, hyperparameters)
+        return State(state.params, [self.optimizer.state_after(w, s, g, h, step) for w, s, g, h in each])
+
     def report(self, state: State, gradient: list, step: int) -> None:
         """Call the callback with copies: what it keeps or changes cannot touch the run."""
         if self.callback is None:

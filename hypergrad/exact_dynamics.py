@@ -109,6 +109,10 @@ class ExactDynamics(Dynamics):
         self._check_sizes(params, _PARAM_BITS, "parameter", step, before)
         return ExactState(params, slots, state.fixed)
 
+    def slots_after(self, state: ExactState, gradient: list, step: int) -> ExactState:
+        """The whole state after the step: in exact arithmetic its parts come together."""
+        return self.advance(state, gradient, step)
+
     def retreat(self, after: ExactState, step: int):
         """Undo the step: the state before it, and its gradient and Hessian-vector product.
 

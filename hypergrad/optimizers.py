@@ -63,6 +63,10 @@ class Optimizer:
         """(w, s) after the update."""
         raise NotImplementedError(f"{type(self).__name__} needs step(w, s, g, h, step) -> (w, s)")
 
+    def state_after(self, w, s, g, h, step: int) -> tuple:
+        """The state alone after the update."""
+        return self.step(w, s, g, h, step)[1]
+
     def push_forward(self, dw, ds, dg, dh, w, s, g, s_after, h, step: int) -> tuple:
         """The tangents of (w, s) after the update; those of ``h`` are floats in ``dh``."""
         moved = [i for i, d in enumerate(dh) if d]
@@ -121,9 +125,12 @@ class Decaying(Optimizer):
         """What is added to w, from the state after the update."""
         raise NotImplementedError
 
-    def step(self, w, s, g, h, step: int) -> tuple:
+    def state_after(self, w, s, g, h, step: int) -> tuple:
         increments = self.increments(g, h)
-        s = tuple(getattr(h, name) * a + increment for name, a, increment in zip(self.decays, s, increments))
+        return tuple(getattr(h, name) * a + increment for name, a, increment in zip(self.decays, s, increments))
+
+    def step(self, w, s, g, h, step: int) -> tuple:
+        s = self.state_after(w, s, g, h, step)
         return w + self.displacement(s, g, h, step), s
 
 
@@ -187,7 +194,7 @@ class SGD(Decaying):
         where v + g = (v − v⁺) / (1 − β) needs no gradient kept.
         """
         (v_bar,), (v,), (v_after,) = s_bar, s, s_after
-        v_bar = v_bar + h.lr * w_bar
+        v_bar = h.lr * w_bar + v_bar
         lr_bar = _inner(w_bar, v_after) if wanted.lr else 0.0
         momentum_bar = _inner(v_bar, v - v_after) / (1.0 - h.momentum) if wanted.momentum else 0.0
         return w_bar, (h.momentum * v_bar,), (h.momentum - 1.0) * v_bar, (lr_bar, momentum_bar)

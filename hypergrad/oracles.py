@@ -71,18 +71,20 @@ class Oracle:
         if self._own:
             nests = self._nests(_read_only(params), self.hyper_leaves)
             return self._leaves_of(self.loss.gradient(*nests, step), params, step)
-        return _as_arrays(self._traced_gradient(params, self.hyper_leaves, step), params)
+        # Traced as deeply as for the product, although that is not wanted: NumPy rounds x ** 2 and some others
+        # differently for arrays and for boxes, and every adjoint must see the same bits.
+        return self.gradient_with_hvp(params, step)[0]
 
     def gradient_with_hvp(self, params: list, step: int):
         """The gradient, and ``hvp(d) -> (∂²L/∂w∂w · d, ∂²L/∂h∂w · d)`` to pull a cotangent of it back.
 
-        The second part is [] unless ``hyper`` is being differentiated.
+        The second part is [] unless ``hyper`` is being differentiated. What a loss computed itself may lie in
+        a buffer of its own: the gradient holds until the next product or step, and is copied to keep it.
         """
         if self._own:
             nests = self._nests(_read_only(params), self.hyper_leaves)
             gradient, own_hvp = self.loss.gradient_with_hvp(*nests, step)
-            # A copy: the loss may use the same buffer for its products, or at the next step.
-            gradient = [g.copy() for g in self._leaves_of(gradient, params, step)]
+            gradient = self._leaves_of(gradient, params, step)
 
             def hvp_of_loss(direction):
                 product = own_hvp(unflatten(self.params, _read_only(direction)))
@@ -115,6 +117,7 @@ class Oracle:
         """
         if not self.wants_hyper:
             gradient, hvp = self.gradient_with_hvp(params, step)
+            gradient = [g.copy() for g in gradient] if self._own else gradient
             return gradient, hvp(params_tangent)[0]
 
         def joint_gradient_of(leaves):

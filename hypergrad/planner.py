@@ -130,7 +130,8 @@ class _Needs:
     def checkpointed(self, snapshots: int) -> int:
         """Peak bytes of :class:`Checkpointed`."""
         kept = min(snapshots, self.dynamics.steps) * self.snapshot
-        return int(kept + self.fixed + self._around_a_step(states=2))
+        ahead = self.state + self.tape if snapshots < self.dynamics.steps else 0
+        return int(kept + self.fixed + self._around_a_step(states=2) + ahead)
 
     def reversible(self) -> int:
         """Peak bytes of :class:`Reversible`."""
