@@ -129,9 +129,10 @@ class _Needs:
 
     def checkpointed(self, snapshots: int) -> int:
         """Peak bytes of :class:`Checkpointed`."""
-        kept = min(snapshots, self.dynamics.steps) * self.snapshot
-        ahead = self.state + self.tape if snapshots < self.dynamics.steps else 0
-        return int(kept + self.fixed + self._around_a_step(states=2) + ahead)
+        steps, keeps_gradient = self.dynamics.steps, self.dynamics.optimizer.keeps_gradient
+        kept = min(snapshots, max(steps - 1, 1)) * self.snapshot
+        ahead = self.state + self.tape if snapshots < steps else 0
+        return int(kept + self.fixed + self._around_a_step(states=2 if keeps_gradient else 1) + ahead)
 
     def reversible(self) -> int:
         """Peak bytes of :class:`Reversible`."""
