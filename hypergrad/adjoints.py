@@ -195,8 +195,8 @@ class Reversible:
     ``Adam(…, exact=True)``. Every run asserts that it comes back to the start bit for bit. The pullback
     can be used once: it uses up the end state.
 
-    Memory: P · (32 bytes + T · log2(1/β) bits) for SGD, with 24 bytes more and T · log2(1/β₂) bits for
-    Adam. Cost: 6 matrix products a step and layer, and the arithmetic.
+    Memory: P · (24 bytes + T · log2(1/β) bits) for SGD, with 16 bytes and T · log2(1/β₂) bits more for
+    Adam; and what one step works with. Cost: 6 matrix products a step and layer, and the arithmetic.
     Source: Maclaurin, Duvenaud & Adams (2015), algorithm 2.
     """
 
