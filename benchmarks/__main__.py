@@ -8,6 +8,10 @@ timed. ``floor`` is the matrix products of training and nothing else.
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+from functools import partial
 
 import autograd.numpy as np
 import numpy as onp
@@ -15,6 +19,7 @@ from autograd import grad, make_jvp
 from autograd.builtins import tuple as autograd_tuple
 
 import hypergrad as hg
+from benchmarks.peers import PEERS
 from benchmarks.problems import mnist_network
 from benchmarks.timing import interleaved
 
@@ -112,6 +117,19 @@ def long_entries(steps: int) -> dict:
     }
 
 
+def peer_entries(steps: int) -> dict:
+    """The same derivative by other libraries; those that are not installed are named and left out."""
+    problem = Problem(steps)
+    entries = {"Stored()": lambda: grad(problem.final_loss(hg.SGD, hg.Stored()))(0.0)}
+    for name, make in PEERS.items():
+        try:
+            entries[name] = make(problem)
+        except ImportError as error:
+            print(f"  {name}: not measured ({error})")
+    check_agreement(entries)
+    return {"training": lambda: problem.final_loss(hg.SGD)(0.0)} | entries
+
+
 def check_agreement(derivatives: dict) -> None:
     """Raise unless all give the same number, to 1e-6."""
     values = {name: derivative() for name, derivative in derivatives.items()}
@@ -121,23 +139,37 @@ def check_agreement(derivatives: dict) -> None:
             raise SystemExit(f"{name} gives {value}, others {expected}: not timed")
 
 
+def measure(args) -> None:
+    """Print every table, with the number of threads asked for."""
+    tables = [("peers", args.steps, peer_entries, args.repeats)]
+    if not args.peers:
+        tables = [
+            ("SGD", args.steps, sgd_entries, args.repeats),
+            ("Adam", args.steps, adam_entries, args.repeats),
+            ("SGD", 8 * args.steps, long_entries, max(1, args.repeats // 2)),
+        ]
+    for name, steps, make_entries, repeats in tables:
+        seconds = interleaved(make_entries(steps), threads=args.threads, repeats=repeats)
+        print(f"\n{name}, {steps} steps, {args.threads} thread(s), medians of {repeats}")
+        for entry, value in seconds.items():
+            print(f"  {entry:<42} {value * 1e3:8.1f} ms  {value / seconds['training']:6.2f} × training", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--peers", action="store_true", help="against other libraries, those that are installed")
+    parser.add_argument("--threads", type=int, help="measure in this process with so many threads (default: 1, then 2)")
     args = parser.parse_args()
-    tables = (
-        ("SGD", args.steps, sgd_entries, args.repeats),
-        ("Adam", args.steps, adam_entries, args.repeats),
-        ("SGD", 8 * args.steps, long_entries, max(1, args.repeats // 2)),
-    )
-    for name, steps, make_entries, repeats in tables:
-        entries = make_entries(steps)
-        for threads in (1, 2):
-            seconds = interleaved(entries, threads=threads, repeats=repeats)
-            print(f"\n{name}, {steps} steps, {threads} BLAS thread(s), medians of {repeats}")
-            for entry, value in seconds.items():
-                print(f"  {entry:<42} {value * 1e3:8.1f} ms  {value / seconds['training']:6.2f} × training", flush=True)
+    if args.threads:
+        measure(args)
+        return
+    for threads in (1, 2):
+        # A process of its own on so many cores, because some libraries set their threads when they are imported.
+        pin = partial(os.sched_setaffinity, 0, range(threads)) if hasattr(os, "sched_setaffinity") else None
+        command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--threads", str(threads)]
+        subprocess.run(command, check=True, preexec_fn=pin)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Interleaved timing with pinned BLAS threads: ratios measured side by side in one run."""
+"""Interleaved timing with pinned threads: ratios measured side by side in one run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def interleaved(entries: dict[str, Callable], *, threads: int, repeats: int) -> 
     Each entry is called once before, to fill caches.
     """
     times: dict[str, list[float]] = {name: [] for name in entries}
-    with threadpool_limits(threads, user_api="blas"):
+    with threadpool_limits(threads):
         for entry in entries.values():
             entry()
         for _ in range(repeats):
