@@ -71,18 +71,18 @@ class Truncated:
 def _linearize_last(dynamics: Dynamics, save_at: list[int], kept: int):
     """Run all steps, keep the last ones, and differentiate through those."""
     first = dynamics.steps - kept
-    saved, state = {}, dynamics.start()
+    saved, state = dict.fromkeys(save_at), dynamics.start()
     for step in range(first):
-        state = forward_step(dynamics, state, step, save_at, saved)
+        state = forward_step(dynamics, state, step, saved)
     records = []
     for step in range(first, dynamics.steps):
-        save(state, step, save_at, saved)
+        save(state, step, saved)
         gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
         dynamics.report(state, gradient, step)
         before = State(state.params, state.slots)
         state = dynamics.advance(state, gradient, step)
         records.append((before, _kept(dynamics, gradient), hvp))
-    save(state, dynamics.steps, save_at, saved)
+    save(state, dynamics.steps, saved)
     final = State(state.params, state.slots)
 
     def pullback(cotangents: list[list]) -> Inputs:
@@ -118,7 +118,7 @@ class Checkpointed:
 
     def linearize(self, dynamics: Dynamics, save_at: list[int]):
         """Run the training; return the parameters at ``save_at`` and the pullback to the inputs."""
-        saved: dict[int, list] = {}
+        saved: dict[int, list | None] = dict.fromkeys(save_at)
         last = dynamics.steps - 1
         if last < 0:
             return _linearize_last(dynamics, save_at, 0)
@@ -134,15 +134,15 @@ class Checkpointed:
             return after
 
         def forward(state, step):
-            return forward_step(dynamics, state, step, save_at, saved)
+            return forward_step(dynamics, state, step, saved)
 
         def forward_last(state, gradient, step):
             dynamics.report(state, gradient, step)
             return dynamics.advance(state, gradient, step)
 
         state = self._advance_to(dynamics, snapshots, last, forward)
-        save(state, last, save_at, saved)
-        save(record(state, last, forward_last), dynamics.steps, save_at, saved)
+        save(state, last, saved)
+        save(record(state, last, forward_last), dynamics.steps, saved)
         del state
 
         def pullback(cotangents: list[list]) -> Inputs:
@@ -202,11 +202,11 @@ class Reversible:
 
     def linearize(self, dynamics: ExactDynamics, save_at: list[int]):
         """Run the training; return the parameters at ``save_at`` and the pullback, to be used once."""
-        saved: dict[int, list] = {}
+        saved: dict[int, list | None] = dict.fromkeys(save_at)
         state = dynamics.start(record=True)
         for step in range(dynamics.steps):
-            state = forward_step(dynamics, state, step, save_at, saved)
-        save(state, dynamics.steps, save_at, saved)
+            state = forward_step(dynamics, state, step, saved)
+        save(state, dynamics.steps, saved)
         ends = [state]
 
         def pullback(cotangents: list[list]) -> Inputs:
@@ -217,14 +217,15 @@ class Reversible:
                 )
             backward, after = Backward(dynamics, save_at, cotangents), ends.pop()
             for step in range(dynamics.steps - 1, -1, -1):
-                before, gradient, hvp = dynamics.retreat(after, step)
+                try:
+                    before, gradient, hvp = dynamics.retreat(after, step)
+                except ReversalError as error:
+                    raise ReversalError(_NOT_BACK) from error
                 backward.step(step, before, gradient, hvp, after)
                 after = before
+                del gradient, hvp  # they need not wait for those of the next step
             if not dynamics.is_start(after):
-                raise ReversalError(
-                    "the reversed run did not come back to its start bit for bit: the gradient of the loss "
-                    "is not a fixed function of params, hyper and step (random numbers, or something that changes?)"
-                )
+                raise ReversalError(_NOT_BACK)
             return backward.finish()
 
         return [saved[count] for count in save_at], pullback
@@ -237,6 +238,13 @@ class Reversible:
         if getattr(dynamics.optimizer, "reversible", False):
             raise AdjointError(f"Reversible() needs exact arithmetic: {kind}(…, exact=True); or use Checkpointed()")
         raise AdjointError(f"{kind} cannot be run backwards; use Checkpointed() in place of Reversible()")
+
+
+_NOT_BACK = (
+    "the reversed run did not come back to its start bit for bit: the gradient of the loss is not a fixed function of "
+    "params, hyper and step (random numbers, or something that changes?), or the loss's own gradient and "
+    "gradient_with_hvp round differently; use Checkpointed()"
+)
 
 
 def _kept(dynamics: Dynamics, gradient: list) -> list | None:

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import DivergedError
+from .errors import ArgumentError, DivergedError
 from .nests import leaf_places, unflatten
-from .oracles import Oracle
+from .optimizers import Decaying
+from .oracles import Oracle, read_only
 from .schedules import Schedule
 
 # Overflow in the engine's own arithmetic is looked for and reported with its step; NumPy's warnings
 # would only come before that.
 reported = np.errstate(over="ignore", invalid="ignore")
+
+
+@lru_cache
+def hyperparameter_type(names: tuple[str, ...]) -> type:
+    """The named tuple that holds the hyperparameters of one step, or something for each of them."""
+    return namedtuple("Hyperparameters", names)
 
 
 class State(NamedTuple):
@@ -82,21 +89,22 @@ class Dynamics:
 
     def start(self) -> State:
         """The state before step 0, in arrays of its own."""
-        return State([w.copy() for w in self.params], [tuple(self.optimizer.init(w)) for w in self.params])
+        slots = [self.optimizer.init(w) for w in self.params]
+        if not all(isinstance(s, tuple) for s in slots):
+            raise ArgumentError(
+                f"{type(self.optimizer).__name__}.init must return a tuple of arrays, got {slots[0]!r:.60}"
+            )
+        return State([w.copy() for w in self.params], slots)
 
     def snapshot(self, state: State) -> State:
         """What must be kept of a state to go on from it later. Steps make new arrays, so itself."""
         return state
 
-    @cached_property
-    def hyperparameter_type(self) -> type:
-        """The named tuple that holds the hyperparameters of one step."""
-        return namedtuple("Hyperparameters", self.optimizer.names)
-
     def hyperparameters(self, step: int) -> list[tuple]:
         """The optimizer's hyperparameters for every array of the parameters."""
         columns = [schedule.at(step) for schedule in self.schedules]
-        return [self.hyperparameter_type(*row) for row in zip(*columns)] or [()] * len(self.params)
+        kind = hyperparameter_type(self.optimizer.names)
+        return [kind(*row) for row in zip(*columns)] or [kind()] * len(self.params)
 
     @reported
     def advance(self, state: State, gradient: list, step: int) -> State:
@@ -105,22 +113,37 @@ class Dynamics:
         Raises:
           DivergedError: a parameter is not finite after it.
         """
-        updated = [
-            self.optimizer.step(w, s, g, h, step)
-            for w, s, g, h in zip(state.params, state.slots, gradient, self.hyperparameters(step))
-        ]
-        after = State([np.asarray(w) for w, _ in updated], [tuple(s) for _, s in updated])
+        each = zip(state.params, state.slots, gradient, self.hyperparameters(step))
+        updated = [self._step(w, s, g, h, step) for w, s, g, h in each]
+        after = State([w for w, _ in updated], [s for _, s in updated])
         index = first_non_finite(after.params)
         if index is not None:
             raise DivergedError(step, norm(state.params), leaf_places(self.oracle.params, "params")[index])
         return after
+
+    def _step(self, w, s, g, h, step: int) -> tuple:
+        """The optimizer's step for one array; that of a user cannot change or keep what it is given."""
+        if type(self.optimizer).step is Decaying.step:
+            w, s = self.optimizer.step(w, s, g, h, step)
+            return np.asarray(w), s
+        name, shape = type(self.optimizer).__name__, w.shape
+        (w_given, g_given), s_given = read_only([w, g]), tuple(read_only(s))
+        w_after, s_after = self.optimizer.step(w_given, s_given, g_given, h, step)
+        if np.shape(w_after) != shape or not isinstance(s_after, tuple) or len(s_after) != len(s):
+            raise ArgumentError(
+                f"{name}.step must return (w, s), w of shape {shape} and s a tuple of {len(s)} arrays, got w of shape "
+                f"{np.shape(w_after)} and s = {s_after!r:.60}"
+            )
+        return _own_array(w_after, w, g), tuple(_own_array(a, w, g) for a in s_after)
 
     @reported
     def slots_after(self, state: State, gradient: list, step: int) -> State:
         """What pulling back over the step needs of the state after it: the optimizer's, not the parameters."""
         hyperparameters = self.hyperparameters(step)
         each = zip(state.params, state.slots, gradient, hyperparameters)
-        return State(state.params, [self.optimizer.state_after(w, s, g, h, step) for w, s, g, h in each])
+        if type(self.optimizer).step is Decaying.step:
+            return State(state.params, [self.optimizer.state_after(w, s, g, h, step) for w, s, g, h in each])
+        return State(state.params, [self._step(w, s, g, h, step)[1] for w, s, g, h in each])
 
     def report(self, state: State, gradient: list, step: int) -> None:
         """Call the callback with copies: what it keeps or changes cannot touch the run."""
@@ -166,7 +189,7 @@ class Dynamics:
         """The optimizer's part of one step for tangents: those of the state after."""
         params, slots = [], []
         for i, h in enumerate(self.hyperparameters(step)):
-            h_dot = self.hyperparameter_type(
+            h_dot = hyperparameter_type(self.optimizer.names)(
                 *(float(dots[s.cover[i]][step]) for s, dots in zip(self.schedules, schedule_dots))
             )
             w_dot, s_dot = self.optimizer.push_forward(
@@ -186,6 +209,12 @@ class Dynamics:
         return State(params, slots)
 
 
+def _own_array(array, *given) -> np.ndarray:
+    """The array, copied if it shares memory with what was given: that may change later."""
+    array = np.asarray(array)
+    return array.copy() if any(np.may_share_memory(array, other) for other in given) else array
+
+
 def norm(arrays: list) -> float:
     """Euclidean norm of all entries."""
     return float(np.sqrt(sum(float(np.vdot(a, a)) for a in arrays)))
@@ -203,15 +232,15 @@ def first_non_finite(arrays: list) -> int | None:
     return None
 
 
-def save(state, count: int, save_at: list[int], saved: dict[int, list]) -> None:
-    """Keep a copy of the parameters if they are asked for at this count."""
-    if count in save_at:
+def save(state, count: int, saved: dict[int, list | None]) -> None:
+    """Keep a copy of the parameters if they are asked for at this count, which is then a key of ``saved``."""
+    if count in saved:
         saved[count] = [w.copy() for w in state.params]
 
 
-def forward_step(dynamics: Dynamics, state, step: int, save_at: list[int], saved: dict[int, list]):
+def forward_step(dynamics: Dynamics, state, step: int, saved: dict[int, list | None]):
     """One step of plain training, seen by the callback; keeps the parameters before it if asked for."""
-    save(state, step, save_at, saved)
+    save(state, step, saved)
     gradient = dynamics.oracle.gradient(state.params, step)
     dynamics.report(state, gradient, step)
     return dynamics.advance(state, gradient, step)

@@ -100,6 +100,8 @@ class ExactDynamics(Dynamics):
                 multiply(numbers, numerator(getattr(h, name)), buffer)
                 numbers += to_fixed(term, bits).ravel()
         slots = [self._read_slots(fixed, w.shape) for fixed, w in zip(state.fixed, before)]
+        for slot, bits in enumerate(opt.fraction_bits):
+            self._check_sizes([s[slot] for s in slots], bits, "state of parameter", step, before)
         displacements = [opt.displacement(s, None, h, step) for s, h in zip(slots, hyperparameters)]
         self._check_sizes(displacements, _PARAM_BITS, "displacement of parameter", step, before)
         for fixed, displacement in zip(state.fixed, displacements):
@@ -152,7 +154,8 @@ class ExactDynamics(Dynamics):
     def _check_sizes(self, arrays: list, fraction_bits: int, what: str, step: int, before: list) -> None:
         """Raise where a number is not finite, or does not fit the format (the norm tells quickly that all do).
 
-        A decayed number and an increment below the limit add up to less than int64 holds.
+        A number and an increment that are both below the limit, 2⁶², add up to less than int64 holds, so nothing
+        has wrapped around when it is checked.
         """
         limit = 2.0 ** (_LARGEST_INTEGER_BITS - fraction_bits)
         for index, array in enumerate(arrays):

@@ -50,6 +50,17 @@ class Optimizer:
     keeps_gradient: ClassVar[bool] = True
     exact: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **kwargs):
+        """A subclass with another update does not inherit the derivatives of its parent's."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if {"step", "state_after", "increments", "displacement"} & set(own):
+            for name in ("push_forward", "pull_back"):
+                if name not in own:
+                    setattr(cls, name, getattr(Optimizer, name))
+            if "keeps_gradient" not in own:
+                cls.keeps_gradient = True
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the hyperparameters, in order."""
@@ -191,7 +202,8 @@ class SGD(Decaying):
     def pull_back(self, w_bar, s_bar, w, s, g, s_after, h, step: int, wanted) -> tuple:
         """v̄ += α w̄,  ᾱ = ⟨w̄, v⁺⟩,  ḡ = −(1 − β) v̄,  β̄ = ⟨v̄, v + g⟩,  v̄ ← β v̄
 
-        where v + g = (v − v⁺) / (1 − β) needs no gradient kept.
+        where v + g = (v − v⁺) / (1 − β) needs no gradient kept. By this difference β̄ loses a factor of about
+        1 / (1 − β) in relative accuracy: no matter up to β = 0.999, but 1e-7 is left at 1 − β = 1e-9.
         """
         (v_bar,), (v,), (v_after,) = s_bar, s, s_after
         v_bar = h.lr * w_bar + v_bar
@@ -286,8 +298,10 @@ class Adam(Decaying):
       b2: β₂ in [0, 1).
       eps: ε > 0.
       exact: compute in exactly reversible fixed-point arithmetic, for :class:`hypergrad.Reversible`;
-        then β₁ and β₂ must lie in [2⁻¹⁶, 1) and are rounded to multiples of 2⁻³². Squared gradients are
-        resolved to 2⁻⁵⁶: where |g| is below about 1e-7 the steps are larger than in floats.
+        then β₁ and β₂ must lie in [2⁻¹⁶, 1) and are rounded to multiples of 2⁻³². The second moment is a
+        multiple of 2⁻⁵⁶ below 64: gradients below 3e-9 / √(1 − β₂), 8e-8 for the default, add nothing to
+        it, and where it is 0 the step is α m̂ / ε, larger than in floats. Scale the loss so that the
+        gradients that matter lie between.
 
     Where s is 0 the slope of its root is taken as 0 (see :func:`root`), so that derivatives are finite.
 

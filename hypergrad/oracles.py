@@ -7,6 +7,9 @@ The products come from autograd, reverse over reverse, or from the loss itself w
   product of the Hessian with a nest in the shape of the parameters, computed from kept
   intermediates; it may be called later and more than once, so what it keeps must not be reused.
 
+Both must give the same gradient to the last bit, or trajectories would depend on the adjoint, and
+exact ones could not be reversed.
+
 A loss's own methods are used unless ``hyper`` is being differentiated (they know nothing of it), or a
 subclass has changed the loss but not them. The arrays they are given are read-only.
 """
@@ -69,7 +72,7 @@ class Oracle:
     def gradient(self, params: list, step: int) -> list:
         """∂L/∂w, one array for each of ``params``."""
         if self._own:
-            nests = self._nests(_read_only(params), self.hyper_leaves)
+            nests = self._nests(read_only(params), self.hyper_leaves)
             return self._leaves_of(self.loss.gradient(*nests, step), params, step)
         # Traced as deeply as for the product, although that is not wanted: NumPy rounds x ** 2 and some others
         # differently for arrays and for boxes, and every adjoint must see the same bits.
@@ -82,12 +85,12 @@ class Oracle:
         a buffer of its own: the gradient holds until the next product or step, and is copied to keep it.
         """
         if self._own:
-            nests = self._nests(_read_only(params), self.hyper_leaves)
+            nests = self._nests(read_only(params), self.hyper_leaves)
             gradient, own_hvp = self.loss.gradient_with_hvp(*nests, step)
             gradient = self._leaves_of(gradient, params, step)
 
             def hvp_of_loss(direction):
-                product = own_hvp(unflatten(self.params, _read_only(direction)))
+                product = own_hvp(unflatten(self.params, read_only(direction)))
                 return self._leaves_of(product, params, step), []
 
             return gradient, hvp_of_loss
@@ -189,7 +192,7 @@ def has_own_derivatives(function: Any, *value_methods: str) -> bool:
     return max(map(depth, derivatives)) <= min(depth(name) for name in value_methods)
 
 
-def _read_only(arrays: list) -> list:
+def read_only(arrays: list) -> list:
     """Views through which the arrays cannot be changed."""
     views = [np.asarray(array).view() for array in arrays]
     for view in views:

@@ -37,7 +37,9 @@ class Plan(NamedTuple):
     budget: int
 
 
-def plan(loss: Callable, params: Any, optimizer: Any, hyper: Any = None, *, steps: int, memory_budget=None) -> Plan:
+def plan(
+    loss: Callable, params: Any, optimizer: Any, hyper: Any = None, *, steps: int, save_at=None, memory_budget=None
+) -> Plan:
     """Choose the adjoint that ``train(…, adjoint=None)`` would use, for the same arguments.
 
     :class:`Stored` if it fits the budget; else :class:`Reversible` where the dynamics are exact; else
@@ -45,7 +47,7 @@ def plan(loss: Callable, params: Any, optimizer: Any, hyper: Any = None, *, step
     measured on step 0; for the plan everything counts as differentiated.
 
     Args:
-      loss, params, optimizer, hyper, steps: as for :func:`hypergrad.train`.
+      loss, params, optimizer, hyper, steps, save_at: as for :func:`hypergrad.train`.
       memory_budget: bytes, or a text such as "500MB" or "2GiB"; if None, the environment variable
         HYPERGRAD_MEMORY_BUDGET, or else a quarter of the free memory.
 
@@ -55,12 +57,18 @@ def plan(loss: Callable, params: Any, optimizer: Any, hyper: Any = None, *, step
 
     Cost: one gradient and Hessian-vector product.
     """
-    return choose(check_problem(loss, params, optimizer, hyper, steps).dynamics(everything=True), memory_budget)
+    problem = check_problem(loss, params, optimizer, hyper, steps)
+    saves = 1 if save_at is None else len(save_at)
+    return choose(problem.dynamics(everything=True), memory_budget, saves)
 
 
-def choose(dynamics: Dynamics, memory_budget=None) -> Plan:
-    """The plan for a run that has been checked."""
-    budget, needs, steps = _budget(memory_budget), _Needs(dynamics), dynamics.steps
+_MARGIN = 0.95  # of the budget is planned for; predictions are within some per cent
+
+
+def choose(dynamics: Dynamics, memory_budget=None, saves: int = 1) -> Plan:
+    """The plan for a run that has been checked and returns parameters at ``saves`` step counts."""
+    budget, needs, steps = parse_budget(memory_budget), _Needs(dynamics, saves), dynamics.steps
+    usable = _MARGIN * budget
 
     def checkpointed(snapshots: int) -> Plan:
         products = 6.0 + 2.0 * recomputed(steps, snapshots) / max(steps, 1)
@@ -71,23 +79,24 @@ def choose(dynamics: Dynamics, memory_budget=None) -> Plan:
         plans.append(Plan(Reversible(), needs.reversible(), 6.0, budget))
     plans.append(checkpointed(1))
     for affordable in plans:
-        if affordable.memory <= budget:
+        if affordable.memory <= usable:
             if affordable == plans[-1]:
-                more = (budget - affordable.memory) // needs.snapshot
+                more = int((usable - affordable.memory) // needs.snapshot)
                 return checkpointed(min(1 + more, max(steps, 1)))
             return affordable
     least = min(plans, key=lambda candidate: candidate.memory)
+    enough = int(least.memory / _MARGIN) + 1
     raise MemoryBudgetError(
-        f"no adjoint fits the memory budget of {budget:,} bytes: the least is {least.memory:,} bytes, with "
-        f"{least.adjoint!r}; allow that by train(..., memory_budget={least.memory}) or {VARIABLE}"
+        f"no adjoint fits the memory budget of {budget:,} bytes: the least is {enough:,} bytes, with "
+        f"{least.adjoint!r}; allow that by train(..., memory_budget={enough}) or {VARIABLE}"
     )
 
 
 class _Needs:
     """Bytes that each adjoint takes, from the sizes of the arrays and a measured step."""
 
-    def __init__(self, dynamics: Dynamics):
-        self.dynamics = dynamics
+    def __init__(self, dynamics: Dynamics, saves: int = 1):
+        self.dynamics, self.saves = dynamics, saves
         self.params = sum(w.nbytes for w in dynamics.params)
         slots = [array for w in dynamics.params for array in dynamics.optimizer.init(w)]
         self.state = self.params + sum(np.asarray(array).nbytes for array in slots)
@@ -119,7 +128,8 @@ class _Needs:
         """One step backwards: its own work, the states before and after it, their cotangents old and new,
         those of the gradient and the result, and two elementwise temporaries."""
         largest = max(w.nbytes for w in self.dynamics.params)
-        return self.working + (states + 2) * self.state + 3 * self.params + 2 * largest
+        saved = 2 * (self.saves - 1) * self.params  # and their cotangents
+        return self.working + (states + 2) * self.state + 3 * self.params + 2 * largest + saved
 
     def stored(self) -> int:
         """Peak bytes of :class:`Stored`."""
@@ -144,8 +154,12 @@ class _Needs:
         return int(self.fixed + bits / 8 * 33 / 32 + self._around_a_step(states=2))
 
 
-def _budget(memory_budget) -> int:
-    """The budget in bytes."""
+def parse_budget(memory_budget) -> int:
+    """The budget in bytes.
+
+    Raises:
+      ArgumentError: it is no number of bytes.
+    """
     given, source = memory_budget, "memory_budget"
     if given is None:
         given, source = os.environ.get(VARIABLE), VARIABLE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 
@@ -11,12 +10,12 @@ import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import getval, isbox
 
-from .dynamics import Dynamics, Inputs, Wanted
+from .dynamics import Dynamics, Inputs, Wanted, hyperparameter_type
 from .errors import ArgumentError, DifferentiationError, NestError, ScheduleError
 from .exact import DENOMINATOR, SMALLEST_FACTOR
 from .exact_dynamics import ExactDynamics
 from .nests import Structure, check_leaf, check_params, flatten, leaf_places
-from .optimizers import Optimizer
+from .optimizers import Decaying, Optimizer
 from .oracles import Oracle
 from .schedules import Range, Schedule, expand
 
@@ -63,7 +62,7 @@ class Problem:
     def dynamics(self, everything: bool = False) -> Dynamics:
         """The run as a dynamical system that knows what is differentiated (or as if everything were)."""
         arrays, boxed = self.group(self.values()), self.group([everything or isbox(x) for x in self.inputs])
-        wanted_schedules = namedtuple("Wanted", self.optimizer.names)(*(any(leaves) for leaves in boxed.schedules))
+        wanted_schedules = hyperparameter_type(self.optimizer.names)(*(any(leaves) for leaves in boxed.schedules))
         wanted = Wanted(any(boxed.params), any(boxed.hyper), wanted_schedules)
         return (ExactDynamics if self.optimizer.exact else Dynamics)(
             oracle=Oracle(self.loss, self.structure, self.hyper_structure, arrays.hyper, wanted.hyper),
@@ -109,6 +108,8 @@ def _expand_schedules(optimizer, structure, steps: int) -> list:
             f"hypergrad.Optimizer, got {optimizer!r}"
         )
     kind, schedules = type(optimizer).__name__, []
+    if optimizer.exact and (not isinstance(optimizer, Decaying) or type(optimizer).step is not Decaying.step):
+        raise ArgumentError(f"exact=True is for SGD and Adam, whose updates can be undone; {kind} has its own step")
     for name in optimizer.names:
         allowed, where = optimizer.ranges.get(name, Range()), f"{kind}.{name}"
         schedule = expand(getattr(optimizer, name), structure, steps, name=where, allowed=allowed)

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
-from .errors import DivergedError, NonFiniteGradientWarning
+from .errors import DivergedError, FixedPointOverflowError, NonFiniteGradientWarning
 
 _tolerated: ContextVar[list | None] = ContextVar("tolerated", default=None)
 
@@ -20,7 +20,7 @@ def divergence_tolerated():
 
     Yields the list to which the errors are added. For sweeps, which keep what a run did reach.
     """
-    errors: list[DivergedError] = []
+    errors: list = []
     token = _tolerated.set(errors)
     try:
         yield errors
@@ -29,26 +29,27 @@ def divergence_tolerated():
 
 
 @contextlib.contextmanager
-def _kept_if_tolerated(dynamics: Dynamics, save_at: list[int], *saved: dict[int, list]):
+def _kept_if_tolerated(dynamics: Dynamics, *saved: dict[int, list | None]):
     """Fill what a diverged run did not reach with NaN, where that is tolerated."""
     try:
         yield
-    except DivergedError as error:
+    except (DivergedError, FixedPointOverflowError) as error:
         if _tolerated.get() is None:
             raise
         _tolerated.get().append(error)
-        for count in save_at:
-            for reached in saved:
-                reached.setdefault(count, [np.full_like(w, np.nan) for w in dynamics.params])
+        for reached in saved:
+            for count, params in reached.items():
+                if params is None:
+                    reached[count] = [np.full_like(w, np.nan) for w in dynamics.params]
 
 
 def run(dynamics: Dynamics, save_at: list[int]) -> list[list]:
     """Plain training: the parameters at the step counts asked for. 2 products a step and layer."""
-    state, saved = dynamics.start(), {}
-    with _kept_if_tolerated(dynamics, save_at, saved):
+    state, saved = dynamics.start(), dict.fromkeys(save_at)
+    with _kept_if_tolerated(dynamics, saved):
         for step in range(dynamics.steps):
-            state = forward_step(dynamics, state, step, save_at, saved)
-        save(state, dynamics.steps, save_at, saved)
+            state = forward_step(dynamics, state, step, saved)
+        save(state, dynamics.steps, saved)
     return [saved[count] for count in save_at]
 
 
@@ -59,11 +60,11 @@ def run_with_tangent(dynamics: Dynamics, tangents: Inputs, save_at: list[int]) -
     """
     state = dynamics.start()
     dot = State(tangents.params, State(state.params, state.slots).zeros_like().slots)
-    saved, saved_dots, overflowed = {}, {}, False
-    with _kept_if_tolerated(dynamics, save_at, saved, saved_dots):
+    saved, saved_dots, overflowed = dict.fromkeys(save_at), dict.fromkeys(save_at), False
+    with _kept_if_tolerated(dynamics, saved, saved_dots):
         for step in range(dynamics.steps):
-            save(state, step, save_at, saved)
-            save(dot, step, save_at, saved_dots)
+            save(state, step, saved)
+            save(dot, step, saved_dots)
             gradient, g_dot = dynamics.oracle.gradient_with_tangent(state.params, dot.params, tangents.hyper, step)
             dynamics.report(state, gradient, step)
             before = State(state.params, state.slots)
@@ -77,6 +78,6 @@ def run_with_tangent(dynamics: Dynamics, tangents: Inputs, save_at: list[int]) -
                     NonFiniteGradientWarning,
                     stacklevel=2,
                 )
-        save(state, dynamics.steps, save_at, saved)
-        save(dot, dynamics.steps, save_at, saved_dots)
+        save(state, dynamics.steps, saved)
+        save(dot, dynamics.steps, saved_dots)
     return [saved[count] for count in save_at], [saved_dots[count] for count in save_at]

@@ -14,7 +14,7 @@ from autograd.tracer import isbox, new_box
 from . import tangents
 from .errors import ArgumentError, DifferentiationError
 from .nests import flatten, unflatten
-from .planner import choose
+from .planner import choose, parse_budget
 from .problem import NESTED, check_problem
 
 
@@ -82,6 +82,8 @@ def train(
     dynamics, inputs = problem.dynamics(), problem.inputs
     if adjoint is not None:
         adjoint.check(dynamics)
+    if memory_budget is not None:
+        parse_budget(memory_budget)
 
     def in_shape(saved: list[list]):
         nests = [unflatten(problem.structure, leaves) for leaves in saved]
@@ -94,7 +96,7 @@ def train(
         given = problem.group([_tangent(x, value) for x, value in zip(inputs, problem.values())])
         saved, dots = tangents.run_with_tangent(dynamics, given, counts)
         return new_box(in_shape(saved), trace, JVPNode.new_root(in_shape(dots)))
-    adjoint = adjoint or choose(dynamics, memory_budget).adjoint
+    adjoint = adjoint or choose(dynamics, memory_budget, len(counts)).adjoint
     saved, pullback = adjoint.linearize(dynamics, counts)
     return new_box(in_shape(saved), trace, _reverse_node(inputs, pullback, len(counts)))
 

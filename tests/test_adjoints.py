@@ -15,6 +15,7 @@ from problems import classifier, penalised, relative_error
 
 import hypergrad as hg
 from hypergrad import binomial, errors
+from hypergrad.dynamics import Dynamics
 from hypergrad.nests import flatten, unflatten
 
 STEPS, SAVE_AT = 7, [0, 2, 5, 7]
@@ -190,7 +191,7 @@ def test_the_callback_sees_the_forward_run_only(adjoint):
     assert seen == [(step, (6, 5)) for step in range(STEPS)]
 
 
-def test_checkpointed_recomputes_as_little_as_the_binomial_schedule():
+def test_checkpointed_recomputes_as_little_as_the_binomial_schedule(monkeypatch):
     """Counts updates; the reference is dynamic programming over all schedules."""
 
     @functools.cache
@@ -202,17 +203,17 @@ def test_checkpointed_recomputes_as_little_as_the_binomial_schedule():
         return min(m + fewest(steps - m, snapshots - 1) + fewest(m, snapshots) for m in range(1, steps))
 
     calls = []
+    advance = Dynamics.advance
 
-    @dataclass(frozen=True)
-    class Counting(hg.SGD):
-        def step(self, w, s, g, h, step):
-            calls.append(step)
-            return super().step(w, s, g, h, step)
+    def counting(self, *args):
+        calls.append(args)
+        return advance(self, *args)
 
+    monkeypatch.setattr(Dynamics, "advance", counting)
     quadratic = lambda w, hyper, step: 0.5 * np.sum(w**2)
 
     def run(lr, steps, adjoint):
-        return np.sum(hg.train(quadratic, onp.ones(2), Counting(lr), steps=steps, adjoint=adjoint))
+        return np.sum(hg.train(quadratic, onp.ones(2), hg.SGD(lr), steps=steps, adjoint=adjoint))
 
     for steps in (1, 2, 3, 5, 10, 17, 40):
         expected = grad(run)(0.1, steps, hg.Stored())
@@ -329,7 +330,7 @@ def test_a_loss_that_changes_between_calls_is_noticed():
     rng = onp.random.default_rng(0)
     noisy = lambda p, h, t: LOSS(p, h, t) * (1.0 + 0.1 * rng.random())
     f = lambda lr: MODEL.loss(hg.train(noisy, PARAMS, hg.SGD(lr, exact=True), steps=3, adjoint=hg.Reversible()), X, T)
-    with pytest.raises(errors.ReversalError, match=r"not come back|buffer is empty"):
+    with pytest.raises(errors.ReversalError, match="not come back to its start bit for bit"):
         grad(f)(0.1)
 
 
@@ -351,3 +352,118 @@ def test_an_optimizer_without_its_functions_says_so():
 
     with pytest.raises(NotImplementedError, match=r"Empty needs init\(w\)"):
         hg.train(LOSS, PARAMS, Empty(0.1), steps=2)
+
+
+def exactly(loss, params, optimizer, steps, adjoint=None):
+    return hg.train(loss, params, optimizer, steps=steps, adjoint=adjoint)
+
+
+@pytest.mark.parametrize(
+    ("loss", "optimizer", "steps"),
+    [
+        (lambda w, h, t: 9000.0 * np.sum(w), hg.SGD(1e-4, 0.9, exact=True), 30),
+        (lambda w, h, t: 2500.0 * np.sum((w + 20.0) ** 2), hg.SGD(1e-5, 0.99, exact=True), 200),
+        (lambda w, h, t: 20.0 * np.sum(w), hg.Adam(1e-3, exact=True), 600),
+    ],
+)
+def test_a_state_that_outgrows_the_format_is_noticed(loss, optimizer, steps):
+    """Its increments fit, but they add up: it must not wrap around, which reversing would not notice."""
+    with pytest.raises(errors.FixedPointOverflowError, match=r"a state of parameter params|a gradient for"):
+        exactly(loss, onp.zeros(2), optimizer, steps)
+
+
+def test_a_subclass_with_another_step_has_its_own_derivative():
+    """Weight decay on top of SGD, the natural way."""
+
+    @dataclass(frozen=True)
+    class DecayedSGD(hg.SGD):
+        decay: float = 0.1
+
+        def step(self, w, s, g, h, step):
+            after, s = super().step(w, s, g, h, step)
+            return after - h.lr * h.decay * w, s
+
+    loss = lambda w, h, t: 0.5 * np.sum((w - 1.0) ** 2)
+    f = lambda h: np.sum(hg.train(loss, onp.array([2.0, -1.0]), DecayedSGD(*h["sgd"], decay=h["decay"]), steps=5) ** 2)
+    hg.testing.check_hypergradient(f, {"sgd": [0.3, 0.5], "decay": 0.1})
+    with pytest.raises(errors.ArgumentError, match=r"exact=True is for SGD and Adam.*DecayedSGD has its own step"):
+        hg.train(loss, onp.ones(2), DecayedSGD(0.1, exact=True), steps=2)
+
+
+def test_a_step_cannot_change_what_it_is_given():
+    @dataclass(frozen=True)
+    class InPlace(hg.Optimizer):
+        lr: float
+
+        def init(self, w):
+            return ()
+
+        def step(self, w, s, g, h, step):
+            w -= h.lr * g
+            return w, ()
+
+    with pytest.raises(ValueError, match="read-only"):
+        hg.train(LOSS, PARAMS, InPlace(0.1), steps=2)
+
+
+def test_a_state_that_is_the_gradient_is_kept_when_the_loss_reuses_its_buffer():
+    @dataclass(frozen=True)
+    class Optimistic(hg.Optimizer):
+        lr: float
+
+        def init(self, w):
+            return (onp.zeros_like(w),)
+
+        def step(self, w, s, g, h, step):
+            return w - h.lr * (2.0 * g - s[0]), (g,)
+
+    class Buffered:
+        def __init__(self):
+            self.buffer = onp.zeros(2)
+
+        def __call__(self, w, hyper, step):
+            return np.sum(w**4) / 4
+
+        def gradient(self, w, hyper, step):
+            return onp.power(w, 3, out=self.buffer)
+
+        def gradient_with_hvp(self, w, hyper, step):
+            return self.gradient(w, hyper, step), lambda d: 3 * w**2 * d
+
+    f = lambda loss: lambda lr: np.sum(hg.train(loss, onp.array([0.9, -0.4]), Optimistic(lr), steps=5))
+    plain = lambda w, h, t: np.sum(w**4) / 4
+    assert f(Buffered())(0.2) == pytest.approx(f(plain)(0.2), rel=1e-12)
+    assert grad(f(Buffered()))(0.2) == pytest.approx(grad(f(plain))(0.2), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda w: (onp.ones((2, 3)), ()), r"Odd\.step must return \(w, s\), w of shape \(3,\)"),
+        (lambda w: (w, (w, w)), r"s a tuple of 0 arrays"),
+        (lambda w: (w, [w]), r"s a tuple of 0 arrays"),
+    ],
+)
+def test_a_step_with_a_wrong_result(result, message):
+    @dataclass(frozen=True)
+    class Odd(hg.Optimizer):
+        lr: float
+
+        def init(self, w):
+            return ()
+
+        def step(self, w, s, g, h, step):
+            return result(w)
+
+    with pytest.raises(errors.ArgumentError, match=message):
+        hg.train(lambda w, h, t: np.sum(w), onp.ones(3), Odd(0.1), steps=1)
+
+
+def test_an_optimizer_of_ones_own_cannot_be_exact():
+    @dataclass(frozen=True)
+    class Own(hg.Optimizer):
+        lr: float
+        exact: bool = True
+
+    with pytest.raises(errors.ArgumentError, match="exact=True is for SGD and Adam"):
+        hg.train(LOSS, PARAMS, Own(0.1), steps=1)

@@ -107,7 +107,7 @@ def test_without_a_budget_it_is_a_quarter_of_the_free_memory(monkeypatch):
     [(1_000, 1_000), (2.5e6, 2_500_000), ("1000", 1_000), ("2kB", 2_000), ("1.5 GiB", 3 * 2**29), ("3M", 3_000_000)],
 )
 def test_budgets_in_words(text, expected):
-    assert planner._budget(text) == expected
+    assert planner.parse_budget(text) == expected
 
 
 @pytest.mark.parametrize("budget", [0, -5, "", "2 potatoes", True, onp.nan, onp.inf, [1], "1.2.3GB"])
@@ -148,3 +148,34 @@ def test_memory_of_checkpointed_and_reversible_is_flat_in_the_number_of_steps():
     short, long = (peak(hg.SGD(0.1, exact=True), hg.Reversible(), steps) for steps in (200, 800))
     entropy, schedules = 600 * -onp.log2(0.9) / 8 * size, 600 * 8 * 4
     assert long - short < 1.05 * entropy + schedules + 0.02 * short
+
+
+def test_large_activations_and_differentiated_hyper_are_predicted_too():
+    _, loss, params, *_ = classifier((20, 30, 10), rows=2_000, batch_size=2_000)
+    penalised = lambda p, h, t: loss(p, None, t) + h * np.sum(p[0][0] ** 2)
+    for function, hyper in ((loss, None), (penalised, 0.1)):
+        for optimizer, adjoint in ((hg.SGD(0.1), hg.Stored()), (hg.SGD(0.1, exact=True), hg.Reversible())):
+            budget = "1GB" if adjoint == hg.Stored() else "9MB"
+            plan = hg.plan(function, params, optimizer, hyper, steps=STEPS, memory_budget=budget)
+            assert plan.adjoint == adjoint
+
+            def f(x, function=function, optimizer=optimizer, adjoint=adjoint):
+                trained = hg.train(function, x[0], optimizer, x[1] or None, steps=STEPS, adjoint=adjoint)
+                return np.sum(trained[0][1])
+
+            x = (params, hyper) if hyper else (params, 0.0)
+            if hyper is None:
+                g = lambda p, f=f: f((p, None))
+                peak = measured_peak(g, params)
+            else:
+                peak = measured_peak(f, x)
+            assert plan.memory == pytest.approx(peak, rel=0.2)
+
+
+def test_the_plan_counts_the_parameters_that_are_saved():
+    plain, saving = (
+        hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS, save_at=save_at, memory_budget="1GB").memory
+        for save_at in (None, list(range(STEPS + 1)))
+    )
+    size = sum(w.nbytes for w in flatten(PARAMS)[0])
+    assert saving - plain == pytest.approx(2 * STEPS * size, rel=0.01)

@@ -129,3 +129,10 @@ def test_plot_shows_the_smooth_range_and_marks_what_leaves_it():
     crosses = [line for line in lower.lines if line.get_marker() == "x"]
     assert sum(len(line.get_xdata()) for line in crosses) == 2
     assert upper.get_ylabel() == "b" and lower.get_xlabel() == "a"
+
+
+def test_overflow_of_exact_arithmetic_counts_as_divergence():
+    quadratic = lambda w, hyper, step: 0.5 * np.sum(w**2)
+    run = lambda lr: np.sum(hg.train(quadratic, onp.ones(2), hg.SGD(lr, 0.5, exact=True), steps=200))
+    result = sweep(run, [0.1, 9.0], progress=False)
+    assert result.diverged_at[0] == -1 < result.diverged_at[1]
