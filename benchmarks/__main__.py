@@ -146,7 +146,7 @@ def measure(args) -> None:
         tables = [
             ("SGD", args.steps, sgd_entries, args.repeats),
             ("Adam", args.steps, adam_entries, args.repeats),
-            ("SGD", 8 * args.steps, long_entries, max(1, args.repeats // 2)),
+            ("SGD", 8 * args.steps, long_entries, args.repeats),
         ]
     for name, steps, make_entries, repeats in tables:
         seconds = interleaved(make_entries(steps), threads=args.threads, repeats=repeats)
