@@ -15,7 +15,7 @@ import numpy as np
 
 from .binomial import first_snapshot
 from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
-from .errors import AdjointError, ArgumentError, NonFiniteGradientWarning, ReversalError
+from .errors import AdjointError, NonFiniteGradientWarning, ReversalError, check_integer
 from .exact_dynamics import ExactDynamics
 
 
@@ -61,7 +61,7 @@ class Truncated:
 
     def check(self, dynamics: Dynamics) -> None:
         """Raise unless 1 ≤ steps ≤ those of the run."""
-        _check_count(self.steps, "Truncated(steps=…)")
+        check_integer(self.steps, "Truncated(steps=…)", 1)
         if self.steps > dynamics.steps:
             raise AdjointError(
                 f"Truncated(steps={self.steps}) asks for more than the run's {dynamics.steps} steps; use Stored()"
@@ -184,7 +184,7 @@ class Checkpointed:
 
     def check(self, dynamics: Dynamics) -> None:
         """Raise unless there is at least one snapshot."""
-        _check_count(self.snapshots, "Checkpointed(snapshots=…)")
+        check_integer(self.snapshots, "Checkpointed(snapshots=…)", 1)
 
 
 @dataclass(frozen=True)
@@ -250,11 +250,6 @@ _NOT_BACK = (
 def _kept(dynamics: Dynamics, gradient: list) -> list | None:
     """The gradient for the way back, if the optimizer needs it there."""
     return [g.copy() for g in gradient] if dynamics.optimizer.keeps_gradient else None
-
-
-def _check_count(count, what: str) -> None:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ArgumentError(f"{what} must be an integer ≥ 1, got {count!r}")
 
 
 class Backward:

@@ -1,5 +1,7 @@
 """The errors of the package. Each names the value, the place and the way out."""
 
+import operator
+
 
 class HypergradError(Exception):
     """Base of every error raised on purpose by hypergrad."""
@@ -15,6 +17,17 @@ class ScheduleError(HypergradError, ValueError):
 
 class ArgumentError(HypergradError, ValueError):
     """An argument is outside what the function can do."""
+
+
+def check_integer(value, name: str, least: int) -> int:
+    """The value as an int.
+
+    Raises:
+      ArgumentError: it is no integer (True is none), or below ``least``.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
+        raise ArgumentError(f"{name} must be an integer ≥ {least}, got {value!r}")
+    return operator.index(value)
 
 
 class LossError(HypergradError, ValueError):

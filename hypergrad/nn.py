@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import autograd.numpy as np
@@ -10,7 +9,7 @@ import numpy as onp
 from autograd.tracer import getval, isbox
 
 from . import activations, backprop
-from .errors import ArgumentError, DifferentiationError
+from .errors import ArgumentError, DifferentiationError, check_integer
 from .oracles import has_own_derivatives
 
 
@@ -30,7 +29,7 @@ class MLP:
 
     def __init__(self, sizes: list[int], activation: str = "tanh"):
         sizes = list(sizes) if isinstance(sizes, list | tuple | onp.ndarray) else [sizes]
-        self.sizes = [_positive_int(size, f"sizes[{i}]") for i, size in enumerate(sizes)]
+        self.sizes = [check_integer(size, f"sizes[{i}]", 1) for i, size in enumerate(sizes)]
         if len(self.sizes) < 2:
             raise ArgumentError(f"sizes must name at least the input and the output width, got {sizes!r}")
         activations.get(activation)
@@ -141,7 +140,7 @@ class MinibatchLoss:
                         f"{name} has shape {data.shape} and dtype {data.dtype}, "
                         f"but {model!r} needs floats of shape ({len(data)}, {width})"
                     )
-        batch_size = len(X) if batch_size is None else _positive_int(batch_size, "batch_size")
+        batch_size = len(X) if batch_size is None else check_integer(batch_size, "batch_size", 1)
         if batch_size > len(X):
             raise ArgumentError(f"batch_size is {batch_size}, but there are only {len(X)} rows")
         self.model, self.X, self.T, self.batch_size = model, X, T, batch_size
@@ -173,13 +172,3 @@ class MinibatchLoss:
         if not has_own_derivatives(self.model, *values):
             raise AttributeError(f"{type(self.model).__name__} has no {name} that belongs to its loss")
         return getattr(self.model, name)
-
-
-def _positive_int(value, name: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"{name} must be an integer ≥ 1, got {value!r}") from None
-    if number < 1:
-        raise ArgumentError(f"{name} must be an integer ≥ 1, got {number}")
-    return number

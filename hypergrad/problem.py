@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 
@@ -11,7 +10,7 @@ from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import getval, isbox
 
 from .dynamics import Dynamics, Inputs, Wanted, hyperparameter_type
-from .errors import ArgumentError, DifferentiationError, NestError, ScheduleError
+from .errors import ArgumentError, DifferentiationError, NestError, ScheduleError, check_integer
 from .exact import DENOMINATOR, SMALLEST_FACTOR
 from .exact_dynamics import ExactDynamics
 from .nests import Structure, check_leaf, check_params, flatten, leaf_places
@@ -77,7 +76,7 @@ class Problem:
 
 def check_problem(loss, params, optimizer, hyper, steps, callback=None) -> Problem:
     """Check everything that can be known before training; see :func:`hypergrad.train` for what is allowed."""
-    steps = _check_steps(steps)
+    steps = check_integer(steps, "steps", 0)
     if not callable(loss):
         raise ArgumentError(f"loss must be a function loss(params, hyper, step), got {loss!r}")
     param_leaves, structure = flatten(params)
@@ -137,18 +136,6 @@ def _rounded(decay):
 
 defvjp(_rounded, lambda ans, decay: lambda g: g)
 defjvp(_rounded, lambda g, ans, decay: g)
-
-
-def _check_steps(steps) -> int:
-    if isinstance(steps, bool):
-        raise ArgumentError(f"steps must be an integer ≥ 0, got {steps!r}")
-    try:
-        count = operator.index(steps)
-    except TypeError:
-        raise ArgumentError(f"steps must be an integer ≥ 0, got {steps!r} ({type(steps).__name__})") from None
-    if count < 0:
-        raise ArgumentError(f"steps must be an integer ≥ 0, got {count}")
-    return count
 
 
 def _check_hyper(leaves: list, places: list[str]) -> None:
