@@ -36,22 +36,20 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Range:
-    """The interval a hyperparameter must lie in."""
+    """The interval a hyperparameter must lie in, open at its high end."""
 
     low: float = -onp.inf
     high: float = onp.inf
     low_included: bool = True
-    high_included: bool = False
 
     def __str__(self):
-        left, right = "[" if self.low_included and self.low > -onp.inf else "(", "]" if self.high_included else ")"
-        return f"{left}{self.low:g}, {self.high:g}{right}"
+        left = "[" if self.low_included and self.low > -onp.inf else "("
+        return f"{left}{self.low:g}, {self.high:g})"
 
     def contains(self, values: onp.ndarray) -> onp.ndarray:
         """Which values lie inside; NaN and infinities never do."""
         above = values >= self.low if self.low_included else values > self.low
-        below = values <= self.high if self.high_included else values < self.high
-        return onp.isfinite(values) & above & below
+        return onp.isfinite(values) & above & (values < self.high)
 
 
 def expand(value, structure: Structure, steps: int, *, name: str, allowed: Range) -> Schedule:

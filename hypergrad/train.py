@@ -62,9 +62,11 @@ def train(
       LossError: the loss is not a scalar, or does not depend on ``params``.
       DifferentiationError: a derivative that would be silently wrong.
       DivergedError: a parameter became non-finite; it carries the step and the norm.
+      FixedPointOverflowError: exact arithmetic cannot hold a number; it carries the step.
 
-    Cost, in matrix products a step and layer: 2 for training alone, 4 with a derivative in either
-    mode. Memory: O(P) without derivatives and in forward mode; reverse mode as the adjoint says.
+    Cost, in matrix products a step and layer: 2 for training alone, 4 in forward mode and in reverse
+    mode with :class:`hypergrad.Stored`. Memory: O(P) without derivatives and in forward mode. Reverse
+    mode with another adjoint: as that says.
 
     >>> import autograd.numpy as np
     >>> from autograd import grad
