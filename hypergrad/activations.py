@@ -18,11 +18,26 @@ class Activation(NamedTuple):
       value: φ(z), in autograd.numpy.
       slope: φ'(z), from (z, a), in plain NumPy.
       bend: φ''(z), from (z, a, slope), in plain NumPy; None where it vanishes.
+      needs_preactivation: whether the derivatives are computed from z; where not, they are given None for it.
+
+    The derivatives return arrays of their own, which the caller may change.
     """
 
     value: Callable
     slope: Callable
     bend: Callable | None
+    needs_preactivation: bool
+
+
+def _tanh_slope(z, a):
+    slope = a * a
+    return onp.subtract(1.0, slope, out=slope)
+
+
+def _tanh_bend(z, a, slope):
+    bend = a * slope
+    bend *= -2.0
+    return bend
 
 
 def _gelu(z):
@@ -42,11 +57,11 @@ def _gelu_slope(z, a):
 
 
 ACTIVATIONS = {
-    "tanh": Activation(np.tanh, lambda z, a: 1.0 - a * a, lambda z, a, slope: -2.0 * a * slope),
+    "tanh": Activation(np.tanh, _tanh_slope, _tanh_bend, False),
     # Not np.maximum, whose derivative at 0 is 1/2 in autograd.
-    "relu": Activation(lambda z: z * (z > 0.0), lambda z, a: (z > 0.0).astype(z.dtype), None),
-    "gelu": Activation(_gelu, _gelu_slope, lambda z, a, slope: (2.0 - z * z) * _normal_density(z)),
-    "identity": Activation(lambda z: z, lambda z, a: onp.ones_like(z), None),
+    "relu": Activation(lambda z: z * (z > 0.0), lambda z, a: (a > 0.0).astype(a.dtype), None, False),
+    "gelu": Activation(_gelu, _gelu_slope, lambda z, a, slope: (2.0 - z * z) * _normal_density(z), True),
+    "identity": Activation(lambda z: z, lambda z, a: onp.ones_like(a), None, False),
 }
 
 

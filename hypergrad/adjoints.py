@@ -23,9 +23,9 @@ from .exact_dynamics import ExactDynamics
 class Stored:
     """Keep every step of the run, with the intermediates of its Hessian-vector product.
 
-    Memory: T · (P + state + activations) floats for T steps of P parameters, 2P + activations for
-    SGD (on a loss without its own ``gradient_with_hvp``, what autograd records in place of the
-    activations).
+    Memory: T · (P + state + activations) floats for T steps of P parameters, P + activations for SGD,
+    which needs only its velocity (on a loss without its own ``gradient_with_hvp``, what autograd records
+    in place of the activations, and the parameters too).
     Cost: 4 matrix products a step and layer, where training alone is 2: nothing is computed twice.
     """
 
@@ -79,11 +79,11 @@ def _linearize_last(dynamics: Dynamics, save_at: list[int], kept: int):
         save(state, step, saved)
         gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
         dynamics.report(state, gradient, step)
-        before = State(state.params, state.slots)
+        before = dynamics.kept(state)
         state = dynamics.advance(state, gradient, step)
         records.append((before, _kept(dynamics, gradient), hvp))
     save(state, dynamics.steps, saved)
-    final = State(state.params, state.slots)
+    final = dynamics.kept(state)
 
     def pullback(cotangents: list[list]) -> Inputs:
         backward = Backward(dynamics, save_at, cotangents)
@@ -128,9 +128,9 @@ class Checkpointed:
 
         def record(state, step, advance):
             gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
-            before = State(state.params, state.slots)
+            before = dynamics.kept(state)
             after = advance(state, gradient, step)
-            records[step] = before, _kept(dynamics, gradient), hvp, State(after.params, after.slots)
+            records[step] = before, _kept(dynamics, gradient), hvp, dynamics.kept(after)
             return after
 
         def forward(state, step):
@@ -267,7 +267,7 @@ class Backward:
         if step >= self.last or self.overflowed:
             return
         if self.bar is None:
-            self.bar = State(after.params, after.slots).zeros_like()
+            self.bar = State(self.dynamics.params, after.slots).zeros_like()
         self._inject(step + 1)
         self.bar, g_bar = self.dynamics.pull_back(before, gradient, after, self.bar, step, self.schedules)
         wanted = self.dynamics.wanted

@@ -15,6 +15,9 @@ The R-operator (derivative in the direction (U, u), Pearlmutter 1994) turns thes
 
 X has no tangent, so the first layer, the large one, costs one product forwards and one backwards,
 for the gradient and for the R-operator alike.
+
+Kept for the R-operator are a_l and e_l (and z_l where φ' is no function of a_l). What follows from them by
+a pass over (rows, width) is computed again: in the cache that is faster than memory that is touched once.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .activations import Activation
+from .arrays import empty_like, product
 
 # What overflows here shows in the parameters, where training looks for it and reports the step.
 _reported = np.errstate(over="ignore", invalid="ignore")
@@ -33,15 +37,16 @@ _reported = np.errstate(over="ignore", invalid="ignore")
 def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation) -> list:
     """Gradient of the mean cross-entropy, a list of (∂W, ∂b) like ``params``."""
     inputs, preactivations = _forward(params, X, activation)
-    delta = _softmax(preactivations[-1])
+    delta = _softmax(preactivations.pop())
     delta *= _row_weights(T)
     delta -= T / len(T)
     result = []
     for layer in reversed(range(len(params))):
-        result.append((inputs[layer].T @ delta, delta.sum(axis=0)))
+        a = inputs[layer]
+        result.append((product(a.T, delta), delta.sum(axis=0)))
         if layer > 0:
-            delta = delta @ params[layer][0].T
-            delta *= activation.slope(preactivations[layer - 1], inputs[layer])
+            delta = product(delta, params[layer][0].T)
+            delta *= activation.slope(preactivations[layer - 1], a)
     return result[::-1]
 
 
@@ -51,66 +56,78 @@ def gradient_with_hvp(
 ) -> tuple[list, Callable[[list], list]]:
     """The gradient, and ``hvp(direction)`` from the intermediates kept.
 
-    Keeps four arrays of (rows, width) for each hidden layer. It refers to ``params``, which must not
-    be changed in place while ``hvp`` is in use.
+    Keeps two arrays of (rows, width) for each hidden layer, three for gelu. It refers to the weights of
+    ``params`` but for the first, which must not be changed in place while ``hvp`` is in use.
     """
     inputs, preactivations = _forward(params, X, activation)
     last = len(params) - 1
-    probabilities = _softmax(preactivations[last])
+    weights = [None, *(W for W, _ in params[1:])]
+    probabilities = _softmax(preactivations.pop())
     row_weights = _row_weights(T)
-    deltas, slopes, curvatures = [None] * len(params), [None] * last, [None] * last
-    deltas[last] = probabilities * row_weights
-    deltas[last] -= T / len(T)
-    for layer in reversed(range(last)):
-        z, a = preactivations[layer], inputs[layer + 1]
-        error = deltas[layer + 1] @ params[layer + 1][0].T
-        slopes[layer] = activation.slope(z, a)
-        deltas[layer] = error * slopes[layer]
-        if activation.bend is not None:
-            curvatures[layer] = error
-            curvatures[layer] *= activation.bend(z, a, slopes[layer])
-    result = [(a.T @ delta, delta.sum(axis=0)) for a, delta in zip(inputs, deltas)]
+    errors, result = [None] * last, [None] * len(params)
+    delta = delta_of_last = probabilities * row_weights
+    delta -= T / len(T)
+    for layer in reversed(range(len(params))):
+        a = inputs[layer]
+        result[layer] = product(a.T, delta), delta.sum(axis=0)
+        if layer > 0:
+            errors[layer - 1] = product(delta, weights[layer].T)
+            delta = activation.slope(preactivations[layer - 1], a)
+            delta *= errors[layer - 1]
 
     @_reported
     def hvp(direction: list) -> list:
-        r_zs, r_inputs = [], [None]
+        r_zs, r_inputs, slopes = [], [None], []
         for layer, (U, u) in enumerate(direction):
-            r_z = inputs[layer] @ U
+            a = inputs[layer]
+            r_z = product(a, U)
             r_z += u
             if layer > 0:
-                r_z += r_inputs[layer] @ params[layer][0]
+                r_z += product(r_inputs[layer], weights[layer])
             r_zs.append(r_z)
             if layer < last:
+                slopes.append(activation.slope(preactivations[layer], inputs[layer + 1]))
                 r_inputs.append(slopes[layer] * r_z)
         r_delta = probabilities * r_zs[last]
         r_delta -= probabilities * r_delta.sum(axis=1, keepdims=True)
         r_delta *= row_weights
-        products = []
-        for layer in reversed(range(len(params))):
-            r_W = inputs[layer].T @ r_delta
+        products, delta = [None] * len(weights), delta_of_last
+        for layer in reversed(range(len(weights))):
+            a = inputs[layer]
+            r_W = product(a.T, r_delta)
             if layer > 0:
-                r_W += r_inputs[layer].T @ deltas[layer]
-            products.append((r_W, r_delta.sum(axis=0)))
+                r_W += product(r_inputs[layer].T, delta)
+            products[layer] = r_W, r_delta.sum(axis=0)
             if layer > 0:
-                r_delta = r_delta @ params[layer][0].T
-                r_delta += deltas[layer] @ direction[layer][0].T
-                r_delta *= slopes[layer - 1]
+                z, slope, error = preactivations[layer - 1], slopes[layer - 1], errors[layer - 1]
+                r_delta = product(r_delta, weights[layer].T)
+                r_delta += product(delta, direction[layer][0].T)
+                r_delta *= slope
                 if activation.bend is not None:
-                    r_delta += curvatures[layer - 1] * r_zs[layer - 1]
-        return products[::-1]
+                    bend = activation.bend(z, a, slope)
+                    bend *= error
+                    bend *= r_zs[layer - 1]
+                    r_delta += bend
+                delta = slope
+                delta *= error
+        return products
 
     return result, hvp
 
 
 def _forward(params: list, X: np.ndarray, activation: Activation) -> tuple[list, list]:
-    """The input and the preactivation z of every layer."""
+    """The input of every layer; and its preactivation z, where derivatives need it and at the end."""
     inputs, preactivations = [X], []
     for layer, (W, b) in enumerate(params):
-        z = inputs[layer] @ W
+        z = product(inputs[layer], W)
         z += b
-        preactivations.append(z)
-        if layer < len(params) - 1:
-            inputs.append(activation.value(z))
+        if layer == len(params) - 1:
+            preactivations.append(z)
+        else:
+            a = empty_like(z) if activation.needs_preactivation else z
+            a[...] = activation.value(z)
+            preactivations.append(z if activation.needs_preactivation else None)
+            inputs.append(a)
     return inputs, preactivations
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arrays import PIECE, empty_like, pieces
 from .errors import ArgumentError, DivergedError
 from .nests import leaf_places, unflatten
 from .optimizers import Decaying
@@ -124,8 +125,7 @@ class Dynamics:
     def _step(self, w, s, g, h, step: int) -> tuple:
         """The optimizer's step for one array; that of a user cannot change or keep what it is given."""
         if type(self.optimizer).step is Decaying.step:
-            w, s = self.optimizer.step(w, s, g, h, step)
-            return np.asarray(w), s
+            return self._step_in_pieces(w, s, g, h, step)
         name, shape = type(self.optimizer).__name__, w.shape
         (w_given, g_given), s_given = read_only([w, g]), tuple(read_only(s))
         w_after, s_after = self.optimizer.step(w_given, s_given, g_given, h, step)
@@ -136,6 +136,15 @@ class Dynamics:
             )
         return _own_array(w_after, w, g), tuple(_own_array(a, w, g) for a in s_after)
 
+    def _step_in_pieces(self, w, s, g, h, step: int) -> tuple:
+        if w.size <= PIECE:
+            w, s = self.optimizer.step(w, s, g, h, step)
+            return np.asarray(w), s
+        w_after, s_after = empty_like(w), tuple(map(empty_like, s))
+        for to_w, w_piece, g_piece, *slots in pieces(w_after, w, g, *s_after, *s):
+            self.optimizer.step_into(to_w, slots[: len(s)], w_piece, slots[len(s) :], g_piece, h, step)
+        return w_after, s_after
+
     @reported
     def slots_after(self, state: State, gradient: list, step: int) -> State:
         """What pulling back over the step needs of the state after it: the optimizer's, not the parameters."""
@@ -144,6 +153,11 @@ class Dynamics:
         if type(self.optimizer).step is Decaying.step:
             return State(state.params, [self.optimizer.state_after(w, s, g, h, step) for w, s, g, h in each])
         return State(state.params, [self._step(w, s, g, h, step)[1] for w, s, g, h in each])
+
+    def kept(self, state: State) -> State:
+        """What pulling back over a step needs of the state before it; None for parameters it does not."""
+        params = state.params if self.optimizer.keeps_params else [None] * len(state.params)
+        return State(params, state.slots)
 
     def report(self, state: State, gradient: list, step: int) -> None:
         """Call the callback with copies: what it keeps or changes cannot touch the run."""

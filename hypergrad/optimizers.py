@@ -16,9 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as onp
+import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 
+from .arrays import empty_like, pieces
 from .schedules import Range
 from .tracing import linearize, push
 
@@ -44,10 +45,12 @@ class Optimizer:
     Attributes:
       ranges: the interval each hyperparameter must lie in, by name; any finite number if not there.
       keeps_gradient: whether ``pull_back`` needs the gradient of the step.
+      keeps_params: whether it needs the parameters before the step (if not, it may be given None).
     """
 
     ranges: ClassVar[dict[str, Range]] = {}
     keeps_gradient: ClassVar[bool] = True
+    keeps_params: ClassVar[bool] = True
     exact: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs):
@@ -58,8 +61,9 @@ class Optimizer:
             for name in ("push_forward", "pull_back"):
                 if name not in own:
                     setattr(cls, name, getattr(Optimizer, name))
-            if "keeps_gradient" not in own:
-                cls.keeps_gradient = True
+            for name in ("keeps_gradient", "keeps_params"):
+                if name not in own:
+                    setattr(cls, name, True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +94,7 @@ class Optimizer:
         moved = [i for i, is_wanted in enumerate(wanted) if is_wanted]
         inputs = [w, *s, g, *(h[i] for i in moved)]
         _, pull = linearize(self._function_of(s, h, step, moved), inputs)
-        bars = [onp.zeros(onp.shape(x)) if b is None else b for b, x in zip(pull([w_bar, *s_bar]), inputs)]
+        bars = [np.zeros(np.shape(x)) if b is None else b for b, x in zip(pull([w_bar, *s_bar]), inputs)]
         h_bar = [0.0] * len(h)
         for i, bar in zip(moved, bars[len(s) + 2 :]):
             h_bar[i] = float(bar)
@@ -126,7 +130,7 @@ class Decaying(Optimizer):
     fraction_bits: ClassVar[tuple[int, ...]]
 
     def init(self, w) -> tuple:
-        return tuple(onp.zeros_like(w) for _ in self.decays)
+        return tuple(np.zeros_like(w) for _ in self.decays)
 
     def increments(self, g, h) -> tuple:
         """What the gradient adds to each state array."""
@@ -143,6 +147,13 @@ class Decaying(Optimizer):
     def step(self, w, s, g, h, step: int) -> tuple:
         s = self.state_after(w, s, g, h, step)
         return w + self.displacement(s, g, h, step), s
+
+    def step_into(self, to_w, to_s, w, s, g, h, step: int) -> None:
+        """:meth:`step`, written into ``to_w`` and ``to_s``, to the same bits."""
+        for to, name, a, increment in zip(to_s, self.decays, s, self.increments(g, h)):
+            np.multiply(getattr(h, name), a, out=to)
+            to += increment
+        np.add(w, self.displacement(to_s, g, h, step), out=to_w)
 
 
 class SGDState(NamedTuple):
@@ -180,6 +191,7 @@ class SGD(Decaying):
     reversible: ClassVar = True
     fraction_bits: ClassVar = (52,)
     keeps_gradient: ClassVar = False
+    keeps_params: ClassVar = False
 
     def increments(self, g, h) -> tuple:
         return ((h.momentum - 1.0) * g,)
@@ -189,15 +201,17 @@ class SGD(Decaying):
 
     def push_forward(self, dw, ds, dg, dh, w, s, g, s_after, h, step: int) -> tuple:
         """dv⁺ = β dv − (1 − β) dg + dβ (v + g),    dw⁺ = dw + α dv⁺ + dα v⁺"""
-        (dv,), (v,), (v_after,) = ds, s, s_after
-        dv = dv * h.momentum
-        dv -= (1.0 - h.momentum) * dg
-        if dh.momentum:
-            dv += dh.momentum * (v + g)
-        dw = dw + h.lr * dv
-        if dh.lr:
-            dw += dh.lr * v_after
-        return dw, (dv,)
+        dw_after, dv_after = empty_like(dw), empty_like(dw)
+        parts = pieces(dw, *ds, dg, *s, g, *s_after, dw_after, dv_after)
+        for dw, dv, dg, v, g, v_after, to_dw, to_dv in parts:
+            np.multiply(dv, h.momentum, out=to_dv)
+            to_dv += (h.momentum - 1.0) * dg
+            if dh.momentum:
+                to_dv += dh.momentum * (v + g)
+            np.add(dw, h.lr * to_dv, out=to_dw)
+            if dh.lr:
+                to_dw += dh.lr * v_after
+        return dw_after, (dv_after,)
 
     def pull_back(self, w_bar, s_bar, w, s, g, s_after, h, step: int, wanted) -> tuple:
         """v̄ += α w̄,  ᾱ = ⟨w̄, v⁺⟩,  ḡ = −(1 − β) v̄,  β̄ = ⟨v̄, v + g⟩,  v̄ ← β v̄
@@ -205,15 +219,17 @@ class SGD(Decaying):
         where v + g = (v − v⁺) / (1 − β) needs no gradient kept. By this difference β̄ loses a factor of about
         1 / (1 − β) in relative accuracy: no matter up to β = 0.999, but 1e-7 is left at 1 − β = 1e-9.
         """
-        (v_bar,), (v,), (v_after,) = s_bar, s, s_after
-        v_bar = h.lr * w_bar + v_bar
-        lr_bar = _inner(w_bar, v_after) if wanted.lr else 0.0
-        momentum_bar = _inner(v_bar, v - v_after) / (1.0 - h.momentum) if wanted.momentum else 0.0
-        return w_bar, (h.momentum * v_bar,), (h.momentum - 1.0) * v_bar, (lr_bar, momentum_bar)
-
-
-def _inner(x, y) -> float:
-    return float(onp.vdot(x, y))
+        v_bar_before, g_bar = empty_like(w_bar), empty_like(w_bar)
+        lr_bar = momentum_bar = 0.0
+        for w_bars, v_bar, v, v_after, to_v_bar, to_g_bar in pieces(w_bar, *s_bar, *s, *s_after, v_bar_before, g_bar):
+            v_bar = h.lr * w_bars + v_bar
+            if wanted.lr:
+                lr_bar += float(np.vdot(w_bars, v_after))
+            if wanted.momentum:
+                momentum_bar += float(np.vdot(v_bar, v - v_after))
+            np.multiply(v_bar, h.momentum, out=to_v_bar)
+            np.multiply(v_bar, h.momentum - 1.0, out=to_g_bar)
+        return w_bar, (v_bar_before,), g_bar, (lr_bar, momentum_bar / (1.0 - h.momentum))
 
 
 @primitive
@@ -224,11 +240,11 @@ def root(x):
     gradient, α ĝ / (|ĝ| + ε), to which the second moment adds nothing at first order; with 0 for the
     slope of its root, the derivative of the update is the right one, α / ε.
     """
-    return onp.sqrt(x)
+    return np.sqrt(x)
 
 
 def _root_slope(ans):
-    return onp.divide(0.5, ans, out=onp.zeros_like(ans), where=ans > 0)
+    return np.divide(0.5, ans, out=np.zeros_like(ans), where=ans > 0)
 
 
 defvjp(root, lambda ans, x: lambda g: g * _root_slope(ans))

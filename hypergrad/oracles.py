@@ -30,8 +30,8 @@ from .nests import Structure, broadcast_prefix, leaf_places, unflatten
 from .tracing import linearize
 
 
-def _as_arrays(grads: list, inputs: list) -> list:
-    """Gradients as arrays in the dtype of the inputs; zeros where there is no dependence.
+def _as_arrays(grads: list, forms: list) -> list:
+    """Gradients as arrays of the shapes and dtypes of the inputs; zeros where there is no dependence.
 
     Raises:
       DifferentiationError: a box from outside came in through the loss. The loss then uses a value
@@ -43,7 +43,12 @@ def _as_arrays(grads: list, inputs: list) -> list:
             "(it closes over it, or a global holds it), so the derivative would miss it; "
             "pass it as train(..., hyper=value) and take it from the loss's argument `hyper`"
         )
-    return [np.zeros_like(x) if g is None else np.asarray(g, dtype=x.dtype) for g, x in zip(grads, inputs)]
+    return [np.zeros(*form) if g is None else np.asarray(g, dtype=form[1]) for g, form in zip(grads, forms)]
+
+
+def _forms(arrays: list) -> list[tuple]:
+    """Shape and dtype of each array."""
+    return [(x.shape, x.dtype) for x in arrays]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Oracle:
         """∂L/∂w, one array for each of ``params``."""
         if self._own:
             nests = self._nests(read_only(params), self.hyper_leaves)
-            return self._leaves_of(self.loss.gradient(*nests, step), params, step)
+            return self._leaves_of(self.loss.gradient(*nests, step), _forms(params), step)
         # Traced as deeply as for the product, although that is not wanted: NumPy rounds x ** 2 and some others
         # differently for arrays and for boxes, and every adjoint must see the same bits.
         return self.gradient_with_hvp(params, step)[0]
@@ -87,11 +92,12 @@ class Oracle:
         if self._own:
             nests = self._nests(read_only(params), self.hyper_leaves)
             gradient, own_hvp = self.loss.gradient_with_hvp(*nests, step)
-            gradient = self._leaves_of(gradient, params, step)
+            forms = _forms(params)  # not the arrays, which the loss may not have kept
+            gradient = self._leaves_of(gradient, forms, step)
 
             def hvp_of_loss(direction):
                 product = own_hvp(unflatten(self.params, read_only(direction)))
-                return self._leaves_of(product, params, step), []
+                return self._leaves_of(product, forms, step), []
 
             return gradient, hvp_of_loss
 
@@ -102,15 +108,16 @@ class Oracle:
             return self._traced_gradient(leaves[: len(params)], hyper_leaves, step)
 
         gradient, pull = linearize(gradient_of, inputs)
+        forms = _forms(inputs)
 
         def hvp(direction):
             products = pull(direction)
             if step == 0 and self.wants_hyper:
                 _warn_if_unused(products[len(params) :])
-            products = _as_arrays(products, inputs)
+            products = _as_arrays(products, forms)
             return products[: len(params)], products[len(params) :]
 
-        return _as_arrays(gradient, params), hvp
+        return _as_arrays(gradient, forms[: len(params)]), hvp
 
     def gradient_with_tangent(self, params: list, params_tangent: list, hyper_tangent: list, step: int):
         """The gradient and its tangent ∂²L/∂w∂w · dw + ∂²L/∂w∂h · dh.
@@ -128,7 +135,7 @@ class Oracle:
 
         gradient, pull = linearize(joint_gradient_of, params)
         tangent = pull(params_tangent + hyper_tangent)
-        return _as_arrays(gradient[: len(params)], params), _as_arrays(tangent, params)
+        return _as_arrays(gradient[: len(params)], _forms(params)), _as_arrays(tangent, _forms(params))
 
     def _nests(self, params: list, hyper_leaves: list):
         return unflatten(self.params, params), None if self.hyper is None else unflatten(self.hyper, hyper_leaves)
@@ -158,7 +165,7 @@ class Oracle:
             _warn_if_unused(gradient[len(params) :])
         return [np.zeros(np.shape(x)) if g is None else g for g, x in zip(gradient, inputs)]
 
-    def _leaves_of(self, nest, params: list, step: int) -> list:
+    def _leaves_of(self, nest, forms: list, step: int) -> list:
         """The leaves of a gradient that the loss computed itself, as arrays like the parameters."""
         try:
             leaves, cover, _ = broadcast_prefix(nest, self.params, name="gradient", target="params")
@@ -166,12 +173,12 @@ class Oracle:
             raise LossError(f"the loss's own gradient at step {step} is not a nest like params: {error}") from None
         if cover != list(range(self.params.size)):
             raise LossError(f"the loss's own gradient at step {step} is not a nest like params: it has fewer arrays")
-        for leaf, param, place in zip(leaves, params, leaf_places(self.params, "gradient")):
-            if np.shape(leaf) != param.shape:
+        for leaf, (shape, _), place in zip(leaves, forms, leaf_places(self.params, "gradient")):
+            if np.shape(leaf) != shape:
                 raise LossError(
-                    f"the loss's own {place} has shape {np.shape(leaf)} at step {step}, its parameter {param.shape}"
+                    f"the loss's own {place} has shape {np.shape(leaf)} at step {step}, its parameter {shape}"
                 )
-        return _as_arrays(leaves, params)
+        return _as_arrays(leaves, forms)
 
 
 def has_own_derivatives(function: Any, *value_methods: str) -> bool:

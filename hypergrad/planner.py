@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .adjoints import Checkpointed, Reversible, Stored
+from .arrays import nothing_kept
 from .binomial import recomputed
 from .dynamics import Dynamics
 from .errors import ArgumentError, MemoryBudgetError
@@ -104,25 +106,34 @@ class _Needs:
         if isinstance(dynamics, ExactDynamics):  # numbers, and for each slot a word
             self.fixed = self.state + (self.state - self.params)
         self.snapshot = self.state + self.fixed
-        self.tape, self.working = (0, 0) if dynamics.steps == 0 else self._measure()
+        self.tape, self.working, referenced = (0, 0, 0) if dynamics.steps == 0 else self._measure()
+        self.record = self.state + self.tape  # what is kept of a step that is already differentiated
+        if not dynamics.optimizer.keeps_params:
+            self.record -= self.params - referenced
 
-    def _measure(self) -> tuple[int, int]:
-        """Bytes that the intermediates of step 0 hold, and the peak while they are made and used."""
-        oracle, params = self.dynamics.oracle, self.dynamics.params
+    def _measure(self) -> tuple[int, int, int]:
+        """Bytes that the intermediates of step 0 hold, and the peak while they are made and used; and how many
+        bytes of the parameters the intermediates refer to."""
+        oracle, params = self.dynamics.oracle, [w.copy() for w in self.dynamics.params]
+        alive = [weakref.ref(w) for w in params]
         already = tracemalloc.is_tracing()
         if not already:
             tracemalloc.start(1)
         try:
-            before = tracemalloc.get_traced_memory()[0]
-            tracemalloc.reset_peak()
-            gradient, hvp = oracle.gradient_with_hvp(params, 0)
-            held = tracemalloc.get_traced_memory()[0] - before
-            hvp(gradient)
-            peak = tracemalloc.get_traced_memory()[1] - before
+            with nothing_kept():
+                before = tracemalloc.get_traced_memory()[0]
+                tracemalloc.reset_peak()
+                gradient, hvp = oracle.gradient_with_hvp(params, 0)
+                held = tracemalloc.get_traced_memory()[0] - before
+                hvp(gradient)
+                peak = tracemalloc.get_traced_memory()[1] - before
+                tape = held - sum(g.nbytes for g in gradient)
+                del params, gradient
+                referenced = sum(ref().nbytes for ref in alive if ref() is not None)
         finally:
             if not already:
                 tracemalloc.stop()
-        return held - sum(g.nbytes for g in gradient), peak
+        return tape, peak, referenced
 
     def _around_a_step(self, states: int) -> int:
         """One step backwards: its own work, the states before and after it, their cotangents old and new,
@@ -134,14 +145,13 @@ class _Needs:
     def stored(self) -> int:
         """Peak bytes of :class:`Stored`."""
         gradient = self.params if self.dynamics.optimizer.keeps_gradient else 0
-        each = self.state + gradient + self.tape
-        return int(self.dynamics.steps * each + self._around_a_step(states=1) - self.tape)
+        return int(self.dynamics.steps * (self.record + gradient) + self._around_a_step(states=1) - self.tape)
 
     def checkpointed(self, snapshots: int) -> int:
         """Peak bytes of :class:`Checkpointed`."""
         steps, keeps_gradient = self.dynamics.steps, self.dynamics.optimizer.keeps_gradient
         kept = min(snapshots, max(steps - 1, 1)) * self.snapshot
-        ahead = self.state + self.tape if snapshots < steps else 0
+        ahead = self.record if snapshots < steps else 0
         return int(kept + self.fixed + self._around_a_step(states=2 if keeps_gradient else 1) + ahead)
 
     def reversible(self) -> int:

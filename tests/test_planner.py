@@ -12,6 +12,7 @@ from problems import by_autograd, classifier
 
 import hypergrad as hg
 from hypergrad import errors, planner
+from hypergrad.arrays import nothing_kept
 from hypergrad.nests import flatten
 
 MODEL, LOSS, PARAMS, X, T = classifier((100, 60, 30, 10), rows=200, batch_size=50)
@@ -24,10 +25,11 @@ def measured_peak(f, x):
     grad(f)(x)
     tracemalloc.start()
     try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        grad(f)(x)
-        return tracemalloc.get_traced_memory()[1] - before
+        with nothing_kept():
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            grad(f)(x)
+            return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
 

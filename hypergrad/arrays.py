@@ -1,0 +1,104 @@
+"""Large arrays: from memory that earlier arrays have given back, and worked on in pieces that fit the cache.
+
+A training step makes a few arrays as large as the parameters and drops them again. The system's allocator
+may return such memory to the operating system each time, and touching it anew costs several times what
+computing on it does (0.2 to 0.6 ms for 1.3 MB on the machine of docs/benchmarks.md, where writing it costs
+0.03 ms). So it is kept here when its last array dies, up to a limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+
+import numpy as np
+
+LIMIT = 256 * 2**20  # bytes that stay with the process at most
+SMALLEST = 2**16  # bytes; below it the system's allocator is faster
+PIECE = 2**15  # entries
+
+
+class _Pool:
+    """Blocks of memory not in use, by their size."""
+
+    def __init__(self):
+        self.limit = LIMIT
+        self.clear()
+
+    def clear(self) -> None:
+        self.blocks: dict[int, list] = defaultdict(list)
+        self.held = 0
+
+    def take(self, size: int) -> np.ndarray:
+        try:
+            block = self.blocks[size].pop()
+        except IndexError:
+            return np.empty(size, np.uint8)
+        self.held -= size
+        return block
+
+    def give(self, block: np.ndarray) -> None:
+        size = block.nbytes
+        if self.held + size > self.limit:  # sizes of earlier runs make room
+            for other in [key for key in self.blocks if key != size]:
+                self.held -= other * len(self.blocks.pop(other))
+        if self.held + size <= self.limit:
+            self.blocks[size].append(block)
+            self.held += size
+
+
+_pool = _Pool()
+
+
+@contextlib.contextmanager
+def nothing_kept():
+    """Within it memory comes from NumPy and goes back at once, so that what is in use can be measured."""
+    limit, _pool.limit = _pool.limit, 0
+    _pool.clear()
+    try:
+        yield
+    finally:
+        _pool.limit = limit
+
+
+class _Lease:
+    """What an array's memory belongs to: gives it back when the last view of it is gone."""
+
+    def __init__(self, block: np.ndarray, shape: tuple, dtype: np.dtype, give=_pool.give):
+        self.block, self.give = block, give
+        data = block.__array_interface__["data"]
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
+
+    def __del__(self):
+        self.give(self.block)
+
+
+def empty(shape: tuple, dtype=np.float64) -> np.ndarray:
+    """Like :func:`numpy.empty`."""
+    dtype = np.dtype(dtype)
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if size < SMALLEST:
+        return np.empty(shape, dtype)
+    return np.asarray(_Lease(_pool.take(size), shape, dtype))
+
+
+def empty_like(array: np.ndarray) -> np.ndarray:
+    """An array in the shape and dtype of another, in C order."""
+    return empty(array.shape, array.dtype)
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The matrix product a @ b."""
+    return np.matmul(a, b, out=empty((a.shape[0], b.shape[1]), np.result_type(a, b)))
+
+
+def pieces(*arrays: np.ndarray):
+    """The arrays, all of one size, as tuples of one-dimensional pieces that fit the cache together.
+
+    Those in C order are viewed, so that pieces can be written to; others are copied.
+    """
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, PIECE):
+        yield tuple(array[start : start + PIECE] for array in flat)
