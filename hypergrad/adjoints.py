@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .arrays import empty_like
 from .binomial import first_snapshot
 from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
 from .errors import AdjointError, NonFiniteGradientWarning, ReversalError, check_integer
@@ -273,7 +274,8 @@ class Backward:
         wanted = self.dynamics.wanted
         if step > 0 or wanted.params or wanted.hyper:
             params_product, hyper_product = hvp(g_bar)
-            self.bar = State([p + w for w, p in zip(self.bar.params, params_product)], self.bar.slots)
+            total = [np.add(p, w, out=empty_like(w)) for w, p in zip(self.bar.params, params_product)]
+            self.bar = State(total, self.bar.slots)
             for total, term in zip(self.hyper, hyper_product):
                 total += term
         if first_non_finite(self.bar.params) is not None:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arrays import PIECE, empty
 from .errors import ReversalError
 
 DENOMINATOR_BITS = 32
@@ -38,7 +39,6 @@ _BOTTOM = np.uint64(1 << 48)
 _LOW_DIGIT = np.uint64(DENOMINATOR - 1)
 _LOW_SPILL = np.uint64((1 << SPILL_BITS) - 1)
 _SHIFT, _SPILL_SHIFT = np.uint64(DENOMINATOR_BITS), np.uint64(SPILL_BITS)
-_CHUNK = 1 << 15  # numbers worked on at a time, so that temporaries stay in the cache
 
 
 def numerator(factor: float) -> int:
@@ -54,7 +54,7 @@ def to_fixed(values: np.ndarray, fraction_bits: int) -> np.ndarray:
 
 def from_fixed(numbers: np.ndarray, fraction_bits: int) -> np.ndarray:
     """The float64 nearest to each number."""
-    return numbers * 2.0**-fraction_bits
+    return np.multiply(numbers, 2.0**-fraction_bits, out=empty(numbers.shape))
 
 
 class _Stack:
@@ -114,8 +114,8 @@ def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer) -> None:
       n: in [2¹⁶, 2³²).
     """
     divisor, limit = np.uint64(n), np.uint64(n << DENOMINATOR_BITS)
-    for start in range(0, len(numbers), _CHUNK):
-        c, x = numbers[start : start + _CHUNK], buffer.words[start : start + _CHUNK]
+    for start in range(0, len(numbers), PIECE):
+        c, x = numbers[start : start + PIECE], buffer.words[start : start + PIECE]
         spilling = np.flatnonzero(x >= limit)
         if len(spilling):
             spilled = x[spilling]
@@ -138,9 +138,9 @@ def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer) -> None:
 def divide(numbers: np.ndarray, n: int, buffer: InformationBuffer) -> None:
     """Undo :func:`multiply` with the same n, in place."""
     divisor = np.uint64(n)
-    starts = range(0, len(numbers), _CHUNK)
+    starts = range(0, len(numbers), PIECE)
     for start in reversed(starts):
-        c, x = numbers[start : start + _CHUNK], buffer.words[start : start + _CHUNK]
+        c, x = numbers[start : start + PIECE], buffer.words[start : start + PIECE]
         high = c // n
         low = (c - high * n).view(np.uint64)
         low <<= _SHIFT
