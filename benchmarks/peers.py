@@ -1,8 +1,9 @@
-"""What a user would take instead: the same derivative by other libraries, each an optional install.
+"""What a user would take instead: the same hypergradient by other means.
 
-Every entry is a function ``make(problem) -> derivative`` of :class:`benchmarks.__main__.Problem`, where
-``derivative()`` is d(training loss after training)/d(log learning rate) at 0 in float64. An import
-that fails is a line in the table.
+Every entry is ``make(problem) -> derivative`` for a :class:`benchmarks.problems.Network`, where
+``derivative()`` is the gradient of the training loss after training by ``problem.hypers``, all arrays
+flattened into one, in float64. Libraries are optional installs: an import that fails is a line in the
+table, and so is a :class:`NotExpressible`.
 """
 
 from __future__ import annotations
@@ -10,104 +11,161 @@ from __future__ import annotations
 import autograd.numpy as np
 import numpy as onp
 from autograd import grad
+from autograd.builtins import tuple as autograd_tuple
+
+from hypergrad.nests import flatten, unflatten
+
+
+class NotExpressible(Exception):
+    """The library has no way to say this problem."""
+
+
+def _flat(arrays) -> onp.ndarray:
+    return onp.concatenate([onp.ravel(a) for a in arrays])
+
+
+def unrolled(problem):
+    """The plain loop of SGD, which autograd records operation by operation."""
+    leaves, structure = flatten(problem.params)
+    gradient = grad(lambda ws, step: problem.loss(unflatten(structure, list(ws)), None, step))
+
+    def final(hypers):
+        lr, momentum = problem.rates(hypers)
+        ws, vs = list(leaves), [onp.zeros_like(w) for w in leaves]
+        for step in range(problem.steps):
+            gs = gradient(autograd_tuple(ws), step)
+            for i, g in enumerate(gs):
+                a, b = problem.at(lr, step, i // 2), problem.at(momentum, step, i // 2)
+                vs[i] = b * vs[i] - (1.0 - b) * g
+                ws[i] = ws[i] + a * vs[i]
+        return problem.value(unflatten(structure, ws))
+
+    return lambda: _flat(grad(final)(autograd_tuple(problem.hypers)))
 
 
 def algorithm_of_2015(problem):
     """Every step stored; Hessian-vector products as the gradient of gradient · vector."""
-    from hypergrad.nests import flatten, unflatten
-
     leaves, structure = flatten(problem.params)
     flat_loss = lambda ws, step: problem.loss(unflatten(structure, list(ws)), None, step)
     gradient = grad(flat_loss)
     dotted = lambda ws, vector, step: sum(np.sum(g * v) for g, v in zip(gradient(ws, step), vector))
     hessian_vector = grad(dotted)
-    final = grad(lambda ws: problem.model.loss(unflatten(structure, list(ws)), problem.X, problem.T))
+    final = grad(lambda ws: problem.value(unflatten(structure, list(ws))))
 
     def derivative():
-        lr, momentum = 1.0, 0.9
+        lr, momentum = problem.rates(problem.hypers, onp.exp)
+        at = lambda step: [
+            (problem.at(lr, step, i // 2), problem.at(momentum, step, i // 2)) for i in range(len(leaves))
+        ]
+        lr_bar, momentum_bar = onp.zeros_like(lr), onp.zeros_like(momentum)
         w, v = tuple(leaves), tuple(onp.zeros_like(x) for x in leaves)
         history = []
         for step in range(problem.steps):
-            history.append(w)
-            v = tuple(momentum * a - (1 - momentum) * g for a, g in zip(v, gradient(w, step)))
-            w = tuple(a + lr * b for a, b in zip(w, v))
-            history[-1] = history[-1], v
-        w_bar, v_bar, lr_bar = final(w), tuple(onp.zeros_like(x) for x in leaves), 0.0
+            gs = gradient(w, step)
+            before, v_before = w, v
+            v = tuple(b * x - (1 - b) * g for (_, b), x, g in zip(at(step), v, gs))
+            w = tuple(x + a * y for (a, _), x, y in zip(at(step), w, v))
+            history.append((before, v_before, gs, v))
+        w_bar, v_bar = final(w), tuple(onp.zeros_like(x) for x in leaves)
         for step in reversed(range(problem.steps)):
-            w, v = history[step]
-            lr_bar += sum(onp.vdot(a, b) for a, b in zip(w_bar, v))
-            v_bar = tuple(a + lr * b for a, b in zip(v_bar, w_bar))
-            products = hessian_vector(w, tuple((1 - momentum) * a for a in v_bar), step)
-            w_bar = tuple(a - p for a, p in zip(w_bar, products))
-            v_bar = tuple(momentum * a for a in v_bar)
-        return lr * lr_bar
+            w, v_before, gs, v = history[step]
+            rates = at(step)
+            v_bar = tuple(y + a * x for (a, _), x, y in zip(rates, w_bar, v_bar))
+            for i in range(len(leaves)):
+                where = (step, i // 2) if problem.scheduled else ()
+                lr_bar[where] += onp.vdot(w_bar[i], v[i])
+                if problem.scheduled:
+                    momentum_bar[where] += onp.vdot(v_bar[i], v_before[i] + gs[i])
+            products = hessian_vector(w, tuple((1 - b) * y for (_, b), y in zip(rates, v_bar)), step)
+            w_bar = tuple(x - p for x, p in zip(w_bar, products))
+            v_bar = tuple(b * y for (_, b), y in zip(rates, v_bar))
+        return _flat([lr * lr_bar, momentum_bar][: len(problem.hypers)])
 
     return derivative
 
 
-def _torch_problem(problem):
-    """The data and initial weights as tensors, and the loss as a function of a list of weights."""
-    import torch
+class _Torch:
+    """The problem in tensors."""
 
-    as_tensor = lambda a: torch.tensor(a, dtype=torch.float64)
-    X, T = as_tensor(problem.X), as_tensor(problem.T)
-    weights = [as_tensor(w) for layer in problem.params for w in layer]
+    def __init__(self, problem):
+        import torch
 
-    def loss(ws, X, T):
+        self.torch, self.problem = torch, problem
+        self.X, self.T = self.tensor(problem.X), self.tensor(problem.T)
+        self.weights = [self.tensor(w) for layer in problem.params for w in layer]
+
+    def tensor(self, array):
+        return self.torch.tensor(array, dtype=self.torch.float64)
+
+    def loss(self, ws, X, T):
         a = X
         for i in range(0, len(ws), 2):
-            a = torch.addmm(ws[i + 1], a, ws[i])
-            a = torch.tanh(a) if i + 2 < len(ws) else a
-        return -(T * torch.log_softmax(a, dim=1)).sum() / len(T)
+            a = self.torch.addmm(ws[i + 1], a, ws[i])
+            a = self.torch.tanh(a) if i + 2 < len(ws) else a
+        return -(T * self.torch.log_softmax(a, dim=1)).sum() / len(T)
 
-    def batch(step):
-        rows = slice(step % 4 * 250, step % 4 * 250 + 250)
-        return X[rows], T[rows]
+    def batch(self, step):
+        size = self.problem.loss.batch_size
+        start = step % self.problem.loss.batches * size
+        return self.X[start : start + size], self.T[start : start + size]
 
-    return torch, weights, loss, batch, X, T
+    def hypers(self):
+        return [self.tensor(h).requires_grad_() for h in self.problem.hypers]
+
+    def gradient(self, value, hypers):
+        return _flat([g.numpy() for g in self.torch.autograd.grad(value, hypers)])
+
+    def need_constant_rates(self):
+        if self.problem.scheduled:
+            raise NotExpressible("its SGD takes no rate for each step and layer")
 
 
 def pytorch(problem):
     """PyTorch: the unrolled loop with ``create_graph``."""
-    torch, weights, loss, batch, X, T = _torch_problem(problem)
+    t = _Torch(problem)
 
     def derivative():
-        log_lr = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        lr, ws = torch.exp(log_lr), [w.clone().requires_grad_() for w in weights]
-        vs = [torch.zeros_like(w) for w in ws]
+        hypers = t.hypers()
+        lr, momentum = problem.rates(hypers, t.torch.exp)
+        ws = [w.clone().requires_grad_() for w in t.weights]
+        vs = [t.torch.zeros_like(w) for w in ws]
         for step in range(problem.steps):
-            gs = torch.autograd.grad(loss(ws, *batch(step)), ws, create_graph=True)
-            vs = [0.9 * v - (1 - 0.9) * g for v, g in zip(vs, gs)]
-            ws = [w + lr * v for w, v in zip(ws, vs)]
-        return float(torch.autograd.grad(loss(ws, X, T), log_lr)[0])
+            gs = t.torch.autograd.grad(t.loss(ws, *t.batch(step)), ws, create_graph=True)
+            for i, g in enumerate(gs):
+                a, b = problem.at(lr, step, i // 2), problem.at(momentum, step, i // 2)
+                vs[i] = b * vs[i] - (1 - b) * g
+                ws[i] = ws[i] + a * vs[i]
+        return t.gradient(t.loss(ws, t.X, t.T), hypers)
 
     return derivative
 
 
 def higher(problem):
-    """higher: its differentiable SGD with momentum, in which our β and α are dampening and lr."""
+    """higher: its differentiable SGD with momentum, whose lr is α (1 − β)."""
     import higher as library
 
-    torch, weights, loss, batch, X, T = _torch_problem(problem)
+    t = _Torch(problem)
+    t.need_constant_rates()
 
-    class Weights(torch.nn.Module):
+    class Weights(t.torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.ws = torch.nn.ParameterList([torch.nn.Parameter(w.clone()) for w in weights])
+            self.ws = t.torch.nn.ParameterList([t.torch.nn.Parameter(w.clone()) for w in t.weights])
 
         def forward(self, X, T):
-            return loss(list(self.parameters()), X, T)
+            return t.loss(list(self.parameters()), X, T)
 
     def derivative():
-        log_lr = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        hypers = t.hypers()
+        lr, momentum = problem.rates(hypers, t.torch.exp)
         module = Weights()
-        optimizer = torch.optim.SGD(module.parameters(), lr=1.0, momentum=0.9)
+        optimizer = t.torch.optim.SGD(module.parameters(), lr=1.0, momentum=momentum)
         with library.innerloop_ctx(
-            module, optimizer, override={"lr": [torch.exp(log_lr) * (1 - 0.9)]}, copy_initial_weights=False
+            module, optimizer, override={"lr": [lr * (1 - momentum)]}, copy_initial_weights=False
         ) as (functional, differentiable):
             for step in range(problem.steps):
-                differentiable.step(functional(*batch(step)))
-            return float(torch.autograd.grad(functional(X, T), log_lr)[0])
+                differentiable.step(functional(*t.batch(step)))
+            return t.gradient(functional(t.X, t.T), hypers)
 
     return derivative
 
@@ -116,18 +174,20 @@ def torchopt(problem):
     """TorchOpt: its functional SGD, with the learning rate applied to the updates outside."""
     import torchopt as library
 
-    torch, weights, loss, batch, X, T = _torch_problem(problem)
+    t = _Torch(problem)
+    t.need_constant_rates()
 
     def derivative():
-        log_lr = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        lr, ws = torch.exp(log_lr) * (1 - 0.9), [w.clone().requires_grad_() for w in weights]
-        optimizer = library.sgd(lr=1.0, momentum=0.9)
+        hypers = t.hypers()
+        lr, momentum = problem.rates(hypers, t.torch.exp)
+        ws = [w.clone().requires_grad_() for w in t.weights]
+        optimizer = library.sgd(lr=1.0, momentum=momentum)
         state = optimizer.init(ws)
         for step in range(problem.steps):
-            gs = list(torch.autograd.grad(loss(ws, *batch(step)), ws, create_graph=True))
+            gs = list(t.torch.autograd.grad(t.loss(ws, *t.batch(step)), ws, create_graph=True))
             updates, state = optimizer.update(gs, state, params=ws, inplace=False)
-            ws = [w + lr * u for w, u in zip(ws, updates)]
-        return float(torch.autograd.grad(loss(ws, X, T), log_lr)[0])
+            ws = [w + lr * (1 - momentum) * u for w, u in zip(ws, updates)]
+        return t.gradient(t.loss(ws, t.X, t.T), hypers)
 
     return derivative
 
@@ -139,7 +199,8 @@ def jax(problem):
 
     library.config.update("jax_enable_x64", True)
     X, T = jnp.asarray(problem.X), jnp.asarray(problem.T)
-    batches = X.reshape(4, 250, -1), T.reshape(4, 250, -1)
+    shape = problem.loss.batches, problem.loss.batch_size, -1
+    batches = X.reshape(shape), T.reshape(shape)
     weights = [jnp.asarray(w) for layer in problem.params for w in layer]
 
     def loss(ws, X, T):
@@ -149,23 +210,29 @@ def jax(problem):
             a = jnp.tanh(a) if i + 2 < len(ws) else a
         return -(T * library.nn.log_softmax(a, axis=1)).sum() / len(T)
 
-    def final(log_lr):
+    def final(hypers):
+        lr, momentum = problem.rates(hypers, jnp.exp)
+
         @library.checkpoint
         def one(carry, step):
             ws, vs = carry
-            gs = library.grad(loss)(ws, batches[0][step % 4], batches[1][step % 4])
-            vs = [0.9 * v - (1 - 0.9) * g for v, g in zip(vs, gs)]
-            return ([w + jnp.exp(log_lr) * v for w, v in zip(ws, vs)], vs), None
+            index = step % problem.loss.batches
+            gs = library.grad(loss)(ws, batches[0][index], batches[1][index])
+            rates = [(problem.at(lr, step, i // 2), problem.at(momentum, step, i // 2)) for i in range(len(ws))]
+            vs = [b * v - (1 - b) * g for (_, b), v, g in zip(rates, vs, gs)]
+            return ([w + a * v for (a, _), w, v in zip(rates, ws, vs)], vs), None
 
         start = weights, [jnp.zeros_like(w) for w in weights]
         (ws, _), _ = library.lax.scan(one, start, jnp.arange(problem.steps))
         return loss(ws, X, T)
 
     compiled = library.jit(library.grad(final))
-    return lambda: float(compiled(0.0))
+    hypers = tuple(jnp.asarray(h) for h in problem.hypers)
+    return lambda: _flat(compiled(hypers))
 
 
 PEERS = {
+    "autograd through the unrolled loop": unrolled,
     "2015 algorithm on today's autograd": algorithm_of_2015,
     "PyTorch, unrolled with create_graph": pytorch,
     "higher": higher,

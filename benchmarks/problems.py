@@ -1,15 +1,174 @@
-"""The problem that the measurements share."""
+"""The problems that the measurements share, each with everything an entry needs to know."""
 
 from __future__ import annotations
 
-import numpy as np
+import autograd.numpy as np
+import numpy as onp
 
 import hypergrad as hg
 
 
-def mnist_network():
-    """784-200-50-10 tanh on 1,000 MNIST images, minibatches of 250: (model, loss, params, X, T)."""
-    ((X, T),) = hg.data.load_mnist(1_000)
-    model = hg.nn.MLP([784, 200, 50, 10])
-    loss = hg.nn.MinibatchLoss(model, X, T, batch_size=250)
-    return model, loss, hg.init.scaled_normal(model.shapes, np.exp(-2.0), seed=0), X, T
+class SGDProblem:
+    """What every problem has: rates for SGD that come from ``hypers``."""
+
+    scheduled = False
+
+    def rates(self, hypers, exp=np.exp):
+        """The learning rate and the momentum, each a number or an array (steps, layers)."""
+        return (exp(hypers[0]), hypers[1]) if self.scheduled else (exp(hypers[0]), 0.9)
+
+    def at(self, rate, step: int, layer: int):
+        """A learning rate or momentum at one step for one layer."""
+        return rate[step, layer] if self.scheduled else rate
+
+
+class Network(SGDProblem):
+    """A tanh network on MNIST and a hypergradient of its training loss after training, by SGD.
+
+    Args:
+      sizes: the widths.
+      steps, batch_size: of the training; minibatches in order.
+      scheduled: whether the hyperparameters are a log learning rate and a momentum for every step and
+        layer, two arrays (steps, layers); otherwise one log learning rate, with momentum 0.9.
+      log_lr: where they start.
+      images: how many training images.
+    """
+
+    def __init__(self, sizes, steps: int, batch_size: int, scheduled=False, log_lr=0.0, images=1_000):
+        ((self.X, self.T),) = hg.data.load_mnist(images)
+        self.sizes, self.steps, self.scheduled = tuple(sizes), steps, scheduled
+        self.layers = len(sizes) - 1
+        self.model = hg.nn.MLP(list(sizes))
+        self.loss = hg.nn.MinibatchLoss(self.model, self.X, self.T, batch_size)
+        self.params = hg.init.scaled_normal(self.model.shapes, onp.exp(-2.0), seed=0)
+        shape = (steps, self.layers)
+        self.hypers = (onp.full(shape, log_lr), onp.full(shape, 0.9)) if scheduled else (onp.float64(log_lr),)
+
+    @property
+    def title(self) -> str:
+        """In words, for tables."""
+        by = (
+            f"{2 * self.steps * self.layers} per-layer learning rates and momenta" if self.scheduled else "one log rate"
+        )
+        net = "-".join(map(str, self.sizes))
+        return f"{net} tanh, {self.steps} steps, minibatches of {self.loss.batch_size}, {by}"
+
+    def value(self, params):
+        """The loss on all images."""
+        return self.model.loss(params, self.X, self.T)
+
+    def final_loss(self, adjoint=None, *, generic=False, exact=False, single=False):
+        """The loss on all images after training, as a function of the hyperparameters."""
+        params, X, loss = self.params, self.X, self.loss
+        if single:
+            as_single = lambda a: a.astype(onp.float32)
+            params, X = [tuple(map(as_single, layer)) for layer in params], as_single(X)
+            loss = hg.nn.MinibatchLoss(self.model, X, as_single(self.T), self.loss.batch_size)
+        batch_loss = (lambda params, hyper, step: loss(params, hyper, step)) if generic else loss
+
+        def f(hypers):
+            lr, momentum = self.rates(hypers)
+            if self.scheduled:
+                lr, momentum = ([rate[:, layer] for layer in range(self.layers)] for rate in (lr, momentum))
+            optimizer = hg.SGD(lr, momentum, exact=exact)
+            trained = hg.train(batch_loss, params, optimizer, steps=self.steps, adjoint=adjoint)
+            return self.model.loss(trained, X, self.T)
+
+        return f
+
+    def products(self, passes: str):
+        """The matrix products of the problem and nothing else, on the real minibatches: the floor.
+
+        Of training for ``passes`` = "training"; of training and its derivative, where nothing is computed
+        twice, for "stored": the Hessian-vector product has 2 products in the first layer and 6 in others.
+        """
+        weights = [W for W, _ in self.params]
+        rows = self.loss.batch_size
+        activations = [onp.random.default_rng(0).standard_normal((rows, W.shape[1])) for W in weights]
+        outputs = [a.copy() for a in activations]
+        errors = [onp.empty((rows, W.shape[0])) for W in weights]
+        gradients = [onp.empty_like(W) for W in weights]
+
+        def forwards(X, times):
+            for layer, W in enumerate(weights):
+                n = len(X)
+                for _ in range(times if layer else 1):
+                    onp.matmul(activations[layer - 1][:n] if layer else X, W, out=outputs[layer][:n])
+
+        def backwards(X, times):
+            for layer in reversed(range(len(weights))):
+                n = len(X)
+                inputs, delta = activations[layer - 1][:n] if layer else X, outputs[layer][:n]
+                for _ in range(times if layer else 1):
+                    onp.matmul(inputs.T, delta, out=gradients[layer])
+                    if layer:
+                        onp.matmul(delta, weights[layer].T, out=errors[layer][:n])
+
+        def run():
+            for step in range(self.steps):
+                X, _ = self.loss.batch(step)
+                forwards(X, 1)
+                backwards(X, 1)
+                if passes == "stored":
+                    forwards(X, 2)
+                    backwards(X, 2)
+            for start in range(0, len(self.X), rows):  # the final loss, and its gradient
+                X = self.X[start : start + rows]
+                forwards(X, 1)
+                if passes == "stored":
+                    backwards(X, 1)
+
+        return run
+
+
+class Attention(SGDProblem):
+    """One head of self-attention over the 28 rows of an image, written only with autograd.numpy.
+
+    The loss has no derivatives of its own, so everything goes the generic way.
+    """
+
+    def __init__(self, steps: int = 20, width: int = 32, batch_size: int = 50):
+        ((X, self.T),) = hg.data.load_mnist(500)
+        self.X, self.steps, self.width, self.batch_size = X.reshape(-1, 28, 28), steps, width, batch_size
+        matrices = {"embedding": (28, width), "query": (width, width), "key": (width, width), "value": (width, width)}
+        shapes = matrices | {"hidden": (width, 2 * width), "classes": (2 * width, 10)}
+        self.params = hg.init.scaled_normal(shapes, 0.3, seed=0)
+        self.hypers = (onp.float64(0.0),)
+
+    @property
+    def title(self) -> str:
+        """In words, for tables."""
+        return (
+            f"self-attention over image rows, width {self.width}, {self.steps} steps, minibatches of {self.batch_size}"
+        )
+
+    def cross_entropy(self, params, X, T):
+        """Mean over the images."""
+        tokens = np.dot(X, params["embedding"])
+        query, key, value = (np.dot(tokens, params[name]) for name in ("query", "key", "value"))
+        scores = np.matmul(query, np.swapaxes(key, 1, 2)) / self.width**0.5
+        weights = np.exp(scores - np.max(scores, axis=2, keepdims=True))
+        mixed = tokens + np.matmul(weights / np.sum(weights, axis=2, keepdims=True), value)
+        hidden = np.tanh(np.dot(np.mean(mixed, axis=1), params["hidden"]))
+        logits = np.dot(hidden, params["classes"])
+        logits = logits - np.max(logits, axis=1, keepdims=True)
+        return -np.mean(np.sum(T * (logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))), axis=1))
+
+    def loss(self, params, hyper, step: int):
+        """The loss on the minibatch of a step."""
+        start = step * self.batch_size % len(self.X)
+        rows = slice(start, start + self.batch_size)
+        return self.cross_entropy(params, self.X[rows], self.T[rows])
+
+    def value(self, params):
+        """The loss on all images."""
+        return self.cross_entropy(params, self.X, self.T)
+
+    def final_loss(self, adjoint=None):
+        """The loss on all images after training, as a function of the log learning rate."""
+
+        def f(hypers):
+            trained = hg.train(self.loss, self.params, hg.SGD(np.exp(hypers[0])), steps=self.steps, adjoint=adjoint)
+            return self.value(trained)
+
+        return f

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -9,8 +11,8 @@ from collections.abc import Callable
 from threadpoolctl import threadpool_limits
 
 
-def interleaved(entries: dict[str, Callable], *, threads: int, repeats: int) -> dict[str, float]:
-    """Median seconds of each entry; the entries take turns, so that a slow moment hits them all.
+def interleaved(entries: dict[str, Callable], *, threads: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of every call of each entry; the entries take turns, so that a slow moment hits them all.
 
     Each entry is called once before, to fill caches.
     """
@@ -23,4 +25,14 @@ def interleaved(entries: dict[str, Callable], *, threads: int, repeats: int) -> 
                 start = time.perf_counter()
                 entry()
                 times[name].append(time.perf_counter() - start)
+    return times
+
+
+def medians(times: dict[str, list[float]]) -> dict[str, float]:
+    """The median of every entry."""
     return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)

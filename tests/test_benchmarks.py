@@ -1,24 +1,53 @@
-"""The benchmarks run, at tiny sizes and without the peers that are not installed."""
+"""The benchmarks run, at tiny sizes and without the peers that are not installed; all entries agree."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from benchmarks import report
+from benchmarks.entries import Entry, check_agreement
 from experiments.runner import ROOT
 
 
-@pytest.mark.parametrize("option", [[], ["--peers"]])
-def test_benchmarks_run(option):
-    command = [sys.executable, "-m", "benchmarks", "--steps", "2", "--repeats", "1", "--threads", "1", *option]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.count("× training") >= (3 if option else 16)
-    assert "Stored()" in run.stdout
+def run(*arguments):
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("table", ["a", "b", "c", "e", "f", "g-steps", "g-width"])
+def test_every_table_is_measured(table):
+    rows = json.loads(run("benchmarks", "--quick", "--peers", "--repeats", "1", "--threads", "1", "--tables", table))
+    assert {row["table"] for row in rows} == {table}
+    assert all((row["seconds"] or 0) > 0 or row["missing"] for row in rows)
+    assert any("training" in row["entry"] for row in rows)
+    if table in ("a", "b"):
+        compared = {row["entry"] for row in rows if row["difference"] is not None}
+        assert {"Reversible(), exact arithmetic", "2015 algorithm on today's autograd"} < compared
+
+
+def test_one_command_prints_the_tables_with_times_and_memory():
+    printed = run("benchmarks", "--quick", "--repeats", "1", "--tables", "c", "g-steps")
+    assert "(c)" in printed and "(g-steps)" in printed and printed.count("× training") >= 10 and " MB" in printed
+
+
+def test_an_entry_that_disagrees_is_not_timed():
+    import numpy as np
+
+    right, wrong = Entry(lambda: np.ones(3), True), Entry(lambda: np.array([1.0, 1.0, 1.0001]), True)
+    with pytest.raises(SystemExit, match="wrong one differs"):
+        check_agreement({"Stored()": right, "wrong one": wrong})
+
+
+def test_growth_is_fitted():
+    rows = [{"entry": f"cube at {n}", "seconds": 0.5 * n**3} for n in (2, 4, 8)]
+    assert report.exponents(rows)["cube"] == pytest.approx(3.0)
+    assert "| 3.00 |" in report.growth_as_markdown(rows, "size")
 
 
 def test_the_memory_benchmark_measures_a_point():
-    command = [sys.executable, "-m", "benchmarks.memory", "--one", "Reversible()", "5"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert '"steps": 5' in run.stdout
+    printed = run("benchmarks.memory", "--one", "Reversible()", "5")
+    assert json.loads(printed)["steps"] == 5

@@ -1,0 +1,194 @@
+"""What is measured: for each table, its problem and a function for each of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import autograd.numpy as np
+import numpy as onp
+from autograd import grad, make_jvp
+
+import hypergrad as hg
+from benchmarks.peers import PEERS, NotExpressible, algorithm_of_2015, unrolled
+from benchmarks.problems import Attention, Network
+
+TRAINING, STORED, FLOOR, STORED_FLOOR = "training", "Stored()", "floor of training", "floor of Stored()"
+
+
+class Entry(NamedTuple):
+    """One row.
+
+    Attributes:
+      run: what is timed.
+      gradient: whether it returns the hypergradient, to be compared with that of ``Stored()``.
+      tolerance: relative to the norm.
+    """
+
+    run: Callable
+    gradient: bool = False
+    tolerance: float = 1e-6
+
+
+def training(problem, **options) -> Entry:
+    """Our training alone, and its final loss."""
+    f = problem.final_loss(**options)
+    return Entry(lambda: f(problem.hypers))
+
+
+def reverse(problem, adjoint, **options) -> Entry:
+    """Our hypergradient in reverse mode."""
+    f = problem.final_loss(adjoint, **options)
+    tolerance = 1e-2 if options.get("single") else 1e-6
+    return Entry(
+        lambda: onp.concatenate([onp.ravel(g) for g in grad(f)(problem.hypers)]), gradient=True, tolerance=tolerance
+    )
+
+
+def forward(problem) -> Entry:
+    """Our forward mode: the derivative along one direction, the hypergradient if there is one number only."""
+    ones = tuple(onp.ones_like(h) for h in problem.hypers)
+    f = problem.final_loss()
+    return Entry(lambda: onp.ravel(make_jvp(f)(problem.hypers)(ones)[1]), gradient=not problem.scheduled)
+
+
+def of_network(problem: Network, peers: bool) -> dict[str, Any]:
+    """Rows of (a) and (b); a string stands for an entry that cannot be measured, and why."""
+    entries: dict[str, Any] = {
+        FLOOR: Entry(problem.products("training")),
+        TRAINING: training(problem),
+        "training, exact arithmetic": training(problem, exact=True),
+        STORED_FLOOR: Entry(problem.products("stored")),
+        STORED: reverse(problem, hg.Stored()),
+        "forward mode, one direction": forward(problem),
+        "Reversible(), exact arithmetic": reverse(problem, hg.Reversible(), exact=True),
+        "Checkpointed(20)": reverse(problem, hg.Checkpointed(20)),
+        "adjoint=None": reverse(problem, None),
+        "Stored(), loss without derivatives of its own": reverse(problem, hg.Stored(), generic=True),
+        "Stored(), float32": reverse(problem, hg.Stored(), single=True),
+    }
+    return entries | _others(problem, PEERS if peers else {"autograd through the unrolled loop": unrolled})
+
+
+def _others(problem, makers: dict[str, Callable]) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for name, make in makers.items():
+        try:
+            entries[name] = Entry(make(problem), gradient=True)
+        except ImportError as error:
+            entries[name] = f"not installed ({error})"
+        except NotExpressible as error:
+            entries[name] = str(error)
+    return entries
+
+
+def of_attention(problem: Attention, peers: bool) -> dict[str, Any]:
+    """Rows of (c)."""
+    makers = {"autograd through the unrolled loop": unrolled, "2015 algorithm on today's autograd": algorithm_of_2015}
+    return {
+        TRAINING: training(problem),
+        STORED: reverse(problem, hg.Stored()),
+        "forward mode, one direction": forward(problem),
+        "Checkpointed(20)": reverse(problem, hg.Checkpointed(20)),
+    } | _others(problem, makers)
+
+
+def of_sweep(problem: Network, peers: bool) -> dict[str, Any]:
+    """Rows of (e): one value of the Jan 14 sweep, the losses after six step counts and their derivatives."""
+    counts = sorted({round(problem.steps * share) for share in (0.0, 0.02, 0.1, 0.2, 0.4, 1.0)})
+
+    def losses(log_lr):
+        saved = hg.train(problem.loss, problem.params, hg.SGD(np.exp(log_lr)), steps=counts[-1], save_at=counts)
+        return np.array([problem.value(params) for params in saved])
+
+    def separately(adjoint, exact):
+        def after(log_lr, steps):
+            optimizer = hg.SGD(np.exp(log_lr), exact=exact)
+            trained = hg.train(problem.loss, problem.params, optimizer, steps=steps, adjoint=adjoint)
+            return problem.value(trained)
+
+        return lambda: onp.array([grad(after)(0.0, count) if count else 0.0 for count in counts])
+
+    def by_2015():
+        nets = [Network(problem.sizes, count, problem.loss.batch_size) for count in counts[1:]]
+        runs = [algorithm_of_2015(net) for net in nets]
+        return lambda: onp.array([0.0, *(run()[0] for run in runs)])
+
+    entry = partial(Entry, gradient=True)
+    return {
+        TRAINING: training(problem),
+        STORED: entry(separately(hg.Stored(), False)),
+        "one run in forward mode, as sweep does": entry(lambda: make_jvp(losses)(0.0)(1.0)[1]),
+        "six reverse runs, Reversible()": entry(separately(hg.Reversible(), True)),
+        "six reverse runs, 2015 algorithm": entry(by_2015()),
+    }
+
+
+def of_scaling(problem: Network, peers: bool) -> dict[str, Any]:
+    """Rows of (f): eight values of the sweep, by workers × BLAS threads in each."""
+    from joblib import Parallel, delayed
+
+    def several(workers: int, threads: int):
+        tasks = [delayed(_limited)(problem.sizes, problem.steps, log_lr, threads) for log_lr in onp.linspace(-2, 1, 8)]
+        return lambda: Parallel(n_jobs=workers)(tasks)
+
+    return {
+        TRAINING: training(problem),
+        "1 worker × 1 thread": Entry(several(1, 1)),
+        "1 worker × 2 threads": Entry(several(1, 2)),
+        "2 workers × 1 thread": Entry(several(2, 1)),
+        "2 workers × 2 threads": Entry(several(2, 2)),
+    }
+
+
+def _limited(sizes, steps: int, log_lr: float, threads: int) -> float:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(threads):
+        problem = Network(sizes, steps, 250, log_lr=log_lr)
+        return float(forward(problem).run()[0])
+
+
+def of_growth(sizes: dict[int, Network], peers: bool) -> dict[str, Any]:
+    """Rows of (g): the same derivative at several sizes."""
+    entries: dict[str, Any] = {}
+    for size, problem in sizes.items():
+        entries |= {
+            f"{TRAINING} at {size}": training(problem),
+            f"{STORED} at {size}": reverse(problem, hg.Stored())._replace(gradient=False),
+            f"Reversible() at {size}": reverse(problem, hg.Reversible(), exact=True)._replace(gradient=False),
+            f"unrolled at {size}": Entry(unrolled(problem)),
+        }
+    return entries
+
+
+def check_agreement(entries: dict[str, Entry]) -> dict[str, float]:
+    """The relative difference of every hypergradient from that of ``Stored()``.
+
+    Raises:
+      SystemExit: one differs by more than its tolerance; then nothing is timed.
+    """
+    expected, errors = entries[STORED].run(), {}
+    for name, entry in entries.items():
+        if entry.gradient and name != STORED:
+            errors[name] = float(onp.linalg.norm(entry.run() - expected) / onp.linalg.norm(expected))
+            if not errors[name] < entry.tolerance:
+                raise SystemExit(f"{name} differs from {STORED} by {errors[name]:.1e} of its norm: not timed")
+    return errors
+
+
+def tables(quick: bool) -> dict[str, tuple[Callable, Callable]]:
+    """For each table: what makes its problem, and what makes the rows from it. ``quick`` is for tests."""
+    sizes, steps = ((784, 20, 10), 3) if quick else ((784, 200, 50, 10), 50)
+    second = ((784, 10, 10), 2) if quick else ((784, 50, 50, 50, 10), 100)
+    step_counts, widths = ((2, 3), (5, 10)) if quick else ((25, 50, 100, 200), (50, 100, 200, 400))
+    return {
+        "a": (lambda: Network(sizes, steps, 250), of_network),
+        "b": (lambda: Network(*second, 200, scheduled=True), of_network),
+        "c": (lambda: Attention(3 if quick else 20), of_attention),
+        "e": (lambda: Network(sizes, steps, 250), of_sweep),
+        "f": (lambda: Network(sizes, steps, 250), of_scaling),
+        "g-steps": (lambda: {n: Network(sizes, n, 250) for n in step_counts}, of_growth),
+        "g-width": (lambda: {n: Network((784, n, 10), steps, 250) for n in widths}, of_growth),
+    }
