@@ -74,6 +74,27 @@ def _build(structure: Structure, leaves) -> Any:
     return structure.kind(children)
 
 
+def leaves_like(nest, structure: Structure) -> list | None:
+    """The leaves of a nest of just that structure (of lists or tuples alike), or None if it has another.
+
+    For every step of a run: errors that say what is wrong take longer.
+    """
+    kind = _container_kind(nest)
+    if kind is None or structure.kind is None:
+        return [nest] if kind is structure.kind else None
+    if (kind is dict) != (structure.kind is dict) or len(nest) != len(structure.keys):
+        return None
+    if kind is dict and any(key not in nest for key in structure.keys):
+        return None
+    leaves: list = []
+    for key, child in zip(structure.keys, structure.children):
+        below = leaves_like(nest[key], child)
+        if below is None:
+            return None
+        leaves += below
+    return leaves
+
+
 def leaf_places(structure: Structure, name: str) -> list[str]:
     """How a user would write each leaf: ``params[0]['W']``."""
     if structure.kind is None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from autograd.core import vspace
 from autograd.tracer import getval, isbox
 
 from .errors import DifferentiationError, LossError, NestError, UnusedHyperWarning
-from .nests import Structure, broadcast_prefix, leaf_places, unflatten
+from .nests import Structure, broadcast_prefix, leaf_places, leaves_like, unflatten
 from .tracing import linearize
 
 
@@ -69,7 +70,7 @@ class Oracle:
     hyper_leaves: list
     wants_hyper: bool
 
-    @property
+    @cached_property
     def _own(self) -> bool:
         """Whether the loss's own derivatives are used."""
         return not self.wants_hyper and has_own_derivatives(self.loss, "__call__")
@@ -167,14 +168,16 @@ class Oracle:
 
     def _leaves_of(self, nest, forms: list, step: int) -> list:
         """The leaves of a gradient that the loss computed itself, as arrays like the parameters."""
-        try:
-            leaves, cover, _ = broadcast_prefix(nest, self.params, name="gradient", target="params")
-        except NestError as error:
-            raise LossError(f"the loss's own gradient at step {step} is not a nest like params: {error}") from None
-        if cover != list(range(self.params.size)):
+        leaves = leaves_like(nest, self.params)
+        if leaves is None:
+            try:
+                broadcast_prefix(nest, self.params, name="gradient", target="params")
+            except NestError as error:
+                raise LossError(f"the loss's own gradient at step {step} is not a nest like params: {error}") from None
             raise LossError(f"the loss's own gradient at step {step} is not a nest like params: it has fewer arrays")
-        for leaf, (shape, _), place in zip(leaves, forms, leaf_places(self.params, "gradient")):
+        for index, (leaf, (shape, _)) in enumerate(zip(leaves, forms)):
             if np.shape(leaf) != shape:
+                place = leaf_places(self.params, "gradient")[index]
                 raise LossError(
                     f"the loss's own {place} has shape {np.shape(leaf)} at step {step}, its parameter {shape}"
                 )

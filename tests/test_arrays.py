@@ -1,0 +1,83 @@
+"""Large arrays: memory that is used again never shows through, and pieces cover everything once."""
+
+import gc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypergrad import arrays
+from hypergrad.dynamics import hyperparameter_type
+from hypergrad.optimizers import SGD, Optimizer
+
+LARGE = (300, 400)
+
+
+def test_memory_of_a_dead_array_is_used_again_and_that_of_a_live_one_is_not():
+    first = arrays.empty(LARGE)
+    place = first.ctypes.data
+    view = first[5:].T
+    del first
+    second = arrays.empty(LARGE)
+    assert second.ctypes.data != place, "a view still refers to it"
+    del view, second
+    gc.collect()
+    places = {arrays.empty(LARGE).ctypes.data for _ in range(3)}
+    assert len(places) == 1
+
+
+@given(st.lists(st.integers(0, 300), min_size=0, max_size=3), st.sampled_from([np.float64, np.float32]))
+@settings(max_examples=60, deadline=None)
+def test_empty_has_the_shape_and_type_asked_for(shape, dtype):
+    array = arrays.empty(tuple(shape), dtype)
+    assert array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable
+
+
+def test_no_more_than_the_limit_is_kept(monkeypatch):
+    monkeypatch.setattr(arrays._pool, "limit", 3 * 8 * 300 * 400)
+    alive = [arrays.empty(LARGE) for _ in range(10)]
+    del alive
+    assert arrays._pool.held <= arrays._pool.limit
+    other = arrays.empty((1000, 200))
+    del other
+    assert 8 * 1000 * 200 in arrays._pool.blocks, "sizes of earlier runs make room"
+    with arrays.nothing_kept():
+        array = arrays.empty(LARGE)
+        del array
+        assert arrays._pool.held == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, arrays.PIECE - 1, arrays.PIECE, 2 * arrays.PIECE + 1])
+def test_pieces_cover_everything_once_and_can_be_written_to(size):
+    array, transposed = np.zeros(size), np.arange(2.0 * size).reshape(2, size).T[:, :1]
+    for piece, other in arrays.pieces(array, transposed):
+        piece += other + 1.0
+    np.testing.assert_array_equal(array, np.arange(size) + 1.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(), (7,), (2 * arrays.PIECE + 3,), (300, 400)])
+def test_the_updates_in_pieces_are_the_plain_ones(shape, dtype):
+    rng = np.random.default_rng(0)
+    w, v, g, dw, dv, dg, w_bar, v_bar = (np.asarray(rng.standard_normal(shape), dtype) for _ in range(8))
+    optimizer, kind = SGD(0.3, 0.8), hyperparameter_type
+    h, dh, wanted = (kind(("lr", "momentum"))(*pair) for pair in ((0.3, 0.8), (0.5, -0.2), (True, True)))
+    w_after, s_after = optimizer.step(w, (v,), g, h, 0)
+    to_w, to_v = np.empty(shape, dtype), np.empty(shape, dtype)
+    optimizer.step_into(to_w, [to_v], w, (v,), g, h, 0)
+    np.testing.assert_array_equal(to_w, w_after)
+    np.testing.assert_array_equal(to_v, s_after[0])
+    rtol = 1e-12 if dtype == np.float64 else 1e-5
+    for name, given_ in (
+        ("push_forward", (dw, (dv,), dg, dh, w, (v,), g, s_after, h, 0)),
+        ("pull_back", (w_bar, (v_bar,), w, (v,), g, s_after, h, 0, wanted)),
+    ):
+        ours, plain = getattr(optimizer, name)(*given_), getattr(Optimizer, name)(optimizer, *given_)
+        scale = max(np.abs(np.concatenate([np.ravel(x) for x in _flat(plain)])).max(), 1.0)
+        for one, other in zip(_flat(ours), _flat(plain)):
+            np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * scale)
+
+
+def _flat(nest):
+    return [leaf for part in nest for leaf in (_flat(part) if isinstance(part, tuple | list) else [part])]
