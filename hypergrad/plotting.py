@@ -20,6 +20,8 @@ def plot_sweep(
     slope_label: str = "its derivative",
     labels=None,
     title: str = "",
+    moving_average: int = 0,
+    magnitude: bool = False,
 ) -> Figure:
     """The losses of a sweep above and their derivatives below, over the same values.
 
@@ -32,6 +34,8 @@ def plot_sweep(
       xlabel, ylabel, slope_label: what was varied, what was measured and its derivative, with units.
       labels: one for each of the k losses.
       title: of the figure.
+      moving_average: a panel shows the losses less their moving average over so many values; 0 for none.
+      magnitude: a panel shows the magnitude of the derivatives on a logarithmic axis.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
@@ -41,8 +45,9 @@ def plot_sweep(
         raise ArgumentError(f"labels must be a list of {curves}, one for each loss, got {labels!r}")
     smooth = np.concatenate([s.smooth.reshape(-1, curves) for s in sweeps])
     colours = matplotlib.colormaps["viridis"](np.linspace(0.9, 0.0, curves) if curves > 1 else [0.0])
+    rows = 2 + bool(moving_average) + magnitude
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 1, sharex=True, figsize=(7.5, 6.5), layout="constrained")
+        figure, axes = plt.subplots(rows, 1, sharex=True, figsize=(7.5, 1.5 + 2.5 * rows), layout="constrained")
         for axis, name in zip(axes, ("loss", "gradient")):
             data = [getattr(s, name).reshape(-1, curves) for s in sweeps]
             limits = smooth_limits(np.concatenate(data), smooth)
@@ -50,12 +55,16 @@ def plot_sweep(
                 for k in range(curves):
                     label = labels[k] if labels is not None and repetition == 0 else None
                     dotted = len(sweep.values) > 100 and ~sweep.smooth.reshape(-1, curves)[:, k]
-                    style = {"color": colours[k], "label": label, "alpha": 1.0 if repetition == 0 else 0.45}
+                    style = {"color": colours[k], "label": label, "alpha": _alpha(repetition)}
                     draw_clipped(axis, sweep.values, one[:, k], limits, dotted, **style)
         axes[0].set_ylabel(ylabel)
         axes[1].set_ylabel(slope_label)
-        axes[1].set_xlabel(xlabel)
         axes[1].axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        if moving_average:
+            draw_without_average(axes[2], sweeps, colours, moving_average)
+        if magnitude:
+            draw_magnitude(axes[-1], sweeps, colours)
+        axes[-1].set_xlabel(xlabel)
         shade_past_edge(axes, sweeps, "" if labels is None else labels[-1])
         largest = max(np.abs(s.gradient[np.isfinite(s.gradient)]).max(initial=0.0) for s in sweeps)
         if largest > max(map(abs, axes[1].get_ylim())):
@@ -68,6 +77,35 @@ def plot_sweep(
         figure.suptitle(title, fontsize="medium")
     plt.close(figure)  # out of pyplot's list; the figure itself stays usable
     return figure
+
+
+def _alpha(repetition: int) -> float:
+    """The first repetition stands out."""
+    return 1.0 if repetition == 0 else 0.45
+
+
+def draw_without_average(axis, sweeps: tuple[Sweep, ...], colours, window: int) -> None:
+    """The losses less their moving average over ``window`` values, which leaves out half a window at both ends."""
+    for repetition, sweep in enumerate(sweeps):
+        losses = sweep.loss.reshape(len(sweep.values), -1)
+        centre = np.convolve(sweep.values, np.full(window, 1 / window), "valid")
+        for k, colour in enumerate(colours):
+            average = np.convolve(losses[:, k], np.full(window, 1 / window), "valid")
+            rest = losses[:, k] - np.interp(sweep.values, centre, average, left=np.nan, right=np.nan)
+            axis.plot(sweep.values, rest, linewidth=1.0, color=colour, alpha=_alpha(repetition))
+    axis.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+    axis.set_ylabel(f"loss less its moving\naverage over {window} values")
+
+
+def draw_magnitude(axis, sweeps: tuple[Sweep, ...], colours) -> None:
+    """The magnitudes of the derivatives on a logarithmic axis; a gap where they are zero or not finite."""
+    for repetition, sweep in enumerate(sweeps):
+        gradients = np.abs(sweep.gradient.reshape(len(sweep.values), -1))
+        gradients[(gradients == 0.0) | ~np.isfinite(gradients)] = np.nan
+        for k, colour in enumerate(colours):
+            axis.plot(sweep.values, gradients[:, k], ".-", linewidth=1.0, color=colour, alpha=_alpha(repetition))
+    axis.set_yscale("log")
+    axis.set_ylabel("magnitude of\nthe derivative")
 
 
 def smooth_limits(data: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-
-class CacheWarning(UserWarning):
-    """A cached point could not be used and is computed again."""
+from .cache import load, store
 
 
 def compute(f: Callable, values: Sequence[float], *, n_jobs: int = 1, cache=None, progress: bool = True) -> list[dict]:
@@ -67,26 +61,18 @@ def _origin(folder: Path) -> str:
 
 
 def _store(folder: Path, value: float, point: dict) -> None:
-    """Write a point under another name and rename it, so that no half-written file is ever read."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-        np.savez(file, value=value, folder=_origin(folder), **point)
-    os.replace(file.name, _file(folder, value))
+    store(_file(folder, value), value=value, folder=_origin(folder), **point)
 
 
 def _load(folder: Path | None, value: float) -> dict | None:
     """The stored point, or None if there is none that can be trusted."""
-    if folder is None or not _file(folder, value).exists():
-        return None
-    path = _file(folder, value)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            point = dict(stored)
+
+    def read(stored):
+        point = dict(stored)
         if point.pop("value") != value:
             raise ValueError("it holds another point")
         if point.pop("folder") != _origin(folder):
             raise ValueError("it was made in another folder")
         return point
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
-        warnings.warn(f"cached point {path} is not usable ({reason}); computing it again", CacheWarning, stacklevel=4)
-        return None
+
+    return None if folder is None else load(_file(folder, value), read, "point")

@@ -12,11 +12,10 @@ import numpy as onp
 from autograd import make_jvp
 from autograd.tracer import getval, isbox
 
+from .cache import CacheWarning as CacheWarning
 from .errors import ArgumentError, NonFiniteGradientWarning
-from .points import CacheWarning, compute
+from .points import compute
 from .tangents import divergence_tolerated
-
-__all__ = ["CacheWarning", "Sweep", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,9 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
     shapes = {point["loss"].shape for point in points}
     if len(shapes) > 1:
         raise ArgumentError(f"f returned losses of different shapes: {sorted(shapes)} (is the cache of another f?)")
-    return Sweep(values, *(onp.array([point[name] for point in points]) for name in ("loss", "gradient", "diverged_at")))
+    return Sweep(
+        values, *(onp.array([point[name] for point in points]) for name in ("loss", "gradient", "diverged_at"))
+    )
 
 
 def _evaluate(f: Callable, value: float) -> dict:
