@@ -13,22 +13,20 @@ a smaller training run in float32, float64 and extended precision, against diffe
 
 import sys
 
-from experiments import runner, setting
+from experiments import runner
+from experiments.precision import Precision
+from experiments.sweeps import Sweeps
 
 LOOK_AT = (
     "Look where the curves leave the frame: up to there the lower one is the slope of the upper one. Part 4 shows\n"
     "that past it the derivative is still the slope of the loss, over distances too small to see."
 )
 PARTS = {
-    1: setting.SweepSetting(low=-4.0, high=1.0, values=40, quick_every=8, counts=(0, 1, 5, 10, 20, 50), log_lr=0.0),
-    2: setting.SweepSetting(
-        low=-2.0, high=1.0, values=100, quick_every=10, counts=(10, 15), log_lr=0.0, moving_average=20
-    ),
-    3: setting.SweepSetting(
-        low=-4.0, high=1.0, values=20, quick_every=5, counts=(50, 100, 200, 400), log_lr=0.0, magnitude=True
-    ),
+    1: Sweeps(low=-4.0, high=1.0, values=40, quick_every=8, counts=(0, 1, 5, 10, 20, 50), log_lr=0.0),
+    2: Sweeps(low=-2.0, high=1.0, values=100, quick_every=10, counts=(10, 15), log_lr=0.0, moving_average=20),
+    3: Sweeps(low=-4.0, high=1.0, values=20, quick_every=5, counts=(50, 100, 200, 400), log_lr=0.0, magnitude=True),
+    4: Precision(low=-2.0, high=1.75, values=31, quick_every=10, decades=16, zoom_at=1.0, zooms=(1e-1, 1e-4, 1e-8)),
 }
-Results, run, plot = setting.SweepResults, setting.run_sweeps, setting.plot_sweeps
 
 if __name__ == "__main__":
     sys.exit(runner.main(sys.modules[__name__]))

@@ -10,17 +10,17 @@ Part 2, a closer look: 0.5 to 2.5 after 50 steps, 1,000 values.
 
 import sys
 
-from experiments import runner, setting
+from experiments import runner
+from experiments.sweeps import Sweeps
 
 LOOK_AT = (
     "Look at the right-hand side: up to the dashed line the lower curve is the slope of the upper one; past it the\n"
     "derivative grows by many orders of magnitude and no longer tells anything about the loss nearby."
 )
 PARTS = {
-    1: setting.SweepSetting(low=-4.0, high=3.0, values=20, quick_every=3, counts=(0, 1, 5, 10, 20, 50), log_scale=-2.0),
-    2: setting.SweepSetting(low=0.5, high=2.5, values=1_000, quick_every=50, counts=(50,), log_scale=-2.0),
+    1: Sweeps(low=-4.0, high=3.0, values=20, quick_every=3, counts=(0, 1, 5, 10, 20, 50), log_scale=-2.0),
+    2: Sweeps(low=0.5, high=2.5, values=1_000, quick_every=50, counts=(50,), log_scale=-2.0),
 }
-Results, run, plot = setting.SweepResults, setting.run_sweeps, setting.plot_sweeps
 
 if __name__ == "__main__":
     sys.exit(runner.main(sys.modules[__name__]))

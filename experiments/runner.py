@@ -1,9 +1,10 @@
 """The command line that every experiment shares: run, resume, save and redraw its parts.
 
-An experiment is a module with ``PARTS`` (part number to config), ``Results`` (a NamedTuple of
-arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``. Its config
-is a frozen dataclass of plain numbers and tuples, among them ``seeds`` (how many), and ``every`` and
+An experiment is a module with ``PARTS`` (part number to config) and ``LOOK_AT``. A config is a frozen
+dataclass of plain numbers and tuples, among them ``seeds`` (how many), and ``every`` and
 ``quick_every``: a run takes every so-manieth of its values, so that a quick run's are among them.
+The module that defines its class, the experiment itself or one that several share, has ``Results``
+(a NamedTuple of arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,8 @@ import hypergrad
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "figures"
+DATED = re.compile("[a-z]{3}[0-9]{2}_")  # how the file of an experiment begins
+SHARED = sorted(path for path in Path(__file__).parent.glob("*.py") if not DATED.match(path.stem))
 LIBRARIES = ("numpy", "scipy", "autograd", "matplotlib", "joblib")
 
 
@@ -54,6 +58,11 @@ def main(module, argv: list[str] | None = None) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def kind(config):
+    """The module that knows how to run and plot a config: the one that defines its class."""
+    return sys.modules[type(config).__module__]
 
 
 def _parser(name: str, module) -> argparse.ArgumentParser:
@@ -122,7 +131,7 @@ def _run_part(name: str, module, args, output: Path) -> None:
     print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, {seeds_in_words(config.seeds)}", flush=True)
     start, commit = time.perf_counter(), _commit()
     with _backend(args):
-        results = module.run(config, jobs=args.jobs, cache=cache)
+        results = kind(config).run(config, jobs=args.jobs, cache=cache)
     seconds = time.perf_counter() - start
     save(name, output, args.part, config, results, seconds, commit)
     path = draw(module, output, args.part, config, results)
@@ -133,7 +142,7 @@ def _run_part(name: str, module, args, output: Path) -> None:
 def _fingerprint(module, config) -> str:
     """Names the cache after all that the points depend on: settings, code and libraries."""
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(config), _versions()], sort_keys=True).encode())
-    for path in sorted([*Path(hypergrad.__file__).parent.rglob("*.py"), Path(inspect.getsourcefile(module))]):
+    for path in sorted([*Path(hypergrad.__file__).parent.rglob("*.py"), Path(inspect.getsourcefile(module)), *SHARED]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -186,17 +195,17 @@ def load(module, output: Path, part: int):
     for path in paths:
         if not path.exists():
             raise CommandError(f"there is no {path} to draw from; run the part first, without --replot")
-    kind = type(module.PARTS[part])
+    part_of = type(module.PARTS[part])
     stored = json.loads(paths[0].read_text())["config"]
-    config = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+    config = part_of(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
     with np.load(paths[1], allow_pickle=False) as arrays:
-        return config, module.Results(**arrays)
+        return config, kind(config).Results(**arrays)
 
 
 def draw(module, output: Path, part: int, config, results) -> Path:
     """Draw the figure of a part into ``partN.png``."""
     path = output / f"part{part}.png"
-    module.plot(results, config).savefig(path, metadata={"Software": None})
+    kind(config).plot(results, config).savefig(path, metadata={"Software": None})
     return path
 
 

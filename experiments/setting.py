@@ -1,22 +1,19 @@
 """The setting of January 2015, shared by its experiments: one network, trained on a few MNIST images.
 
 784-200-50-10 tanh, the first training images in minibatches in order, normal initial weights and
-biases of one scale, SGD with momentum in the form of 2015. Here are the training itself, sweeps of
-the training loss over one number and the figure of such a sweep.
+biases of one scale, SGD with momentum in the form of 2015.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import lru_cache
 
 import autograd.numpy as np
 import numpy as onp
 
 import hypergrad as hg
 from experiments.runner import seeds_in_words
-from hypergrad.plotting import plot_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,64 +69,3 @@ def training_losses(setting: Setting, params, log_lr, counts) -> list:
     optimizer = hg.SGD(np.exp(log_lr), setting.momentum)
     saved = hg.train(batch_loss, params, optimizer, steps=counts[-1], save_at=counts)
     return [model.loss(trained, batch_loss.X, batch_loss.T) for trained in saved]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepSetting(Setting):
-    """The training losses after some step counts over a range of the one of ``log_lr`` and ``log_scale`` that is None.
-
-    Attributes:
-      moving_average: of how many values, to be taken off the loss in a panel of its own; 0 for none.
-      magnitude: whether a panel shows the magnitude of the derivative on a logarithmic axis.
-    """
-
-    low: float
-    high: float
-    values: int
-    counts: tuple[int, ...]
-    moving_average: int = 0
-    magnitude: bool = False
-
-
-class SweepResults(NamedTuple):
-    """Arrays of n values, k step counts and s seeds."""
-
-    values: onp.ndarray  # (n,), natural logs
-    loss: onp.ndarray  # (s, n, k), nats
-    gradient: onp.ndarray  # (s, n, k), nats per unit of log
-    diverged_at: onp.ndarray  # (s, n), -1 where it did not
-
-    def sweeps(self) -> list[hg.probe.Sweep]:
-        """One for each seed."""
-        return [hg.probe.Sweep(self.values, *arrays) for arrays in zip(*self[1:])]
-
-
-def losses(setting: SweepSetting, seed: int, value) -> list:
-    """The training losses as a function of the value that is varied."""
-    log_lr, log_scale = (value if given is None else given for given in (setting.log_lr, setting.log_scale))
-    return training_losses(setting, initial_params(setting, log_scale, seed), log_lr, setting.counts)
-
-
-def run_sweeps(setting: SweepSetting, jobs: int, cache) -> SweepResults:
-    """One sweep for each seed."""
-    values = onp.linspace(setting.low, setting.high, setting.values)[:: setting.every]
-    sweeps = [
-        hg.probe.sweep(partial(losses, setting, seed), values, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(setting.seeds)
-    ]
-    return SweepResults(values, *(onp.array([getattr(s, name) for s in sweeps]) for name in SweepResults._fields[1:]))
-
-
-def plot_sweeps(results: SweepResults, setting: SweepSetting):
-    """The losses and derivatives of all seeds over each other."""
-    varied = "learning rate" if setting.log_lr is None else "scale of the initial parameters"
-    return plot_sweep(
-        *results.sweeps(),
-        xlabel=f"natural log of the {varied}",
-        ylabel="training loss (nats)",
-        slope_label="its derivative (nats per unit of log)",
-        labels=[f"{count} step{'' if count == 1 else 's'}" for count in setting.counts],
-        title=setting.title(),
-        moving_average=setting.moving_average,
-        magnitude=setting.magnitude,
-    )

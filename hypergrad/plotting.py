@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +13,19 @@ from .errors import ArgumentError
 from .probe import Sweep
 
 STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def in_style(plot):
+    """A function ``plot(…, plt)`` that returns a figure, drawn in the style of all figures and closed for pyplot."""
+
+    @functools.wraps(plot)
+    def drawn(*args):
+        with plt.rc_context(STYLE):
+            figure = plot(*args, plt)
+        plt.close(figure)  # out of pyplot's list; the figure itself stays usable
+        return figure
+
+    return drawn
 
 
 def plot_sweep(
@@ -25,9 +40,9 @@ def plot_sweep(
 ) -> Figure:
     """The losses of a sweep above and their derivatives below, over the same values.
 
-    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`). Points that
-    leave it are marked by triangles at the border, and the part past the edge of the last curve is
-    shaded.
+    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`), and for the
+    losses that of all points where it is not much more. Points that leave it are marked by triangles
+    at the border, and the part past the edge of the last curve is shaded.
 
     Args:
       sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
@@ -50,7 +65,7 @@ def plot_sweep(
         figure, axes = plt.subplots(rows, 1, sharex=True, figsize=(7.5, 1.5 + 2.5 * rows), layout="constrained")
         for axis, name in zip(axes, ("loss", "gradient")):
             data = [getattr(s, name).reshape(-1, curves) for s in sweeps]
-            limits = smooth_limits(np.concatenate(data), smooth)
+            limits = smooth_limits(np.concatenate(data), smooth, at_most=10.0 if name == "loss" else 0.0)
             for repetition, (one, sweep) in enumerate(zip(data, sweeps)):
                 for k in range(curves):
                     label = labels[k] if labels is not None and repetition == 0 else None
@@ -71,9 +86,8 @@ def plot_sweep(
             axes[0].plot([], [], "^", color="0.4", label=f"outside the frame (derivative up to {largest:.0e})")
         if any(np.isnan(s.loss).any() for s in sweeps):
             axes[0].plot([], [], "x", color="0.4", label="diverged")
-        figure.legend(
-            *axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=min(3, curves + 1)
-        )
+        entries, columns = axes[0].get_legend_handles_labels(), 2 if curves < 3 else 3
+        figure.legend(*entries, frameon=False, loc="outside lower center", ncols=columns)
         figure.suptitle(title, fontsize="medium")
     plt.close(figure)  # out of pyplot's list; the figure itself stays usable
     return figure
@@ -108,9 +122,15 @@ def draw_magnitude(axis, sweeps: tuple[Sweep, ...], colours) -> None:
     axis.set_ylabel("magnitude of\nthe derivative")
 
 
-def smooth_limits(data: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
-    """Vertical range of the smooth part with a margin; of all finite points where nothing is smooth."""
-    shown = data[smooth] if smooth.any() else data[np.isfinite(data)]
+def smooth_limits(data: np.ndarray, smooth: np.ndarray, at_most: float = 0.0) -> tuple[float, float]:
+    """Vertical range of the smooth part with a margin; of all finite points where nothing is smooth.
+
+    Also of all finite points where that is no more than ``at_most`` times as much.
+    """
+    finite = data[np.isfinite(data)]
+    shown = data[smooth] if smooth.any() else finite
+    if shown.size and np.ptp(finite) <= at_most * np.ptp(shown):
+        shown = finite
     low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
     margin = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
     return float(low - margin), float(high + margin)
