@@ -166,8 +166,8 @@ def _plot_zoom(axis, width: float, offset, loss, gradient) -> None:
     axis.plot(offset / width, gradient[middle] * offset, color="C3", label="line with the slope of\nthe derivative")
     margin = 0.1 * np.ptp(change)
     axis.set(xlim=(-1, 1), ylim=(change.min() - margin, change.max() + margin))
-    axis.set_xlabel(f"offset of the log scale, in units of {width:.0e}")
-    axis.set_title(f"within ±{width:.0e}", fontsize="medium")
+    axis.set_xlabel(f"offset of the log scale, in units of {width:g}")
+    axis.set_title(f"within ±{width:g}", fontsize="medium")
 
 
 def _plot_precisions(over_scale, over_size, results: Results) -> None:
