@@ -1,8 +1,26 @@
-"""``python -m experiments`` lists the experiments: date, name and question."""
+"""``python -m experiments`` lists the experiments: date, question, and how long each part ran for the figures here."""
 
-import ast
-from pathlib import Path
+from experiments.results import FIGURES, CommandError, describe, questions
 
-for path in sorted(Path(__file__).parent.glob("[a-z][a-z][a-z][0-9][0-9]_*.py")):
-    question = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
-    print(f"python -m experiments.{path.stem:<26} {question}")
+
+def took(description: dict) -> str:
+    """The time of a run in words."""
+    seconds = description["seconds"]
+    time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"more than {time}" if description.get("resumed") else time
+
+
+def main() -> None:
+    for name, (day, question) in questions().items():
+        times = []
+        for path in sorted((FIGURES / name).glob("part*.json")):
+            part = path.stem.removeprefix("part")
+            try:
+                times.append(f"part {part}: {took(describe(FIGURES / name, part))}")
+            except CommandError as error:
+                times.append(f"part {part}: {error}")
+        print(f"{day}: {question}\n    python -m experiments.{name}\n    {', '.join(times) or 'not run yet'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,10 @@
 """The command line that every experiment shares: run, resume, save and redraw its parts.
 
-An experiment is a module with ``PARTS`` (part number to config), ``Results`` (a NamedTuple of
-arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``. Its config
-is a frozen dataclass of plain numbers and tuples, among them ``seeds`` (how many), and ``every`` and
+An experiment is a module with ``PARTS`` (part number to config) and ``LOOK_AT``. A config is a frozen
+dataclass of plain numbers and tuples, among them ``seeds`` (how many), and ``every`` and
 ``quick_every``: a run takes every so-manieth of its values, so that a quick run's are among them.
+The module that defines its class, the experiment itself or one that several share, has ``Results``
+(a NamedTuple of arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``.
 """
 
 from __future__ import annotations
@@ -15,26 +16,16 @@ import hashlib
 import inspect
 import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
+import tempfile
 import time
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 import hypergrad
+from experiments.results import DATED, FIGURES, CommandError, commit_of_code, describe, draw, kind, load, save, versions
 
-ROOT = Path(__file__).parent.parent
-FIGURES = ROOT / "figures"
-LIBRARIES = ("numpy", "scipy", "autograd", "matplotlib", "joblib")
-
-
-class CommandError(Exception):
-    """The command line asks for something that is not possible; says what is."""
+PATIENCE = 10  # seconds to wait for a Dask scheduler, and for its first worker
 
 
 def main(module, argv: list[str] | None = None) -> int:
@@ -99,16 +90,21 @@ def _output_folder(name: str, args) -> Path:
     own = "-".join(["quick"] * args.quick + [f"seeds{args.seeds}"] * bool(args.seeds))
     if own and args.output is None and not args.replot:  # the checked-in results are those of the full run
         output = output / "own" / own
+    other = "choose another folder with --output DIR"
+    if output.exists() and not output.is_dir():
+        raise CommandError(f"{output} is a file; {other}")
+    if args.replot and not output.exists():
+        raise CommandError(f"there is no folder {output} to draw from; run the part first, without --replot")
     try:
         output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
     except OSError as error:
-        raise CommandError(f"cannot make the output folder {output}: {error.strerror}") from error
-    if not os.access(output, os.W_OK):
-        raise CommandError(f"cannot write to {output}; choose another with --output DIR")
+        raise CommandError(f"cannot write to {output}: {error.strerror}; {other}") from error
     for path in output.glob("part*.json"):
-        other = json.loads(path.read_text()).get("experiment")
-        if other != name:
-            raise CommandError(f"{output} holds results of {other}; choose another folder with --output DIR")
+        found = describe(output, path.stem.removeprefix("part"))["experiment"]
+        if found != name:
+            raise CommandError(f"{output} holds results of {found}; {other}")
     return output
 
 
@@ -118,22 +114,33 @@ def _run_part(name: str, module, args, output: Path) -> None:
         config = dataclasses.replace(config, seeds=args.seeds)
     if args.quick:
         config = dataclasses.replace(config, every=config.quick_every)
-    cache = output / ".cache" / _fingerprint(module, config)
+    caches = output / ".cache"
+    for finished in caches.glob("*.finished"):
+        shutil.rmtree(finished)
+    cache = caches / _fingerprint(module, config)
+    resumed = cache.exists()
     print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, {seeds_in_words(config.seeds)}", flush=True)
-    start, commit = time.perf_counter(), _commit()
+    if resumed:
+        print("goes on where an earlier run was ended", flush=True)
+    start, commit = time.perf_counter(), commit_of_code()
     with _backend(args):
-        results = module.run(config, jobs=args.jobs, cache=cache)
+        results = kind(config).run(config, jobs=args.jobs, cache=cache)
     seconds = time.perf_counter() - start
-    save(name, output, args.part, config, results, seconds, commit)
+    save(name, output, args.part, config, results, seconds, commit, resumed)
     path = draw(module, output, args.part, config, results)
-    shutil.rmtree(cache)
+    if cache.exists():
+        finished = cache.with_suffix(".finished")
+        os.replace(cache, finished)  # at once, or a run killed now would leave half a cache
+        shutil.rmtree(finished)
     print(f"done in {seconds:.0f} s: {path}\n{module.LOOK_AT}")
 
 
 def _fingerprint(module, config) -> str:
     """Names the cache after all that the points depend on: settings, code and libraries."""
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(config), _versions()], sort_keys=True).encode())
-    for path in sorted([*Path(hypergrad.__file__).parent.rglob("*.py"), Path(inspect.getsourcefile(module))]):
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(config), versions()], sort_keys=True).encode())
+    shared = [path for path in Path(__file__).parent.glob("*.py") if not DATED.match(path.stem)]
+    ours = [Path(inspect.getsourcefile(module)), *shared, *Path(hypergrad.__file__).parent.rglob("*.py")]
+    for path in sorted(set(ours)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -144,79 +151,32 @@ def _backend(args):
     import joblib
 
     if args.backend == "loky":
+        if args.scheduler:
+            raise CommandError("--scheduler is for --backend dask")
         yield
         return
     if not args.scheduler:
-        raise CommandError("--backend dask needs --scheduler tcp://host:port (start one with `dask scheduler`)")
+        raise CommandError(
+            "--backend dask needs --scheduler tcp://host:port (start one with `python -m dask scheduler`)"
+        )
     try:
         from distributed import Client
     except ImportError as error:
-        raise CommandError("--backend dask needs Dask: pip install 'hypergrad-toolkit[cluster]'") from error
+        raise CommandError("--backend dask needs Dask: pip install -e '.[cluster]'") from error
     try:
-        client = Client(args.scheduler, timeout=10)
-    except OSError as error:
-        raise CommandError(f"no Dask scheduler answers at {args.scheduler}") from error
-    with client, joblib.parallel_config(backend="dask"):
-        yield
-
-
-def save(name: str, output: Path, part: int, config, results, seconds: float, commit: str) -> None:
-    """Write ``partN.npz`` and ``partN.json``, each under another name first and then renamed."""
-    description = {
-        "experiment": name,
-        "part": part,
-        "config": dataclasses.asdict(config),
-        "seconds": round(seconds, 1),
-        "date": date.today().isoformat(),
-        "commit": commit,
-        "versions": _versions(),
-    }
-    for suffix, write in (
-        (".npz", lambda path: np.savez_compressed(path, **results._asdict())),
-        (".json", lambda path: path.write_text(json.dumps(description, indent=2) + "\n")),
-    ):
-        partial = output / f".partial-part{part}{suffix}"
-        write(partial)
-        os.replace(partial, output / f"part{part}{suffix}")
-
-
-def load(module, output: Path, part: int):
-    """The stored config and results of a part."""
-    paths = output / f"part{part}.json", output / f"part{part}.npz"
-    for path in paths:
-        if not path.exists():
-            raise CommandError(f"there is no {path} to draw from; run the part first, without --replot")
-    kind = type(module.PARTS[part])
-    stored = json.loads(paths[0].read_text())["config"]
-    config = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
-    with np.load(paths[1], allow_pickle=False) as arrays:
-        return config, module.Results(**arrays)
-
-
-def draw(module, output: Path, part: int, config, results) -> Path:
-    """Draw the figure of a part into ``partN.png``."""
-    path = output / f"part{part}.png"
-    module.plot(results, config).savefig(path, metadata={"Software": None})
-    return path
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "hypergrad": hypergrad.__version__,
-        **{library: version(library) for library in LIBRARIES},
-    }
-
-
-def _commit() -> str:
-    """The commit the code stands at, with a + if the code has changes on top; empty outside git."""
-
-    def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-
-    try:
-        commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
-        changed = git("diff", "--quiet", "HEAD", "--", "hypergrad", "experiments").returncode
-    except OSError:
-        return ""
-    return f"{commit}+" if commit and changed else commit
+        client = Client(args.scheduler, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"no Dask scheduler answers at {args.scheduler}; `python -m dask scheduler` starts one and prints its "
+            "address, or leave out --backend to run on this machine"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError as error:
+            raise CommandError(
+                f"the Dask scheduler at {args.scheduler} has no workers; start some, in the folder of this repository, "
+                f"with `python -m dask worker {args.scheduler} --nthreads 1`"
+            ) from error
+        with joblib.parallel_config(backend="dask"):
+            yield

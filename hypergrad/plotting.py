@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +15,19 @@ from .probe import Sweep
 STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
 
+def in_style(plot):
+    """A function ``plot(…, plt)`` that returns a figure, drawn in the style of all figures and closed for pyplot."""
+
+    @functools.wraps(plot)
+    def drawn(*args):
+        with plt.rc_context(STYLE):
+            figure = plot(*args, plt)
+        plt.close(figure)  # out of pyplot's list; the figure itself stays usable
+        return figure
+
+    return drawn
+
+
 def plot_sweep(
     *sweeps: Sweep,
     xlabel: str = "value",
@@ -20,18 +35,22 @@ def plot_sweep(
     slope_label: str = "its derivative",
     labels=None,
     title: str = "",
+    moving_average: int = 0,
+    magnitude: bool = False,
 ) -> Figure:
     """The losses of a sweep above and their derivatives below, over the same values.
 
-    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`). Points that
-    leave it are marked by triangles at the border, and the part past the edge of the last curve is
-    shaded.
+    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`), and for the
+    losses that of all points where it is not much more. Points that leave it are marked by triangles
+    at the border, and the part past the edge of the last curve is shaded.
 
     Args:
       sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
       xlabel, ylabel, slope_label: what was varied, what was measured and its derivative, with units.
       labels: one for each of the k losses.
       title: of the figure.
+      moving_average: a panel shows the losses less their moving average over so many values; 0 for none.
+      magnitude: a panel shows the magnitude of the derivatives on a logarithmic axis.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
@@ -41,38 +60,77 @@ def plot_sweep(
         raise ArgumentError(f"labels must be a list of {curves}, one for each loss, got {labels!r}")
     smooth = np.concatenate([s.smooth.reshape(-1, curves) for s in sweeps])
     colours = matplotlib.colormaps["viridis"](np.linspace(0.9, 0.0, curves) if curves > 1 else [0.0])
+    rows = 2 + bool(moving_average) + magnitude
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 1, sharex=True, figsize=(7.5, 6.5), layout="constrained")
+        figure, axes = plt.subplots(rows, 1, sharex=True, figsize=(7.5, 1.5 + 2.5 * rows), layout="constrained")
         for axis, name in zip(axes, ("loss", "gradient")):
             data = [getattr(s, name).reshape(-1, curves) for s in sweeps]
-            limits = smooth_limits(np.concatenate(data), smooth)
+            limits = smooth_limits(np.concatenate(data), smooth, at_most=10.0 if name == "loss" else 0.0)
             for repetition, (one, sweep) in enumerate(zip(data, sweeps)):
                 for k in range(curves):
                     label = labels[k] if labels is not None and repetition == 0 else None
                     dotted = len(sweep.values) > 100 and ~sweep.smooth.reshape(-1, curves)[:, k]
-                    style = {"color": colours[k], "label": label, "alpha": 1.0 if repetition == 0 else 0.45}
+                    style = {"color": colours[k], "label": label, "alpha": _alpha(repetition)}
                     draw_clipped(axis, sweep.values, one[:, k], limits, dotted, **style)
         axes[0].set_ylabel(ylabel)
         axes[1].set_ylabel(slope_label)
-        axes[1].set_xlabel(xlabel)
         axes[1].axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        if moving_average:
+            draw_without_average(axes[2], sweeps, colours, moving_average)
+        if magnitude:
+            draw_magnitude(axes[-1], sweeps, colours)
+        axes[-1].set_xlabel(xlabel)
         shade_past_edge(axes, sweeps, "" if labels is None else labels[-1])
         largest = max(np.abs(s.gradient[np.isfinite(s.gradient)]).max(initial=0.0) for s in sweeps)
         if largest > max(map(abs, axes[1].get_ylim())):
             axes[0].plot([], [], "^", color="0.4", label=f"outside the frame (derivative up to {largest:.0e})")
         if any(np.isnan(s.loss).any() for s in sweeps):
             axes[0].plot([], [], "x", color="0.4", label="diverged")
-        figure.legend(
-            *axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=min(3, curves + 1)
-        )
+        entries, columns = axes[0].get_legend_handles_labels(), 2 if curves < 3 else 3
+        figure.legend(*entries, frameon=False, loc="outside lower center", ncols=columns)
         figure.suptitle(title, fontsize="medium")
     plt.close(figure)  # out of pyplot's list; the figure itself stays usable
     return figure
 
 
-def smooth_limits(data: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
-    """Vertical range of the smooth part with a margin; of all finite points where nothing is smooth."""
-    shown = data[smooth] if smooth.any() else data[np.isfinite(data)]
+def _alpha(repetition: int) -> float:
+    """The first repetition stands out."""
+    return 1.0 if repetition == 0 else 0.45
+
+
+def draw_without_average(axis, sweeps: tuple[Sweep, ...], colours, window: int) -> None:
+    """The losses less their moving average over ``window`` values, which leaves out half a window at both ends."""
+    for repetition, sweep in enumerate(sweeps):
+        losses = sweep.loss.reshape(len(sweep.values), -1)
+        centre = np.convolve(sweep.values, np.full(window, 1 / window), "valid")
+        for k, colour in enumerate(colours):
+            average = np.convolve(losses[:, k], np.full(window, 1 / window), "valid")
+            rest = losses[:, k] - np.interp(sweep.values, centre, average, left=np.nan, right=np.nan)
+            axis.plot(sweep.values, rest, linewidth=1.0, color=colour, alpha=_alpha(repetition))
+    axis.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+    axis.set_ylabel(f"loss less its moving\naverage over {window} values")
+
+
+def draw_magnitude(axis, sweeps: tuple[Sweep, ...], colours) -> None:
+    """The magnitudes of the derivatives on a logarithmic axis; a gap where they are zero or not finite."""
+    for repetition, sweep in enumerate(sweeps):
+        gradients = np.abs(sweep.gradient.reshape(len(sweep.values), -1))
+        gradients[(gradients == 0.0) | ~np.isfinite(gradients)] = np.nan
+        for k, colour in enumerate(colours):
+            axis.plot(sweep.values, gradients[:, k], ".-", linewidth=1.0, color=colour, alpha=_alpha(repetition))
+    axis.set_yscale("log")
+    axis.set_ylabel("magnitude of\nthe derivative")
+
+
+def smooth_limits(data: np.ndarray, smooth: np.ndarray, at_most: float = 0.0) -> tuple[float, float]:
+    """Vertical range of the smooth part with a margin; of all finite points where nothing is smooth.
+
+    Also of all finite points where that is no more than ``at_most`` times as much.
+    """
+    finite = data[np.isfinite(data)]
+    shown = data[smooth] if smooth.any() else finite
+    if shown.size and np.ptp(finite) <= at_most * np.ptp(shown):
+        shown = finite
     low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
     margin = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
     return float(low - margin), float(high + margin)

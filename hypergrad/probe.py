@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
 
 import autograd.numpy as np
 import numpy as onp
 from autograd import make_jvp
 from autograd.tracer import getval, isbox
 
+from .cache import CacheWarning as CacheWarning
 from .errors import ArgumentError, NonFiniteGradientWarning
+from .points import compute
 from .tangents import divergence_tolerated
-
-
-class CacheWarning(UserWarning):
-    """A cached point could not be used and is computed again."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,8 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
       n_jobs: number of processes (of joblib's workers; −1 for all cores). Every point is computed with
         one BLAS thread, so the results do not depend on it.
       cache: folder in which every finished point is stored at once, for this ``f`` alone; a run that was
-        killed goes on where it was. A damaged file is reported and its point computed again.
+        killed goes on where it was. A file that is damaged or comes from another folder is reported and its
+        point computed again.
       progress: show a progress bar.
 
     Returns:
@@ -92,43 +87,17 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
     values = onp.asarray(values, dtype=float)
     if values.ndim != 1 or values.size == 0 or not onp.isfinite(values).all():
         raise ArgumentError(f"values must be a non-empty, finite array of shape (n,), got {values!r}")
-    import joblib
-    from tqdm import tqdm
-
-    folder = None if cache is None else Path(cache)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    points: list = [_load(folder, value) for value in values]
-    missing = [i for i, point in enumerate(points) if point is None]
-    tasks = (joblib.delayed(_numbered)(i, f, float(values[i]), folder) for i in missing)
-    workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    with tqdm(total=len(values), initial=len(values) - len(missing), disable=not progress, unit="run") as bar:
-        for i, point in workers(tasks):
-            points[i] = point
-            bar.update()
-    shapes = {point.loss.shape for point in points}
+    points = compute(partial(_evaluate, f), values, n_jobs=n_jobs, cache=cache, progress=progress)
+    shapes = {point["loss"].shape for point in points}
     if len(shapes) > 1:
         raise ArgumentError(f"f returned losses of different shapes: {sorted(shapes)} (is the cache of another f?)")
-    return Sweep(values, *(onp.array([getattr(point, name) for point in points]) for name in _Point._fields))
+    return Sweep(
+        values, *(onp.array([point[name] for point in points]) for name in ("loss", "gradient", "diverged_at"))
+    )
 
 
-class _Point(NamedTuple):
-    """One finished value; loss and gradient are NaN from where training diverged."""
-
-    loss: onp.ndarray
-    gradient: onp.ndarray
-    diverged_at: int
-
-
-def _numbered(index: int, f: Callable, value: float, folder: Path | None) -> tuple[int, _Point]:
-    point = _evaluate(f, value)
-    if folder is not None:
-        _store(folder, value, point)
-    return index, point
-
-
-def _evaluate(f: Callable, value: float) -> _Point:
-    from threadpoolctl import threadpool_limits
+def _evaluate(f: Callable, value: float) -> dict:
+    """The point of a sweep; loss and gradient are NaN from where training diverged."""
 
     def losses(x):
         result = f(x)
@@ -140,34 +109,8 @@ def _evaluate(f: Callable, value: float) -> _Point:
         return result
 
     # What is not finite shows in the loss and the gradient recorded; NumPy's warnings would say it again.
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(), onp.errstate(all="ignore"):
+    with warnings.catch_warnings(), onp.errstate(all="ignore"):
         warnings.simplefilter("ignore", NonFiniteGradientWarning)
         with divergence_tolerated() as diverged:
             loss, gradient = make_jvp(losses)(value)(1.0)
-    return _Point(onp.asarray(loss), onp.asarray(gradient), diverged[0].step if diverged else -1)
-
-
-def _file(folder: Path, value: float) -> Path:
-    return folder / f"{float(value).hex()}.npz"
-
-
-def _store(folder: Path, value: float, point: _Point) -> None:
-    """Write a point under another name and rename it, so that no half-written file is ever read."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-        onp.savez(file, value=value, **point._asdict())
-    os.replace(file.name, _file(folder, value))
-
-
-def _load(folder: Path | None, value: float) -> _Point | None:
-    """The stored point, or None if there is none that can be trusted."""
-    if folder is None or not _file(folder, value).exists():
-        return None
-    path = _file(folder, value)
-    try:
-        with path.open("rb") as file, onp.load(file, allow_pickle=False) as stored:
-            if stored["value"] != value or stored["loss"].shape != stored["gradient"].shape:
-                raise ValueError("it holds another point")
-            return _Point(stored["loss"], stored["gradient"], int(stored["diverged_at"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"cached point {path} is not usable ({error}); computing it again", CacheWarning, stacklevel=3)
-        return None
+    return {"loss": loss, "gradient": gradient, "diverged_at": diverged[0].step if diverged else -1}

@@ -1,0 +1,143 @@
+"""Where the results of experiments lie: stored, loaded and drawn.
+
+A part of an experiment leaves ``partN.npz`` (arrays), ``partN.json`` (settings, versions, time, commit)
+and ``partN.png`` in ``figures/<experiment>``.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import date, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import hypergrad
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "figures"
+DATED = re.compile("[a-z]{3}[0-9]{2}_")  # how the file of an experiment begins
+LIBRARIES = ("numpy", "scipy", "autograd", "matplotlib", "joblib")
+
+
+class CommandError(Exception):
+    """The command line asks for something that is not possible; says what is."""
+
+
+def questions() -> dict[str, tuple[str, str]]:
+    """For every experiment, oldest first: its date and its question, from the first line of its docstring."""
+    found = {}
+    for path in Path(__file__).parent.glob("*.py"):
+        if DATED.match(path.stem):
+            day, _, question = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0].partition(": ")
+            found[path.stem] = (day, question)
+    return dict(sorted(found.items(), key=lambda item: datetime.strptime(item[1][0], "%d %B %Y")))
+
+
+def kind(config):
+    """The module that knows how to run and plot a config: the one that defines its class."""
+    return sys.modules[type(config).__module__]
+
+
+def save(
+    name: str, output: Path, part: int, config, results, seconds: float, commit: str, resumed: bool = False
+) -> None:
+    """Write ``partN.npz`` and ``partN.json``; ``seconds`` are those of the last run, if it ``resumed`` another."""
+    description = {
+        "experiment": name,
+        "part": part,
+        "config": dataclasses.asdict(config),
+        "seconds": round(seconds, 1),
+        "resumed": resumed,
+        "date": date.today().isoformat(),
+        "commit": commit,
+        "versions": versions(),
+    }
+    _write(output, f"part{part}.npz", lambda path: np.savez_compressed(path, **results._asdict()))
+    _write(output, f"part{part}.json", lambda path: path.write_text(json.dumps(description, indent=2) + "\n"))
+
+
+def describe(output: Path, part: int) -> dict:
+    """What ``partN.json`` says.
+
+    Raises:
+      CommandError: it is not there, or damaged.
+    """
+    path = output / f"part{part}.json"
+    if not path.exists():
+        raise CommandError(f"there is no {path}; run the part first, without --replot")
+    try:
+        description = json.loads(path.read_text())
+        if not isinstance(description, dict) or not isinstance(description["experiment"], str):
+            raise ValueError("it does not say of which experiment it is")
+    except (OSError, ValueError, KeyError) as error:
+        reason = "it has no 'experiment'" if isinstance(error, KeyError) else error
+        raise CommandError(
+            f"{path} is damaged ({reason}); delete it, or choose another folder with --output"
+        ) from error
+    return description
+
+
+def load(module, output: Path, part: int):
+    """The stored config and results of a part.
+
+    Raises:
+      CommandError: they are not there, or damaged.
+    """
+    description, path = describe(output, part), output / f"part{part}.npz"
+    if not path.exists():
+        raise CommandError(f"there is no {path} to draw from; run the part first, without --replot")
+    try:
+        stored = {key: tuple(v) if isinstance(v, list) else v for key, v in description["config"].items()}
+        config = type(module.PARTS[part])(**stored)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return config, kind(config).Results(**arrays)
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise CommandError(
+            f"the results in {output} are damaged or of another version ({error}); run part {part} again, "
+            "without --replot"
+        ) from error
+
+
+def draw(module, output: Path, part: int, config, results) -> Path:
+    """Draw the figure of a part into ``partN.png``."""
+    figure = kind(config).plot(results, config)
+    return _write(output, f"part{part}.png", lambda path: figure.savefig(path, metadata={"Software": None}))
+
+
+def _write(output: Path, name: str, write) -> Path:
+    """Write a file under another name and rename it, so that it is never seen half-written."""
+    partial, path = output / f".partial-{name}", output / name
+    write(partial)
+    os.replace(partial, path)
+    return path
+
+
+def versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "hypergrad": hypergrad.__version__,
+        **{library: version(library) for library in LIBRARIES},
+    }
+
+
+def commit_of_code() -> str:
+    """The commit the code stands at, with a + if the code has changes on top; empty outside git."""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+        changed = git("diff", "--quiet", "HEAD", "--", "hypergrad", "experiments").returncode
+    except OSError:
+        return ""
+    return f"{commit}+" if commit and changed else commit

@@ -1,0 +1,66 @@
+"""1 January 2015: an experiment of a second or two, to be killed and run again.
+
+``SECONDS_A_POINT`` in the environment makes its points take at least so long.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import autograd.numpy as np
+import numpy as onp
+
+import hypergrad as hg
+from experiments import runner
+from hypergrad.plotting import plot_sweep
+
+LOOK_AT = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    values: int = 40
+    seeds: int = 2
+    every: int = 1
+    quick_every: int = 2
+
+
+class Results(NamedTuple):
+    values: onp.ndarray
+    loss: onp.ndarray
+    gradient: onp.ndarray
+    diverged_at: onp.ndarray
+
+
+PARTS = {1: Config()}
+
+
+def losses(seed, log_lr):
+    time.sleep(float(os.environ.get("SECONDS_A_POINT", "0")))
+    rng = onp.random.default_rng(seed)
+    X, T = rng.standard_normal((60, 5)), onp.eye(3)[rng.integers(0, 3, 60)]
+    model = hg.nn.MLP([5, 8, 3])
+    loss = hg.nn.MinibatchLoss(model, X, T, 20)
+    params = hg.init.scaled_normal(model.shapes, 0.5, seed)
+    saved = hg.train(loss, params, hg.SGD(np.exp(log_lr)), steps=20, save_at=[5, 20])
+    return [model.loss(trained, X, T) for trained in saved]
+
+
+def run(config, jobs, cache):
+    values = onp.linspace(-2.0, 1.0, config.values)[:: config.every]
+    sweeps = [
+        hg.probe.sweep(partial(losses, seed), values, n_jobs=jobs, cache=cache / f"seed{seed}", progress=False)
+        for seed in range(config.seeds)
+    ]
+    return Results(values, *(onp.array([getattr(s, name) for s in sweeps]) for name in Results._fields[1:]))
+
+
+def plot(results, config):
+    return plot_sweep(*(hg.probe.Sweep(results.values, *arrays) for arrays in zip(*results[1:])))
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
