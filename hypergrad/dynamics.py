@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import ArgumentError, DivergedError
+from .hyperparameters import Schedule
 from .nests import leaf_places, unflatten
 from .optimizers import Decaying
 from .oracles import Oracle, read_only
-from .schedules import Schedule
 
 # Overflow in the engine's own arithmetic is looked for and reported with its step; NumPy's warnings
 # would only come before that.

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as onp
 from autograd.extend import defjvp, defvjp, primitive
 
-from .schedules import Range
+from .hyperparameters import Range
 from .tracing import linearize, push
 
 

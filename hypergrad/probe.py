@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +13,10 @@ import numpy as onp
 from autograd import make_jvp
 from autograd.tracer import getval, isbox
 
+from .cache import CacheWarning as CacheWarning
+from .cache import load, store
 from .errors import ArgumentError, NonFiniteGradientWarning
 from .tangents import divergence_tolerated
-
-
-class CacheWarning(UserWarning):
-    """A cached point could not be used and is computed again."""
 
 
 @dataclass(frozen=True)
@@ -152,22 +147,15 @@ def _file(folder: Path, value: float) -> Path:
 
 
 def _store(folder: Path, value: float, point: _Point) -> None:
-    """Write a point under another name and rename it, so that no half-written file is ever read."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-        onp.savez(file, value=value, **point._asdict())
-    os.replace(file.name, _file(folder, value))
+    store(_file(folder, value), value=value, **point._asdict())
 
 
 def _load(folder: Path | None, value: float) -> _Point | None:
     """The stored point, or None if there is none that can be trusted."""
-    if folder is None or not _file(folder, value).exists():
-        return None
-    path = _file(folder, value)
-    try:
-        with path.open("rb") as file, onp.load(file, allow_pickle=False) as stored:
-            if stored["value"] != value or stored["loss"].shape != stored["gradient"].shape:
-                raise ValueError("it holds another point")
-            return _Point(stored["loss"], stored["gradient"], int(stored["diverged_at"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"cached point {path} is not usable ({error}); computing it again", CacheWarning, stacklevel=3)
-        return None
+
+    def read(stored):
+        if stored["value"] != value or stored["loss"].shape != stored["gradient"].shape:
+            raise ValueError("it holds another point")
+        return _Point(stored["loss"], stored["gradient"], int(stored["diverged_at"]))
+
+    return None if folder is None else load(_file(folder, value), read, "point")
