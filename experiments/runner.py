@@ -133,7 +133,8 @@ def _run_part(name: str, module, args, output: Path) -> None:
 def _fingerprint(module, config) -> str:
     """Names the cache after all that the points depend on: settings, code and libraries."""
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(config), _versions()], sort_keys=True).encode())
-    for path in sorted([*Path(hypergrad.__file__).parent.rglob("*.py"), Path(inspect.getsourcefile(module))]):
+    shared = Path(__file__).with_name("descents.py")
+    for path in sorted([*Path(hypergrad.__file__).parent.rglob("*.py"), shared, Path(inspect.getsourcefile(module))]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -8,14 +8,19 @@ class HypergradError(Exception):
 
     Attributes:
       iteration: the meta-iteration in which it was raised, None outside :func:`hypergrad.meta.minimize`.
+      history: the evaluations before it, likewise.
     """
 
     iteration: int | None = None
+    history: list | None = None
 
     @property
     def when(self) -> str:
         """Where in a meta-descent it happened, for the message."""
         return "" if self.iteration is None else f"in meta-iteration {self.iteration}, "
+
+    def __str__(self):
+        return self.when + super().__str__()
 
 
 class NestError(HypergradError, ValueError):
@@ -108,13 +113,12 @@ class NonFiniteHypergradientError(HypergradError, ArithmeticError):
     """A hypergradient, or the value it belongs to, is not finite, so that no step can be taken along it.
 
     Attributes:
-      iteration: the meta-iteration.
       place: the leaf.
     """
 
-    def __init__(self, iteration: int, place: str):
-        super().__init__(iteration, place)
-        self.iteration, self.place = iteration, place
+    def __init__(self, place: str):
+        super().__init__(place)
+        self.place = place
 
     def __str__(self):
         return (

@@ -18,9 +18,11 @@ from .errors import (
     ArgumentError,
     DivergedError,
     FixedPointOverflowError,
+    HypergradError,
     NestError,
     NonFiniteGradientWarning,
     NonFiniteHypergradientError,
+    ScheduleError,
     check_integer,
 )
 from .nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
@@ -65,7 +67,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
       hypers: the nest.
-      value: f(hypers); NaN where training diverged.
+      value: f(hypers); NaN where training diverged or could not begin.
       gradient: the hypergradient, a nest like ``hypers``; NaN where training diverged.
       gradient_norm: its Euclidean norm over all leaves.
       step_scale: factor by which take-backs had shrunk the step that led here.
@@ -136,8 +138,9 @@ def minimize(
     Raises:
       NestError, ArgumentError: bad arguments, before ``f`` is called; an ``f`` that is no scalar or does not
         depend on ``hypers``; a ``transform`` that returns another shape.
-      DivergedError, FixedPointOverflowError: training diverged, without ``take_back`` or at the start. Its
-        ``iteration`` says when.
+      DivergedError, FixedPointOverflowError, ScheduleError: training diverged, or a step led to a schedule
+        outside its range, without ``take_back`` or at the start. Its ``iteration`` says when, its ``history``
+        what was before.
       NonFiniteHypergradientError: the same for a value or hypergradient that is not finite.
 
     Cost: steps + 1 hypergradients. Memory: 2 · (steps + 1) nests like ``hypers``.
@@ -163,7 +166,11 @@ def minimize(
     for iteration in trange(steps + 1, disable=not progress, unit="iteration"):
         tolerant = take_back is not None and before is not None
         path = None if folder is None else folder / f"iteration{iteration}.npz"
-        found = _evaluate(f, unflatten(structure, here.leaves), iteration, numbered, path, tolerant)
+        try:
+            found = _evaluate(f, unflatten(structure, here.leaves), iteration, numbered, path, tolerant)
+        except HypergradError as error:
+            error.iteration, error.history = iteration, history
+            raise
         jumped = tolerant and take_back.jumped(before, found)
         history.append(found._replace(step_scale=scale, taken_back=jumped))
         if jumped:
@@ -202,7 +209,7 @@ def _evaluate(f, hypers, iteration: int, numbered: bool, path: Path | None, tole
             hypers, float(value), unflatten(structure, gradient), norm(gradient), diverged_at=diverged_at
         )
         if not tolerant:
-            _check_finite(found, iteration)
+            _check_finite(found)
         return found
 
     def read(stored) -> Evaluation:
@@ -219,11 +226,11 @@ def _evaluate(f, hypers, iteration: int, numbered: bool, path: Path | None, tole
     try:
         value, gradient = _value_and_gradient(f, hypers, [iteration] if numbered else [])
         found = evaluation(value, [np.asarray(g, dtype=float) for g in flatten(gradient)[0]], -1)
-    except (DivergedError, FixedPointOverflowError) as error:
-        error.iteration = iteration
+    except (DivergedError, FixedPointOverflowError, ScheduleError) as error:
         if not tolerant:
             raise
-        found = evaluation(np.nan, [np.full(np.shape(w), np.nan) for w in leaves], error.step)
+        # A schedule outside its range, such as the exponential of a step too far, comes before the first step.
+        found = evaluation(np.nan, [np.full(np.shape(w), np.nan) for w in leaves], getattr(error, "step", 0))
     if path is not None:
         arrays = {f"hypers{i}": w for i, w in enumerate(leaves)}
         arrays |= {f"gradient{i}": g for i, g in enumerate(flatten(found.gradient)[0])}
@@ -247,13 +254,13 @@ def _value_and_gradient(f, hypers, numbers: list):
         return value_and_grad(objective)(hypers)
 
 
-def _check_finite(found: Evaluation, iteration: int) -> None:
+def _check_finite(found: Evaluation) -> None:
     if not np.isfinite(found.value):
-        raise NonFiniteHypergradientError(iteration, "the value of f")
+        raise NonFiniteHypergradientError("the value of f")
     leaves, structure = flatten(found.gradient)
     index = first_non_finite(leaves)
     if index is not None:
-        raise NonFiniteHypergradientError(iteration, leaf_places(structure, "the hypergradient")[index])
+        raise NonFiniteHypergradientError(leaf_places(structure, "the hypergradient")[index])
 
 
 def _check_hypers(hypers) -> tuple[list, Structure]:

@@ -124,7 +124,7 @@ def diverging(log_lr):
 def test_divergence_is_raised_with_its_meta_iteration_or_taken_back(tmp_path):
     with pytest.raises(hg.DivergedError, match=r"in meta-iteration 2, training diverged") as caught:
         descend(diverging, -4.0, step_size=10.0)
-    assert caught.value.iteration == 2
+    assert caught.value.iteration == 2 and len(caught.value.history) == 2
     options = {"step_size": 10.0, "take_back": TakeBack(onp.inf, onp.inf), "cache": tmp_path}
     result, again = (descend(diverging, -4.0, **options) for _ in range(2))
     found = result.history[2]
@@ -135,6 +135,14 @@ def test_divergence_is_raised_with_its_meta_iteration_or_taken_back(tmp_path):
         descend(diverging, 3.0, step_size=10.0, take_back=TakeBack())
     with pytest.warns(CacheWarning), pytest.raises(hg.DivergedError):
         descend(diverging, -4.0, step_size=10.0, cache=tmp_path)
+
+
+def test_a_step_to_a_schedule_that_cannot_be_trained_counts_as_divergence():
+    far = lambda log_lr: objective({"log_lr": 1e4 * log_lr, "momentum": [0.5] * 3})
+    with pytest.raises(errors.ScheduleError, match=r"in meta-iteration 1, SGD\.lr must lie in \[0, inf\), got inf"):
+        descend(far, onp.zeros(5), step_size=1.0)
+    result = descend(far, onp.zeros(5), step_size=1.0, take_back=TakeBack())
+    assert result.history[1].taken_back and result.history[1].diverged_at == 0
 
 
 def test_a_hypergradient_that_is_not_finite_is_reported_or_taken_back():
