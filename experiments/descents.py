@@ -38,6 +38,11 @@ def history(f: Callable, start, **options) -> list[hg.meta.Evaluation]:
         return error.history
 
 
+def best(found: list[hg.meta.Evaluation]) -> hg.meta.Evaluation:
+    """The one with the lowest value."""
+    return min((e for e in found if not e.taken_back), key=lambda e: e.value)
+
+
 def columns(rows: list[tuple], length: int) -> list[np.ndarray]:
     """An array (length, …) for each entry of the rows, with NaN for the rows that a descent did not reach."""
     arrays = [np.array(column, dtype=float) for column in zip(*rows)]
@@ -57,7 +62,8 @@ def plot_schedules(results, config):
     """Schedule, hypergradient and learning curve by meta-iteration."""
     log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
     step = np.arange(log_lr.shape[-1])
-    calm = np.abs(gradient[:, 0]).max()
+    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
+    last = np.isfinite(results.value[0]).sum(axis=1) - 1
     return plot_by_iteration(
         Panel(step, log_lr, "training step", "log learning rate", limits=(-4.0, 4.0)),
         Panel(
@@ -66,7 +72,8 @@ def plot_schedules(results, config):
             "training step",
             "hypergradient (nats per unit\nof log learning rate)",
             scale="symlog",
-            linear_within=10.0 ** np.ceil(np.log10(calm)),
+            linear_within=calm,
+            limits=(-1e3 * calm, 1e3 * calm),
         ),
         Panel(
             results.curve_steps[0, 0],
@@ -77,8 +84,9 @@ def plot_schedules(results, config):
             scale="log",
         ),
         columns=[
-            f"seed {seed}: final loss {first:.3g}, best {best:.3g}"
-            for seed, (first, best) in enumerate(zip(results.value[0, :, 0], np.nanmin(results.value[0], axis=1)))
+            f"seed {seed}: loss {values[0]:.3g}, best {np.nanmin(values):.3g}"
+            + (f",\nlearning rates overflow after meta-iteration {end}" if end < len(values) - 1 else "")
+            for seed, (values, end) in enumerate(zip(results.value[0], last))
         ],
         title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
     )

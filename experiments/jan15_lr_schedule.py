@@ -62,7 +62,7 @@ PARTS = {
     1: Config(7, 40.0, quick_every=3),
     2: Config(7, 40.0, quick_every=7, images=30_000),
     3: Config(4, 2_000.0, quick_every=60, steps=1_200, images=30_000, remedies=("mean over epochs",)),
-    4: Config(40, 40.0, quick_every=40, remedies=tuple(REMEDIES), fresh=10),
+    4: Config(25, 40.0, quick_every=25, remedies=tuple(REMEDIES), fresh=10),
 }
 
 
@@ -101,7 +101,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
 
     options = {"steps": iterations, "step_size": config.meta_step, "take_back": remedy.take_back}
     found = descents.history(final_loss, onp.zeros(steps), cache=cache / f"{name} seed{seed}", **options)
-    best = min((e for e in found if not e.taken_back), key=lambda e: e.value).hypers
+    best = descents.best(found).hypers
     fresh = [[model.loss(train(h, 10_000 + i), X, T) for i in range(config.fresh)] for h in (found[0].hypers, best)]
     rows = [(e.value, e.hypers, e.gradient, e.taken_back, descents.or_nan(curve, e, len(curve_steps))) for e in found]
     return *descents.columns(rows, iterations + 1), curve_steps, onp.array(fresh)
