@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 import hypergrad as hg
-from hypergrad.plotting import Panel, plot_by_iteration
+from hypergrad.nests import flatten, unflatten
 from hypergrad.tangents import divergence_tolerated
 
 
@@ -33,7 +33,9 @@ def history(f: Callable, start, **options) -> list[hg.meta.Evaluation]:
     """The history of a meta-descent, also of one that came to an end because a training diverged."""
     try:
         return hg.meta.minimize(f, start, progress=False, **options).history
-    except (hg.errors.ScheduleError, hg.DivergedError, hg.errors.NonFiniteHypergradientError) as error:
+    except hg.errors.HypergradError as error:
+        if not error.history:
+            raise
         print(f"the descent ended early: {error}", flush=True)
         return error.history
 
@@ -49,51 +51,24 @@ def columns(rows: list[tuple], length: int) -> list[np.ndarray]:
     return [np.concatenate([a, np.full((length - len(a), *a.shape[1:]), np.nan)]) for a in arrays]
 
 
-def or_nan(curve: Callable, found: hg.meta.Evaluation, length: int) -> np.ndarray:
-    """``curve(hypers)``, with NaN from where training diverged, all NaN where it could not begin."""
-    try:
-        with divergence_tolerated(), np.errstate(all="ignore"):
-            return np.array(curve(found.hypers))
-    except hg.errors.ScheduleError:
-        return np.full(length, np.nan)
+def or_nan(curve: Callable, length: int) -> Callable:
+    """``curve(hypers)`` of an evaluation: NaN from where training diverged, and where it could not begin."""
+
+    def safe(found: hg.meta.Evaluation) -> np.ndarray:
+        try:
+            with divergence_tolerated(), np.errstate(all="ignore"):
+                return np.array(curve(found.hypers))
+        except (hg.errors.ScheduleError, hg.errors.NestError):
+            return np.full(length, np.nan)
+
+    return safe
 
 
-def plot_schedules(results, config):
-    """Schedule, hypergradient and learning curve by meta-iteration."""
-    log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
-    step = np.arange(log_lr.shape[-1])
-    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
-    last = np.isfinite(results.value[0]).sum(axis=1) - 1
-    return plot_by_iteration(
-        Panel(step, log_lr, "training step", "log learning rate", limits=(-4.0, 4.0)),
-        Panel(
-            step,
-            gradient,
-            "training step",
-            "hypergradient (nats per unit\nof log learning rate)",
-            scale="symlog",
-            linear_within=calm,
-            limits=(-1e3 * calm, 1e3 * calm),
-        ),
-        Panel(
-            results.curve_steps[0, 0],
-            curve,
-            "training step",
-            "loss on the first 1,000\ntraining images (nats)",
-            limits=(0.5 * np.nanmin(curve), 5.0),
-            scale="log",
-        ),
-        columns=[
-            f"seed {seed}: loss {values[0]:.3g}, best {np.nanmin(values):.3g}"
-            + (f",\nlearning rates overflow after meta-iteration {end}" if end < len(values) - 1 else "")
-            for seed, (values, end) in enumerate(zip(results.value[0], last))
-        ],
-        title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
-    )
+def clipping(largest: float) -> Callable:
+    """A transform of hypergradients: that of the increments of each distribution has at most this norm."""
 
+    def clipped(gradient):
+        leaves, structure = flatten(gradient)
+        return unflatten(structure, [g * min(1.0, largest / np.linalg.norm(g[1:])) for g in leaves])
 
-def setting(config) -> str:
-    return (
-        f"784-200-50-10 tanh, {config.images:,} MNIST images in minibatches of {config.batch_size}, "
-        f"momentum {config.momentum}"
-    )
+    return clipped

@@ -138,9 +138,9 @@ def minimize(
     Raises:
       NestError, ArgumentError: bad arguments, before ``f`` is called; an ``f`` that is no scalar or does not
         depend on ``hypers``; a ``transform`` that returns another shape.
-      DivergedError, FixedPointOverflowError, ScheduleError: training diverged, or a step led to a schedule
-        outside its range, without ``take_back`` or at the start. Its ``iteration`` says when, its ``history``
-        what was before.
+      DivergedError, FixedPointOverflowError, ScheduleError, NestError: training diverged, or a step led to a
+        schedule outside its range or to parameters that are not finite, without ``take_back`` or at the start.
+        Its ``iteration`` says when, its ``history`` what was before.
       NonFiniteHypergradientError: the same for a value or hypergradient that is not finite.
 
     Cost: steps + 1 hypergradients. Memory: 2 · (steps + 1) nests like ``hypers``.
@@ -226,10 +226,10 @@ def _evaluate(f, hypers, iteration: int, numbered: bool, path: Path | None, tole
     try:
         value, gradient = _value_and_gradient(f, hypers, [iteration] if numbered else [])
         found = evaluation(value, [np.asarray(g, dtype=float) for g in flatten(gradient)[0]], -1)
-    except (DivergedError, FixedPointOverflowError, ScheduleError) as error:
+    except (DivergedError, FixedPointOverflowError, ScheduleError, NestError) as error:
         if not tolerant:
             raise
-        # A schedule outside its range, such as the exponential of a step too far, comes before the first step.
+        # A schedule outside its range or an infinite weight, after a step too far, comes before the training.
         found = evaluation(np.nan, [np.full(np.shape(w), np.nan) for w in leaves], getattr(error, "step", 0))
     if path is not None:
         arrays = {f"hypers{i}": w for i, w in enumerate(leaves)}
