@@ -11,15 +11,16 @@ from hypergrad.nests import flatten, unflatten
 from hypergrad.tangents import divergence_tolerated
 
 
-def in_parallel(function: Callable, items: list[tuple], jobs: int, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The arrays that ``function(*item)`` returns, each stacked over all items and shaped (*shape, …).
+def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, cache) -> list[np.ndarray]:
+    """The arrays that ``descend(config, name, seed, cache)`` returns, each stacked to (names, seeds, …).
 
     In worker processes with one BLAS thread each, so that results do not depend on their number.
     """
     import joblib
 
-    pieces = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one_thread)(function, item) for item in items)
-    return [np.stack(arrays).reshape(*shape, *np.shape(arrays[0])) for arrays in zip(*pieces)]
+    items = [(config, name, seed, cache) for name in names for seed in range(config.seeds)]
+    pieces = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one_thread)(descend, item) for item in items)
+    return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*pieces)]
 
 
 def _on_one_thread(function: Callable, item: tuple):

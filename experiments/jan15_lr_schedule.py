@@ -107,8 +107,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    items = [(config, name, seed, cache) for name in config.remedies for seed in range(config.seeds)]
-    return Results(*descents.in_parallel(descend, items, jobs, (len(config.remedies), config.seeds)))
+    return Results(*descents.in_parallel(descend, config, config.remedies, jobs, cache))
 
 
 plot = descent_plots.plot_schedules

@@ -6,8 +6,8 @@ knots, along the exact gradient of the training loss after the last step.
 
 Part 1: one distribution for all parameters, from uniform ±e⁻³, 10 meta-iterations.
 Part 2: one for each array, from uniform ±e⁻², 100 meta-iterations.
-Part 3: do a few weights (the biases?) have much larger gradients than the rest? Is it the meta-steps or
-    the distributions that go wrong? Why do the biases' distributions look better?
+Part 3: do a few weights (the biases?) have much larger gradients? Is it the meta-steps or the distributions
+    that go wrong? Why do the biases' distributions look better?
 Part 4: made to work, with other draws at every meta-iteration, the means held, clipped gradients, Adam.
 """
 
@@ -30,8 +30,8 @@ class Way(NamedTuple):
 
     meta_step: float = 10.0  # of the log increments, per nat
     mean_step: float = 1e-3  # of the mean, in units of the weights squared, per nat
-    draws: int = 1  # the loss is the mean over so many, others at every meta-iteration if fresh
-    fresh: bool = False
+    draws: int = 1  # the loss is the mean over so many
+    fresh: bool = False  # other draws at every meta-iteration
     clip: float = onp.inf  # largest norm of the hypergradient by the increments of one distribution
     adam: bool = False
 
@@ -83,15 +83,14 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     """A meta-descent and what is measured around it: a piece of each array of the results."""
     ((X, T),) = hg.data.load_mnist(1_000)
     model, way = hg.nn.MLP([784, 50, 10]), WAYS[name]
-    batch_loss, optimizer = hg.nn.MinibatchLoss(model, X, T, 250), hg.SGD(1.0, 0.9)
-    curve_steps = onp.linspace(0, 20, config.points).astype(int)
-    start = hg.init.uniform_quantile(float(onp.exp(config.log_width)))
-    start = [(start, start), (start, start)] if config.per_array else start
+    batch_loss, curve_steps = hg.nn.MinibatchLoss(model, X, T, 250), onp.linspace(0, 20, config.points).astype(int)
+    one = hg.init.uniform_quantile(float(onp.exp(config.log_width)))
+    start = [(one, one), (one, one)] if config.per_array else one
     draw = lambda free, number: hg.init.quantile(model.shapes, free, number)
     by_fan_in = lambda number: hg.init.scaled_normal(model.shapes, [(784**-0.5, 0.0), (50**-0.5, 0.0)], number)
 
     def losses(params, save_at=(20,)):
-        saved = hg.train(batch_loss, params, optimizer, steps=20, save_at=save_at, adjoint=hg.Stored())
+        saved = hg.train(batch_loss, params, hg.SGD(1.0, 0.9), steps=20, save_at=save_at, adjoint=hg.Stored())
         return [model.loss(trained, X, T) for trained in saved]
 
     def drawn_loss(free, iteration):
@@ -112,8 +111,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    items = [(config, name, seed, cache) for name in config.ways for seed in range(config.seeds)]
-    return Results(*descents.in_parallel(descend, items, jobs, (len(config.ways), config.seeds)))
+    return Results(*descents.in_parallel(descend, config, config.ways, jobs, cache))
 
 
 plot = descent_plots.plot_distributions
