@@ -215,7 +215,7 @@ def _plot_questions(results, config):
         single.set(xscale="log", xlim=(1e-6, 0.1), xlabel="|gradient| of a weight (nats per unit)")
         single.set(ylabel="weights below (%)", title="Single weights at the start")
         single.legend(frameon=False, fontsize="small")
-        by_draw = results.by_draw[0, 0]
+        by_draw = results.by_draw[0].reshape(-1, 4, 20)  # of all seeds
         means.axhline(0.0, color="0.6", linewidth=0.8)
         for a in range(3):
             means.plot(np.full(len(by_draw), a), by_draw[:, a, 0], ".", color=f"C{a}")
