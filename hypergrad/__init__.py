@@ -1,11 +1,11 @@
 """Differentiate through training: a whole training run as one differentiable function."""
 
-from . import data, errors, init, nn, probe, testing
+from . import data, errors, init, meta, nn, probe, schedules, testing
 from .adjoints import Checkpointed, Reversible, Stored, Truncated
 from .errors import DivergedError
+from .hyperparameters import Range
 from .optimizers import SGD, Adam, Optimizer, RMSProp
 from .planner import Plan, plan
-from .schedules import Range
 from .train import train
 
 __version__ = "0.1.0"
@@ -24,9 +24,11 @@ __all__ = [
     "data",
     "errors",
     "init",
+    "meta",
     "nn",
     "plan",
     "probe",
+    "schedules",
     "testing",
     "train",
 ]

@@ -12,10 +12,10 @@ import numpy as np
 
 from .arrays import PIECE, empty_like, pieces
 from .errors import ArgumentError, DivergedError
+from .hyperparameters import Schedule
 from .nests import leaf_places, unflatten
 from .optimizers import Decaying
 from .oracles import Oracle, read_only
-from .schedules import Schedule
 
 # Overflow in the engine's own arithmetic is looked for and reported with its step; NumPy's warnings
 # would only come before that.

@@ -4,7 +4,23 @@ import operator
 
 
 class HypergradError(Exception):
-    """Base of every error raised on purpose by hypergrad."""
+    """Base of every error raised on purpose by hypergrad.
+
+    Attributes:
+      iteration: the meta-iteration in which it was raised, None outside :func:`hypergrad.meta.minimize`.
+      history: the evaluations before it, likewise.
+    """
+
+    iteration: int | None = None
+    history: list | None = None
+
+    @property
+    def when(self) -> str:
+        """Where in a meta-descent it happened, for the message."""
+        return "" if self.iteration is None else f"in meta-iteration {self.iteration}, "
+
+    def __str__(self):
+        return self.when + super().__str__()
 
 
 class NestError(HypergradError, ValueError):
@@ -68,8 +84,8 @@ class FixedPointOverflowError(HypergradError, OverflowError):
 
     def __str__(self):
         return (
-            f"{self.what} reached {self.largest:.3g} at step {self.step}, but exact arithmetic holds magnitudes "
-            f"below {self.limit:g}; scale the problem down, or use exact=False with Checkpointed()"
+            f"{self.when}{self.what} reached {self.largest:.3g} at step {self.step}, but exact arithmetic holds "
+            f"magnitudes below {self.limit:g}; scale the problem down, or use exact=False with Checkpointed()"
         )
 
 
@@ -87,9 +103,27 @@ class DivergedError(HypergradError, ArithmeticError):
 
     def __str__(self):
         return (
-            f"training diverged: the update of step {self.step} made {self.place} non-finite "
+            f"{self.when}training diverged: the update of step {self.step} made {self.place} non-finite "
             f"(norm of the parameters before it: {self.norm:.3g}); "
             "lower the learning rate or the scale of the initial parameters"
+        )
+
+
+class NonFiniteHypergradientError(HypergradError, ArithmeticError):
+    """A hypergradient, or the value it belongs to, is not finite, so that no step can be taken along it.
+
+    Attributes:
+      place: the leaf.
+    """
+
+    def __init__(self, place: str):
+        super().__init__(place)
+        self.place = place
+
+    def __str__(self):
+        return (
+            f"{self.when}{self.place} is not finite: the training lies past the edge of chaos, or overflows; "
+            "lower the step size, start with a smaller learning rate, or give take_back=hypergrad.meta.TakeBack()"
         )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import autograd.numpy as np
 import numpy as onp
 from autograd.tracer import getval
 
-from .errors import ArgumentError, NestError
-from .nests import broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
+from .errors import ArgumentError, NestError, check_integer
+from .nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
 
-_WEIGHTS = 0  # the purpose of these random numbers, in seeds (seed, purpose)
+_WEIGHTS, _UNIFORM = 0, 1  # the purpose of these random numbers, in seeds (seed, purpose)
 
 
 def scaled_normal(shapes: Any, scale: Any, seed: int, dtype=onp.float64):
@@ -36,14 +37,7 @@ def scaled_normal(shapes: Any, scale: Any, seed: int, dtype=onp.float64):
     >>> [(W.shape, b.shape) for W, b in params]
     [((2, 3), (3,)), ((3, 1), (1,))]
     """
-    if onp.dtype(dtype) not in (onp.float64, onp.float32):
-        raise ArgumentError(f"dtype must be float64 or float32, got {onp.dtype(dtype)}")
-    if not isinstance(seed, int | onp.integer) or isinstance(seed, bool) or seed < 0:
-        raise ArgumentError(f"seed must be an integer ≥ 0, got {seed!r}")
-    leaves, structure = flatten(shapes, is_leaf=_is_shape)
-    for shape, place in zip(leaves, leaf_places(structure, "shapes")):
-        if not _is_shape(shape):
-            raise ArgumentError(f"{place} must be a tuple of integers, got {shape!r}")
+    leaves, structure = _check(shapes, seed, dtype)
     scales, cover, places = broadcast_prefix(scale, structure, name="scale", target="shapes")
     for value, place in zip(scales, places):
         check_leaf(value, place, allow_int=True)
@@ -54,11 +48,137 @@ def scaled_normal(shapes: Any, scale: Any, seed: int, dtype=onp.float64):
     return unflatten(structure, [_scaled(scales[i], draw) for i, draw in zip(cover, draws)])
 
 
+def quantile(shapes: Any, free: Any, seed: int, dtype=onp.float64):
+    """Weights from a piecewise-linear quantile function: w = Q(u), u ~ U(0, 1), with u fixed by ``seed``.
+
+    Q joins its values at K equally spaced knots, 0, 1/(K−1), …, 1, by straight lines. Its free parameters
+    are one array: the mean m of the distribution, and the logs θ of the K − 1 increments between knots,
+
+        Q(k/(K−1)) = m + Σ_{j≤k} exp θⱼ − c,   c such that the mean is m,
+
+    so Q increases whatever the values are. Differentiable in ``free``: the draws u do not depend on it.
+
+    Args:
+      shapes: a nest of shapes (tuples of ints), such as ``MLP.shapes``.
+      free: m and θ, shape (K,), K ≥ 2; one for all, or a nest that is a prefix of ``shapes``: one for
+        each layer, or one for each array. Start from :func:`uniform_quantile`.
+      seed: integer ≥ 0.
+      dtype: float64 or float32.
+
+    Returns:
+      A nest of arrays with these shapes.
+
+    Raises:
+      NestError: ``free`` is no prefix of ``shapes``, a leaf of it has another shape, or is not finite.
+      ArgumentError: a bad ``seed``, ``dtype`` or shape.
+
+    Source of the family: the log of January 2015 behind Maclaurin, Duvenaud & Adams (2015), where the
+    values at the knots were free and could cross.
+
+    >>> params = quantile([((2, 3), (3,))], [(uniform_quantile(0.1), uniform_quantile(0.2))], seed=0)
+    >>> [(W.shape, b.shape) for W, b in params]
+    [((2, 3), (3,))]
+    """
+    leaves, structure = _check(shapes, seed, dtype)
+    frees, cover, places = broadcast_prefix(free, structure, name="free", target="shapes")
+    for value, place in zip(frees, places):
+        _check_free(value, place)
+    rng = onp.random.default_rng([int(seed), _UNIFORM])
+    knots = [knot_values(value) for value in frees]
+    draws = [rng.random(shape) for shape in leaves]
+    return unflatten(structure, [_as_dtype(_interpolated(knots[i], u), dtype) for i, u in zip(cover, draws)])
+
+
+def uniform_quantile(half_width: float, knots: int = 20) -> onp.ndarray:
+    """Free parameters of :func:`quantile` for the uniform distribution on ±half_width.
+
+    Args:
+      half_width: > 0, in units of the weights.
+      knots: K ≥ 2.
+
+    Returns:
+      The mean 0 and the logs of K − 1 equal increments, shape (K,).
+
+    Raises:
+      ArgumentError: ``half_width`` is not finite and positive, or ``knots`` no integer ≥ 2.
+
+    >>> knot_values(uniform_quantile(0.3, knots=4)).round(12).tolist()
+    [-0.3, -0.1, 0.1, 0.3]
+    """
+    knots = check_integer(knots, "knots", 2)
+    if not (onp.isscalar(half_width) and onp.isfinite(half_width) and half_width > 0):
+        raise ArgumentError(f"half_width must be a finite number > 0, got {half_width!r}")
+    return onp.concatenate([[0.0], onp.full(knots - 1, onp.log(2.0 * half_width / (knots - 1)))])
+
+
+def knot_values(free):
+    """The values of the quantile function at its knots 0, 1/(K−1), …, 1; shape (K,), increasing.
+
+    Differentiable. ``free``: the mean and the log increments, as in :func:`quantile`.
+
+    Raises:
+      NestError: ``free`` of another shape or type, or not finite.
+    """
+    _check_free(free, "free")
+    above_lowest = np.concatenate([np.zeros(1), np.cumsum(np.exp(free[1:]))])
+    mean = np.mean(0.5 * (above_lowest[1:] + above_lowest[:-1]))
+    return free[0] + above_lowest - mean
+
+
+def quantile_density(free):
+    """The density of the distribution of :func:`quantile`, which is constant between knots.
+
+    Returns:
+      The edges Q(k/(K−1)), shape (K,), and the density between them, shape (K−1,), in 1 / unit of the
+      weights: 1 / (K−1) over the increment. Its integral is 1.
+
+    Raises:
+      NestError: ``free`` of another shape or type, or not finite.
+    """
+    edges = knot_values(free)
+    return edges, np.exp(-free[1:]) / len(getval(free[1:]))
+
+
+def _interpolated(values, u: onp.ndarray):
+    """The line through ``values`` at equally spaced knots, at u in [0, 1)."""
+    place = u * (len(getval(values)) - 1)
+    knot = place.astype(int)
+    share = place - knot
+    return values[knot] * (1.0 - share) + values[knot + 1] * share
+
+
+def _check_free(free, place: str) -> None:
+    check_leaf(free, place)
+    shape = onp.shape(getval(free))
+    if len(shape) != 1 or shape[0] < 2:
+        raise NestError(
+            f"{place} has shape {shape}, but a distribution is an array of shape (K,), K ≥ 2: its mean and the logs of "
+            "K − 1 increments; start from hypergrad.init.uniform_quantile(half_width)"
+        )
+    if not onp.isfinite(getval(free)).all():
+        raise NestError(f"{place} is not finite: {getval(free)!r}")
+
+
+def _check(shapes, seed, dtype) -> tuple[list, Structure]:
+    """The shapes in order and their structure, after checking everything but the distribution."""
+    if onp.dtype(dtype) not in (onp.float64, onp.float32):
+        raise ArgumentError(f"dtype must be float64 or float32, got {onp.dtype(dtype)}")
+    check_integer(seed, "seed", 0)
+    leaves, structure = flatten(shapes, is_leaf=_is_shape)
+    for shape, place in zip(leaves, leaf_places(structure, "shapes")):
+        if not _is_shape(shape):
+            raise ArgumentError(f"{place} must be a tuple of integers, got {shape!r}")
+    return leaves, structure
+
+
 def _is_shape(value) -> bool:
     return isinstance(value, tuple) and all(isinstance(n, int | onp.integer) for n in value)
 
 
 def _scaled(scale, draw):
     """scale · draw in the dtype of the draw, also for a float64 scale."""
-    product = scale * draw
-    return product if getval(product).dtype == draw.dtype else product.astype(draw.dtype)
+    return _as_dtype(scale * draw, draw.dtype)
+
+
+def _as_dtype(array, dtype):
+    return array if getval(array).dtype == dtype else array.astype(dtype)

@@ -20,7 +20,7 @@ import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 
 from .arrays import empty_like, pieces
-from .schedules import Range
+from .hyperparameters import Range
 from .tracing import linearize, push
 
 

@@ -13,10 +13,10 @@ from .dynamics import Dynamics, Inputs, Wanted, hyperparameter_type
 from .errors import ArgumentError, DifferentiationError, NestError, ScheduleError, check_integer
 from .exact import DENOMINATOR, SMALLEST_FACTOR
 from .exact_dynamics import ExactDynamics
+from .hyperparameters import Range, Schedule, expand
 from .nests import Structure, check_leaf, check_params, flatten, leaf_places
 from .optimizers import Decaying, Optimizer
 from .oracles import Oracle
-from .schedules import Range, Schedule, expand
 
 NESTED = (
     "derivatives of derivatives through train (a Hessian, or grad inside grad or make_jvp) are not available: "

@@ -1,85 +1,182 @@
-"""Schedules: one value of a hyperparameter for every step and every array of the parameters."""
+"""Schedules from free values: averaged, binned and bounded, differentiable by autograd.
+
+A hypergradient by every step of a schedule is rough. Where the schedule is made from fewer or from
+averaged values, the chain rule sums or averages the hypergradient in the same way.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import autograd.numpy as np
 import numpy as onp
 from autograd.tracer import getval
 
-from .errors import ScheduleError
-from .nests import Structure, broadcast_prefix, check_leaf
+from .errors import ScheduleError, check_integer
+from .hyperparameters import Range
+from .nests import check_leaf
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A hyperparameter over the steps of a run.
+def binned(values: Any, steps: int):
+    """A piecewise-constant schedule: step t of T takes the value ⌊t n / T⌋ of n.
 
-    Attributes:
-      leaves: arrays of shape ``(steps,)``, one for each value or schedule the user gave.
-      cover: for every array of the parameters, the index of the leaf that holds for it.
-    """
+    The hypergradient of a value is the sum of those of its steps.
 
-    leaves: list
-    cover: list[int]
+    Args:
+      values: one for each bin, shape (n,), 1 ≤ n ≤ steps.
+      steps: T, the length of the schedule. The bins are equally long, up to one step.
 
-    def at(self, step: int) -> list[float]:
-        """The value for every array of the parameters. Python floats, so float32 stays float32."""
-        values = [float(leaf[step]) for leaf in self.leaves]
-        return [values[index] for index in self.cover]
-
-    def with_leaves(self, leaves: list) -> Schedule:
-        """The same cover with other leaves."""
-        return Schedule(leaves, self.cover)
-
-
-@dataclass(frozen=True)
-class Range:
-    """The interval a hyperparameter must lie in, open at its high end."""
-
-    low: float = -onp.inf
-    high: float = onp.inf
-    low_included: bool = True
-
-    def __str__(self):
-        left = "[" if self.low_included and self.low > -onp.inf else "("
-        return f"{left}{self.low:g}, {self.high:g})"
-
-    def contains(self, values: onp.ndarray) -> onp.ndarray:
-        """Which values lie inside; NaN and infinities never do."""
-        above = values >= self.low if self.low_included else values > self.low
-        return onp.isfinite(values) & above & (values < self.high)
-
-
-def expand(value, structure: Structure, steps: int, *, name: str, allowed: Range) -> Schedule:
-    """Spread what the user gave over steps and arrays, differentiably.
-
-    ``value`` is a scalar, an array ``(steps,)``, or a nest of those that is a prefix of the
-    parameters. ``name`` is how the user wrote it (``SGD.lr``) and begins every error.
+    Returns:
+      The schedule, shape (steps,).
 
     Raises:
-      NestError: a nest that is no prefix of the parameters, or a leaf of another type.
-      ScheduleError: a length other than ``steps``, or a value outside ``allowed``.
+      ScheduleError, NestError: ``values`` of another shape or type.
+      ArgumentError: ``steps`` is no integer ≥ 1.
+
+    >>> binned(np.array([1.0, 2.0]), 5).tolist()
+    [1.0, 1.0, 1.0, 2.0, 2.0]
     """
-    leaves, cover, places = broadcast_prefix(value, structure, name=name, target="params")
-    for leaf, place in zip(leaves, places):
-        check_leaf(leaf, place, allow_int=True)
-        _check_values(onp.asarray(getval(leaf), dtype=float), steps, place, allowed)
-    return Schedule([leaf * np.ones(steps) for leaf in leaves], cover)
+    steps = check_integer(steps, "steps", 1)
+    bins = _length(values, "values")
+    if bins > steps:
+        raise ScheduleError(f"values has {bins} bins, but the schedule only {steps} steps: give at most one a step")
+    return values[_bin_of(bins, steps)]
 
 
-def _check_values(values: onp.ndarray, steps: int, place: str, allowed: Range) -> None:
-    if values.shape not in ((), (steps,)):
-        raise ScheduleError(
-            f"{place} has shape {values.shape}, but the run has {steps} steps: "
-            f"give a scalar or an array of shape ({steps},); one value for each layer is a list, [a, b, ...]"
-        )
-    outside = ~allowed.contains(values)
+def bin_means(schedule: Any, bins: int):
+    """A schedule with each value replaced by the mean of its bin.
+
+    This is an orthogonal projection, so the hypergradient by ``schedule``, too, is replaced by its mean
+    over each bin: descent from a schedule that is constant on the bins stays so.
+
+    Args:
+      schedule: shape (T,).
+      bins: number of bins, 1 ≤ bins ≤ T, divided as in :func:`binned`.
+
+    Returns:
+      The schedule, shape (T,).
+
+    Raises:
+      ScheduleError, NestError: ``schedule`` of another shape or type, or shorter than ``bins``.
+      ArgumentError: ``bins`` is no integer ≥ 1.
+
+    >>> bin_means(np.array([0.0, 2.0, 4.0, 6.0]), 2).tolist()
+    [1.0, 1.0, 5.0, 5.0]
+    """
+    bins, steps = check_integer(bins, "bins", 1), _length(schedule, "schedule")
+    if bins > steps:
+        raise ScheduleError(f"schedule has {steps} steps, too few for {bins} bins")
+    member = onp.arange(bins)[:, None] == _bin_of(bins, steps)
+    return binned(np.dot(member / member.sum(axis=1, keepdims=True), schedule), steps)
+
+
+def moving_average(schedule: Any, width: int):
+    """A schedule with each value replaced by the mean of the ``width`` steps around it.
+
+    Near the ends the window is cut off, and the mean is over what is left.
+
+    Args:
+      schedule: shape (T,).
+      width: number of steps in the window, an odd integer ≥ 1.
+
+    Returns:
+      The schedule, shape (T,).
+
+    Raises:
+      ScheduleError, NestError: ``schedule`` of another shape or type.
+      ArgumentError: ``width`` is no integer ≥ 1.
+      ScheduleError: ``width`` is even, so that the window has no middle.
+
+    >>> moving_average(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist()
+    [1.5, 3.0, 3.0, 3.0]
+    """
+    steps, width = _length(schedule, "schedule"), check_integer(width, "width", 1)
+    if width % 2 == 0:
+        raise ScheduleError(f"width must be odd, so that a window has a middle step, got {width}")
+    sums = np.concatenate([np.zeros(1), np.cumsum(schedule)])
+    low = onp.maximum(onp.arange(steps) - width // 2, 0)
+    high = onp.minimum(onp.arange(steps) + width // 2 + 1, steps)
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def bounded(free: Any, low: float = -onp.inf, high: float = onp.inf):
+    """Free values mapped into the open interval (low, high), increasing and smooth.
+
+        low + (high − low) / (1 + e⁻ˣ);   low + log(1 + eˣ);   high − log(1 + e⁻ˣ);   x
+
+    for an interval with two ends, a lower one, an upper one, and none. Far out, rounding reaches the ends.
+
+    Args:
+      free: any real values, an array of any shape or a number.
+      low, high: the ends.
+
+    Returns:
+      Values in the shape of ``free``.
+
+    Raises:
+      ScheduleError: ``low`` is not below ``high``.
+      NestError: ``free`` is no float array or number.
+
+    >>> float(bounded(0.0, 0.0, 1.0))  # a momentum
+    0.5
+    """
+    _check_interval(low, high)
+    check_leaf(free, "free", allow_int=True)
+    if onp.isfinite(low) and onp.isfinite(high):
+        return low + (high - low) * np.exp(-np.logaddexp(0.0, -free))
+    if onp.isfinite(low):
+        return low + np.logaddexp(0.0, free)
+    return high - np.logaddexp(0.0, -free) if onp.isfinite(high) else 1.0 * free
+
+
+def unbounded(values: Any, low: float = -onp.inf, high: float = onp.inf):
+    """The free values that :func:`bounded` maps to ``values``: its inverse.
+
+    Args:
+      values: inside (low, high), an array of any shape or a number.
+      low, high: the ends.
+
+    Returns:
+      Free values in the shape of ``values``.
+
+    Raises:
+      ScheduleError: a value outside the interval, or ``low`` not below ``high``.
+      NestError: ``values`` is no float array or number.
+
+    >>> float(unbounded(0.5, 0.0, 1.0))
+    0.0
+    """
+    _check_interval(low, high)
+    check_leaf(values, "values", allow_int=True)
+    plain, allowed = onp.asarray(getval(values)), Range(low, high, low_included=False)
+    outside = ~allowed.contains(plain)
     if outside.any():
-        step = int(onp.argmax(outside))
-        where = f" at step {step}" if values.ndim else ""
-        raise ScheduleError(
-            f"{place} must lie in {allowed}, got {float(values.flat[step])!r}{where}; "
-            "an optimised hyperparameter stays inside when it is written as np.exp(...) or a sigmoid of a free one"
-        )
+        raise ScheduleError(f"values must lie in {allowed}, got {float(plain[outside][0])!r}")
+    if onp.isfinite(low) and onp.isfinite(high):
+        return np.log(values - low) - np.log(high - values)
+    if onp.isfinite(low):
+        return _inverse_softplus(values - low)
+    return -_inverse_softplus(high - values) if onp.isfinite(high) else 1.0 * values
+
+
+def _inverse_softplus(y):
+    """x with log(1 + eˣ) = y, written so that a large y does not overflow."""
+    return y + np.log(-np.expm1(-y))
+
+
+def _check_interval(low: float, high: float) -> None:
+    if not low < high:
+        raise ScheduleError(f"low must lie below high, got the interval ({low!r}, {high!r})")
+
+
+def _bin_of(bins: int, steps: int) -> onp.ndarray:
+    """The bin of each step."""
+    return onp.arange(steps) * bins // steps
+
+
+def _length(values, name: str) -> int:
+    check_leaf(values, name)
+    shape = onp.shape(getval(values))
+    if len(shape) != 1 or shape[0] == 0:
+        raise ScheduleError(f"{name} must be an array of shape (n,), got shape {shape}")
+    return shape[0]

@@ -1,0 +1,282 @@
+"""The figures of the experiments with meta-descent."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import hypergrad as hg
+from hypergrad.nests import flatten
+from hypergrad.plotting import STYLE, Panel, iteration_colours, plot_by_iteration
+
+
+def plot_schedules(results, config):
+    """Schedule, hypergradient and learning curve by meta-iteration; or a comparison of remedies."""
+    if len(config.remedies) > 1:
+        return _plot_remedies(results, config)
+    log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
+    step = np.arange(log_lr.shape[-1])
+    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
+    last = np.isfinite(results.value[0]).sum(axis=1) - 1
+    return plot_by_iteration(
+        Panel(step, log_lr, "training step", "log learning rate", limits=(-4.0, 4.0)),
+        Panel(
+            step,
+            gradient,
+            "training step",
+            "hypergradient (nats per unit\nof log learning rate)",
+            scale="symlog",
+            linear_within=calm,
+            limits=(-1e3 * calm, 1e3 * calm),
+        ),
+        Panel(
+            results.curve_steps[0, 0],
+            curve,
+            "training step",
+            "loss on the first 1,000\ntraining images (nats)",
+            limits=(0.5 * np.nanmin(curve), 5.0),
+            scale="log",
+        ),
+        columns=[
+            f"seed {seed}: loss {values[0]:.3g}, best {np.nanmin(values):.3g}"
+            + (f",\nlearning rates overflow after meta-iteration {end}" if end < len(values) - 1 else "")
+            for seed, (values, end) in enumerate(zip(results.value[0], last))
+        ],
+        title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
+    )
+
+
+def setting(config) -> str:
+    return f"784-200-50-10 tanh, {config.images:,} MNIST images in minibatches of 250, momentum 0.9"
+
+
+def _plot_remedies(results, config):
+    """Above the loss and the schedules by remedy, below the spectrum of the plain descent's hypergradient."""
+    shown = plt.get_cmap("tab10")
+    with plt.rc_context(STYLE):
+        figure, ((loss, fresh), (spectrum, share)) = plt.subplots(2, 2, figsize=(10.5, 8.0), layout="constrained")
+        for r, name in enumerate(config.remedies):
+            values, kept = results.value[r], results.taken_back[r] == 0
+            for seed, one in enumerate(np.where(kept, values, np.nan)):
+                best = np.fmin.accumulate(one)
+                label = name if seed == 0 else None
+                loss.plot(np.clip(one, None, 5.0), color=shown(r), alpha=0.3, linewidth=0.8)
+                loss.plot(best, color=shown(r), label=label, linewidth=1.8)
+                if np.isnan(values[seed, -1]):
+                    end = np.isfinite(values[seed]).sum() - 1
+                    loss.plot(end, best[end], "x", color=shown(r), markersize=8)
+        loss.set(yscale="log", ylim=(0.02, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
+        loss.set_title("loss (thin) and best so far (thick), three seeds;\ncross: descent ended", fontsize="medium")
+        loss.legend(frameon=False, fontsize="small")
+        for r in range(len(config.remedies)):
+            for seed, (start, found) in enumerate(results.fresh[r]):
+                x = r + 0.2 * (seed - 1)
+                fresh.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
+                fresh.plot(np.full(len(found), x + 0.04), np.clip(found, None, 2.9), ".", color=shown(r), markersize=4)
+        fresh.set_xticks(range(len(config.remedies)), [name.replace(" ", "\n", 1) for name in config.remedies])
+        fresh.set(yscale="log", ylim=loss.get_ylim(), ylabel="final training loss (nats)")
+        fresh.set_title(
+            "best schedule of each seed on 10 other initialisations\n(grey: all learning rates 1)", fontsize="medium"
+        )
+        plain = results.gradient[0]
+        power = np.abs(np.fft.rfft(plain, axis=-1)) ** 2 / plain.shape[-1]
+        frequency = np.fft.rfftfreq(plain.shape[-1])
+        iterations = 1 + int(np.isfinite(results.value[0]).all(axis=0).sum() - 1)
+        colours = iteration_colours(iterations)
+        for i in range(iterations):
+            spectrum.plot(frequency, np.exp(np.mean(np.log(power[:, i]), axis=0)), ".-", color=colours(i), label=f"{i}")
+        spectrum.set(
+            yscale="log", xlabel="frequency (cycles per training step)", ylabel="power of the hypergradient (nats²)"
+        )
+        spectrum.set_title("spectrum without remedy, by meta-iteration", fontsize="medium")
+        spectrum.legend(frameon=False, fontsize="small", title="meta-iteration", ncols=2)
+        low = (frequency <= 0.125) & (frequency > 0)
+        for seed in range(plain.shape[0]):
+            parts = power[seed, :, low].sum(axis=0), power[seed, :, frequency > 0.125].sum(axis=0), power[seed, :, 0]
+            for part, label, style in zip(
+                parts, ("up to 1/8, without 0", "above 1/8", "0 (the mean)"), ("-", "--", ":")
+            ):
+                share.plot(part, style, color=f"C{seed}", label=label if seed == 0 else None, marker=".")
+        share.set(
+            yscale="log", ylim=spectrum.get_ylim(), xlabel="meta-iteration", ylabel="power of the hypergradient (nats²)"
+        )
+        share.set_title("its power by frequency, a colour for each seed", fontsize="medium")
+        share.legend(frameon=False, fontsize="small", title="cycles per step")
+        figure.suptitle(f"{setting(config)},\n20 steps, meta-step {config.meta_step:g}", fontsize="medium")
+    plt.close(figure)
+    return figure
+
+
+ARRAYS = ("weights 784-50", "biases 50", "weights 50-10", "biases 10")
+SHAPES = [((784, 50), (50,)), ((50, 10), (10,))]
+KNOTS = np.linspace(0.0, 1.0, 20)
+
+
+def plot_distributions(results, config):
+    """Learning curves, quantile functions and densities; or the questions asked; or what was made to work."""
+    if config.probes:
+        return _plot_questions(results, config)
+    if len(config.ways) > 1:
+        return _plot_made_to_work(results, config)
+    if config.per_array:
+        return _plot_per_array(results, config)
+    values, densities = _shapes(results.free[0, :, :, 0])
+    curve, steps = results.curve[0], results.curve_steps[0, 0]
+    limits = 0.5 * np.nanmin(curve), 4.0
+    best = np.nanargmin(results.value[0], axis=1)
+    figure = plot_by_iteration(
+        Panel(steps, curve, "training step", "training loss (nats)", limits, scale="log"),
+        Panel(KNOTS, values, "share of the weights below", "weight (quantile function)"),
+        Panel(values, densities, "weight", "density; grey: histogram\nof the best one's weights", stairs=True),
+        columns=[
+            f"seed {seed}: loss {losses[0]:.3g},\nbest {losses[i]:.3g} after {i}"
+            for seed, (losses, i) in enumerate(zip(results.value[0], best))
+        ],
+        title=f"{SETTING},\none distribution for all parameters, from uniform ±e^({config.log_width:g})",
+    )
+    for seed, (axis, i) in enumerate(zip(figure.axes[6:9], best)):
+        _draw_histogram(axis, hg.init.quantile(SHAPES, results.free[0, seed, i, 0], 1_000 * seed))
+    return figure
+
+
+SETTING = "784-50-10 tanh, 1,000 MNIST images in minibatches of 250, 20 steps, learning rate 1, momentum 0.9"
+
+
+def _draw_histogram(axis, weights) -> None:
+    flat = np.concatenate([w.ravel() for w in flatten(weights)[0]])
+    axis.hist(flat, bins=60 if flat.size > 100 else 10, density=True, color="0.85", zorder=-1)
+
+
+def _shapes(free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knot values (…, k) and densities (…, k − 1), NaN where the descent had ended."""
+    values, densities = np.full(free.shape, np.nan), np.full((*free.shape[:-1], free.shape[-1] - 1), np.nan)
+    for index in np.ndindex(free.shape[:-1]):
+        if np.isfinite(free[index]).all():
+            values[index], densities[index] = hg.init.quantile_density(free[index])
+    return values, densities
+
+
+def _draw_arrays(quantiles, densities, free, chosen, seeds) -> None:
+    """For each array the quantile function at the start and where chosen, and density and histogram there."""
+    for a, (upper, lower) in enumerate(zip(quantiles, densities)):
+        for seed in range(seeds):
+            start, end = (_shapes(free[seed, i, a]) for i in (0, chosen[seed]))
+            if seed == 0:
+                upper.plot(KNOTS, start[0], color="0.5", linewidth=1, label="start")
+                lower.stairs(start[1], start[0], color="0.5", linewidth=1)
+                weights = hg.init.quantile(
+                    SHAPES, [(free[0, chosen[0], k], free[0, chosen[0], k + 1]) for k in (0, 2)], 0
+                )
+                _draw_histogram(lower, flatten(weights)[0][a])
+            upper.plot(KNOTS, end[0], color=f"C{seed}", label=f"best, seed {seed}")
+            lower.stairs(end[1], end[0], color=f"C{seed}")
+        upper.set(title=ARRAYS[a], xlabel="share of the weights below")
+        lower.set(xlabel="weight")
+    quantiles[0].set_ylabel("weight (quantile function)")
+    quantiles[0].legend(frameon=False, fontsize="small")
+    densities[0].set_ylabel("density; grey: histogram\nof seed 0's weights")
+
+
+def _plot_per_array(results, config):
+    losses, seeds = results.value[0], results.value.shape[1]
+    best = np.nanargmin(losses, axis=1)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(3, 4, figsize=(12.5, 8.5), layout="constrained")
+        iterations = losses.shape[1]
+        shown = np.unique(np.geomspace(1, iterations, 12).astype(int) - 1)
+        for seed, axis in enumerate(axes[0, :3]):
+            for i in shown:
+                colour = iteration_colours(iterations)(i)
+                axis.plot(results.curve_steps[0, 0], results.curve[0, seed, i], color=colour, linewidth=1, label=f"{i}")
+            axis.set(title=f"seed {seed}", xlabel="training step", ylim=(0.2, 4.0), yscale="log")
+        axes[0, 0].set_ylabel("training loss (nats)")
+        axes[0, 0].legend(frameon=False, fontsize="xx-small", title="meta-iteration", title_fontsize="x-small", ncols=3)
+        for seed in range(seeds):
+            axes[0, 3].plot(losses[seed], color=f"C{seed}", label=f"seed {seed}")
+        axes[0, 3].axhline(np.log(10), color="0.6", linewidth=0.8, linestyle=":")
+        axes[0, 3].set(xlabel="meta-iteration", ylabel="final training loss (nats)", ylim=(0.2, 4.0), yscale="log")
+        axes[0, 3].set_title("dotted: guessing, ln 10", fontsize="medium")
+        _draw_arrays(axes[1], axes[2], results.free[0], best, seeds)
+        figure.suptitle(
+            f"{SETTING},\na distribution for each array, from uniform ±e^({config.log_width:g})", fontsize="medium"
+        )
+    plt.close(figure)
+    return figure
+
+
+def _plot_questions(results, config):
+    """Gradients of single weights; gradients of the distributions by draw; three ways to descend."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, 4, figsize=(14.0, 7.0), layout="constrained")
+        single, means, losses, held = axes[0]
+        for a, name in enumerate(ARRAYS):
+            for seed, percentiles in enumerate(results.by_weight[0, :, a]):
+                single.plot(percentiles, np.arange(101), color=f"C{a}", label=name if seed == 0 else None)
+        single.set(xscale="log", xlim=(1e-6, 0.1), xlabel="|gradient| of a weight (nats per unit)")
+        single.set(ylabel="weights below (%)", title="Single weights at the start")
+        single.legend(frameon=False, fontsize="small")
+        by_draw = results.by_draw[0].reshape(-1, 4, 20)  # of all seeds
+        means.axhline(0.0, color="0.6", linewidth=0.8)
+        for a in range(3):
+            means.plot(np.full(len(by_draw), a), by_draw[:, a, 0], ".", color=f"C{a}")
+        means.set_xticks(range(3), [name.replace(" ", "\n") for name in ARRAYS[:3]])
+        means.set(yscale="symlog", ylabel="hypergradient by the mean\n(nats per unit of weight)")
+        means.set_yscale("symlog", linthresh=1e-3)
+        means.set_title(f"By {len(by_draw)} draws: the mean")
+        for a, axis in enumerate(axes[1]):
+            increments = by_draw[:, a, 1:]
+            axis.axhline(0.0, color="0.6", linewidth=0.8)
+            axis.plot(np.arange(1, 20), increments.T, color=f"C{a}", alpha=0.3, linewidth=0.8)
+            axis.plot(np.arange(1, 20), increments.mean(axis=0), color=f"C{a}", linewidth=2)
+            axis.set(xlabel="increment (lowest weights first)", title=ARRAYS[a])
+            axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+        axes[1, 0].set_ylabel("hypergradient by log increment\n(nats); thick: mean over draws")
+        for w, name in enumerate(config.ways):
+            for seed, values in enumerate(results.value[w]):
+                losses.plot(values, color=f"C{w + 4}", label=name if seed == 0 else None)
+        losses.set(
+            yscale="log", xlabel="meta-iteration", ylabel="final training loss (nats)", title="Three ways to descend"
+        )
+        losses.legend(frameon=False, fontsize="small")
+        _draw_held_out(held, results, config, [f"C{w + 4}" for w in range(len(config.ways))])
+        figure.suptitle(f"{SETTING}, a distribution for each array", fontsize="medium")
+    plt.close(figure)
+    return figure
+
+
+def _draw_held_out(axis, results, config, colours) -> None:
+    """Losses on draws not trained on: the start, 1/√fan-in, and the best of each way and seed."""
+    held_out = results.held_out
+    columns = [("start", held_out[0, :, :, 0], "0.5"), ("1/√fan-in", held_out[0, :, :, 2], "0.2")]
+    columns += [(name, held_out[w, :, :, 1], colours[w]) for w, name in enumerate(config.ways)]
+    for x, (_, losses, colour) in enumerate(columns):
+        for seed, one in enumerate(losses):
+            axis.plot(np.full(len(one), x + 0.2 * (seed - 1)), one, ".", color=colour, markersize=4)
+        axis.plot([x - 0.35, x + 0.35], [np.mean(losses)] * 2, color=colour)
+    axis.set_xticks(range(len(columns)), [name.replace(" ", "\n") for name, _, _ in columns], fontsize="small")
+    axis.set(yscale="log", ylabel="final training loss (nats)", title="On draws not trained on")
+
+
+def _plot_made_to_work(results, config):
+    seeds = results.value.shape[1]
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(12.5, 8.5), layout="constrained")
+        grid = figure.add_gridspec(3, 4)
+        losses, held = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2:])
+        lower = np.array([[figure.add_subplot(grid[row, column]) for column in range(4)] for row in (1, 2)])
+        for w, name in enumerate(config.ways):
+            for seed, values in enumerate(results.value[w]):
+                losses.plot(values, color=f"C{w + 4}", label=name if seed == 0 else None, linewidth=1)
+        losses.set(
+            yscale="log",
+            xlabel="meta-iteration",
+            ylabel="final training loss (nats)",
+            title="On the draws of the descent",
+        )
+        losses.legend(frameon=False)
+        _draw_held_out(held, results, config, ["C4", "C5"])
+        best = np.nanargmin(results.value[-1], axis=1)
+        _draw_arrays(lower[0], lower[1], results.free[-1], best, seeds)
+        figure.suptitle(f"{SETTING},\na distribution for each array: {config.ways[-1]}", fontsize="medium")
+    plt.close(figure)
+    return figure

@@ -1,0 +1,75 @@
+"""What the experiments with meta-descent share: running descents in parallel, and arrays of their histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import hypergrad as hg
+from hypergrad.nests import flatten, unflatten
+from hypergrad.tangents import divergence_tolerated
+
+
+def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, cache) -> list[np.ndarray]:
+    """The arrays that ``descend(config, name, seed, cache)`` returns, each stacked to (names, seeds, …).
+
+    In worker processes with one BLAS thread each, so that results do not depend on their number.
+    """
+    import joblib
+
+    items = [(config, name, seed, cache) for name in names for seed in range(config.seeds)]
+    pieces = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one_thread)(descend, item) for item in items)
+    return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*pieces)]
+
+
+def _on_one_thread(function: Callable, item: tuple):
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        return function(*item)
+
+
+def history(f: Callable, start, **options) -> list[hg.meta.Evaluation]:
+    """The history of a meta-descent, also of one that came to an end because a training diverged."""
+    try:
+        return hg.meta.minimize(f, start, progress=False, **options).history
+    except hg.errors.HypergradError as error:
+        if not error.history:
+            raise
+        print(f"the descent ended early: {error}", flush=True)
+        return error.history
+
+
+def best(found: list[hg.meta.Evaluation]) -> hg.meta.Evaluation:
+    """The one with the lowest value."""
+    return min((e for e in found if not e.taken_back), key=lambda e: e.value)
+
+
+def columns(rows: list[tuple], length: int) -> list[np.ndarray]:
+    """An array (length, …) for each entry of the rows, with NaN for the rows that a descent did not reach."""
+    arrays = [np.array(column, dtype=float) for column in zip(*rows)]
+    return [np.concatenate([a, np.full((length - len(a), *a.shape[1:]), np.nan)]) for a in arrays]
+
+
+def or_nan(curve: Callable, length: int) -> Callable:
+    """``curve(hypers)`` of an evaluation: NaN from where training diverged, and where it could not begin."""
+
+    def safe(found: hg.meta.Evaluation) -> np.ndarray:
+        try:
+            with divergence_tolerated(), np.errstate(all="ignore"):
+                return np.array(curve(found.hypers))
+        except (hg.errors.ScheduleError, hg.errors.NestError):
+            return np.full(length, np.nan)
+
+    return safe
+
+
+def clipping(largest: float) -> Callable:
+    """A transform of hypergradients: that of the increments of each distribution has at most this norm."""
+
+    def clipped(gradient):
+        leaves, structure = flatten(gradient)
+        return unflatten(structure, [g * min(1.0, largest / np.linalg.norm(g[1:])) for g in leaves])
+
+    return clipped

@@ -1,0 +1,116 @@
+"""15 January 2015: can gradient descent find the learning rate of every step?
+
+Setting: 784-200-50-10 tanh, minibatches of 250 in order, log parameter scale −2, momentum 0.9. Descent
+on the log learning rates, from 0, along the exact gradient of the training loss after the last step.
+
+Part 1: 20 steps, 1,000 images, 7 meta-iterations, meta-step 40.
+Part 2: with 30,000 images no minibatch comes twice. (The log says 3,000; it takes more than 5,000.)
+Part 3: ten epochs of 30,000 images (1,200 steps), 4 meta-iterations, meta-step 2,000, the
+    hypergradient averaged over the steps of each epoch.
+Part 4: is the instability only at high frequencies? The spectrum of the hypergradient of part 1,
+    and its optimisation longer, averaged over steps, over initialisations, with steps taken back.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import autograd.numpy as np
+import numpy as onp
+
+import hypergrad as hg
+from experiments import descent_plots, descents, runner
+
+LOOK_AT = "Look at the last meta-iterations: the schedule splits into spikes, and the hypergradient grows by decades."
+
+
+class Remedy(NamedTuple):
+    """What is done against the instability of plain meta-descent."""
+
+    by_epoch: bool = False  # mean of the log learning rates, and so of the hypergradient, over each epoch
+    seeds: int = 1  # the loss is the mean over so many initialisations
+    take_back: hg.meta.TakeBack | None = None
+
+
+REMEDIES = {
+    "none": Remedy(),
+    "mean over epochs": Remedy(by_epoch=True),
+    "4 initialisations": Remedy(seeds=4),
+    "steps taken back": Remedy(take_back=hg.meta.TakeBack()),
+    "all three": Remedy(True, 4, hg.meta.TakeBack()),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    iterations: int
+    meta_step: float
+    quick_every: int
+    steps: int = 20
+    images: int = 1_000
+    remedies: tuple[str, ...] = ("none",)
+    fresh: int = 0
+    points: int = 41
+    every: int = 1  # a quick run ends so many times earlier: descents, and trainings of more than 20 steps
+    seeds: int = 3
+    log_scale: float = -2.0
+
+
+PARTS = {
+    1: Config(7, 40.0, quick_every=3),
+    2: Config(7, 40.0, quick_every=7, images=30_000),
+    3: Config(4, 2_000.0, quick_every=60, steps=1_200, images=30_000, remedies=("mean over epochs",)),
+    4: Config(20, 40.0, quick_every=20, remedies=tuple(REMEDIES), fresh=10, points=2),
+}
+
+
+class Results(NamedTuple):
+    """Arrays of r remedies, s seeds, n meta-iterations, t steps; NaN after a descent ended early."""
+
+    value: onp.ndarray  # (r, s, n), nats
+    log_lr: onp.ndarray  # (r, s, n, t), the schedule used
+    gradient: onp.ndarray  # (r, s, n, t), nats per unit of log learning rate
+    taken_back: onp.ndarray  # (r, s, n), 1 where the step that led there was taken back
+    curve: onp.ndarray  # (r, s, n, c), loss on the first 1,000 images during training, nats
+    curve_steps: onp.ndarray  # (r, s, c)
+    fresh: onp.ndarray  # (r, s, 2, f), loss of the first and the best schedule with other initialisations
+
+
+def descend(config: Config, name: str, seed: int, cache) -> tuple:
+    """A meta-descent and the learning curves along it: a piece of each array of the results."""
+    ((X, T),) = hg.data.load_mnist(config.images)
+    model, remedy = hg.nn.MLP([784, 200, 50, 10]), REMEDIES[name]
+    batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
+    iterations, steps = max(1, config.iterations // config.every), max(20, config.steps // config.every)
+    curve_steps = onp.unique(onp.linspace(0, steps, config.points).astype(int))
+    epochs = -(-steps // batch_loss.batches)
+
+    def train(log_lr, seed, save_at=None):
+        params = hg.init.scaled_normal(model.shapes, onp.exp(config.log_scale), seed)
+        lr = np.exp(hg.schedules.bin_means(log_lr, epochs) if remedy.by_epoch else log_lr)
+        optimizer, adjoint = hg.SGD(lr, 0.9), hg.Checkpointed(200)
+        return hg.train(batch_loss, params, optimizer, steps=steps, adjoint=adjoint, save_at=save_at)
+
+    def final_loss(log_lr):
+        return sum(model.loss(train(log_lr, seed + 100 * i), X, T) for i in range(remedy.seeds)) / remedy.seeds
+
+    def curve(log_lr):
+        return [model.loss(params, X[:1000], T[:1000]) for params in train(log_lr, seed, curve_steps)]
+
+    options = {"steps": iterations, "step_size": config.meta_step, "take_back": remedy.take_back}
+    found = descents.history(final_loss, onp.zeros(steps), cache=cache / f"{name} seed{seed}", **options)
+    best = descents.best(found).hypers
+    fresh = [[model.loss(train(h, 10_000 + i), X, T) for i in range(config.fresh)] for h in (found[0].hypers, best)]
+    curve = descents.or_nan(curve, len(curve_steps))
+    rows = [(e.value, e.hypers, e.gradient, e.taken_back, curve(e)) for e in found]
+    return *descents.columns(rows, iterations + 1), curve_steps, onp.array(fresh)
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    return Results(*descents.in_parallel(descend, config, config.remedies, jobs, cache))
+
+
+plot = descent_plots.plot_schedules
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,287 @@
+"""Meta-descent: its rule, what it records, taking steps back, going on after a kill, bad input."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad
+from problems import classifier
+
+import hypergrad as hg
+from hypergrad import errors
+from hypergrad.cache import CacheWarning
+from hypergrad.meta import TakeBack, minimize
+from hypergrad.nests import flatten
+
+MODEL, LOSS, PARAMS, X, T = classifier()
+HYPERS = {"log_lr": onp.full(5, -1.0), "momentum": [0.5, 0.5, 0.5]}
+RATES = {"log_lr": onp.linspace(1.0, 3.0, 5), "momentum": 0.1}
+
+
+def objective(hypers, iteration=0):
+    trained = hg.train(LOSS, PARAMS, hg.SGD(np.exp(hypers["log_lr"]), hypers["momentum"]), steps=5)
+    return MODEL.loss(trained, X, T) + 0.01 * iteration * hypers["momentum"][0]
+
+
+def descend(f=objective, hypers=HYPERS, *, steps=4, step_size=RATES, **options):
+    return minimize(f, hypers, steps=steps, step_size=step_size, progress=False, **options)
+
+
+def assert_same_bits(one, two):
+    assert one.value == two.value and len(one.history) == len(two.history)
+    for a, b in zip(one.history, two.history):
+        leaves, others = flatten([a.hypers, a.gradient])[0], flatten([b.hypers, b.gradient])[0]
+        assert all(onp.array_equal(x, y, equal_nan=True) for x, y in zip(leaves, others))
+        assert a._replace(hypers=0, gradient=0, value=0, gradient_norm=0) == b._replace(
+            hypers=0, gradient=0, value=0, gradient_norm=0
+        )
+
+
+def test_plain_descent_on_a_quadratic_follows_its_closed_form():
+    curvature = onp.array([1.0, 3.0])
+    result = descend(lambda w: 0.5 * np.sum(curvature * w**2), onp.ones(2), steps=6, step_size=0.2)
+    for i, found in enumerate(result.history):
+        onp.testing.assert_allclose(found.hypers, (1 - 0.2 * curvature) ** i, rtol=1e-12)
+        assert found.gradient_norm == pytest.approx(onp.linalg.norm(curvature * found.hypers), rel=1e-12)
+    assert result.value == result.history[-1].value
+
+
+def test_each_leaf_has_its_step_size_and_the_loss_falls():
+    result = descend()
+    first, second = result.history[:2]
+    expected = grad(objective)(HYPERS)
+    onp.testing.assert_allclose(first.gradient["log_lr"], expected["log_lr"], rtol=1e-12)
+    onp.testing.assert_allclose(second.hypers["log_lr"], -1.0 - RATES["log_lr"] * expected["log_lr"], rtol=1e-12)
+    assert second.hypers["momentum"][1] == pytest.approx(0.5 - 0.1 * expected["momentum"][1], rel=1e-12)
+    assert result.history[-1].value < first.value and result.value == min(e.value for e in result.history)
+
+
+def test_best_so_far_is_kept_where_the_last_is_worse():
+    result = descend(lambda w: w**2, 1.0, steps=3, step_size=1.5)  # w ← −2 w
+    assert [e.hypers for e in result.history] == [1.0, -2.0, 4.0, -8.0]
+    assert (result.hypers, result.value) == (1.0, 1.0)
+
+
+def test_adam_is_the_one_that_trains():
+    start = onp.array([1.0, -2.0])
+    f = lambda w: np.sum(w**4)
+    result = descend(f, start, steps=7, step_size=0.1, adam=True)
+    trained = hg.train(lambda w, hyper, step: f(w), start, hg.Adam(0.1), steps=7, save_at=list(range(8)))
+    onp.testing.assert_allclose([e.hypers for e in result.history], trained, rtol=1e-12)
+
+
+def test_transform_changes_the_step_and_not_the_record():
+    sign = lambda gradient: {"a": np.sign(gradient["a"])}
+    result = descend(
+        lambda h: np.sum(h["a"] ** 2), {"a": onp.array([3.0, -5.0])}, steps=1, step_size=0.5, transform=sign
+    )
+    assert result.history[1].hypers["a"].tolist() == [2.5, -4.5]
+    assert result.history[0].gradient["a"].tolist() == [6.0, -10.0]
+
+
+def test_numbered_gives_the_iteration():
+    seen = []
+    descend(lambda h, i: seen.append(i) or h**2, 1.0, steps=3, step_size=0.1, numbered=True)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_a_jump_is_taken_back_and_the_step_size_halved():
+    """w² with step size 1.6 overshoots, w ← −2.2 w; half of that converges, w ← −0.6 w."""
+    result = descend(lambda w: w**2, 1.0, steps=3, step_size=1.6, take_back=TakeBack())
+    onp.testing.assert_allclose([e.hypers for e in result.history], [1.0, -2.2, -0.6, 0.36], rtol=1e-12)
+    assert [e.taken_back for e in result.history] == [False, True, False, False]
+    assert [e.step_scale for e in result.history] == [1.0, 1.0, 0.5, 0.5]
+
+
+def test_a_jump_of_the_hypergradient_alone():
+    f = lambda w: np.where(w < 0.5, 100.0 * (w - 0.5), 0.0) + w  # falls everywhere, 101 times faster below 0.5
+    jumps = descend(f, 1.0, steps=1, step_size=0.6, take_back=TakeBack(gradient=50.0)).history
+    assert [e.taken_back for e in jumps] == [False, True] and jumps[1].value < jumps[0].value
+    assert not descend(f, 1.0, steps=1, step_size=0.6, take_back=TakeBack(gradient=200.0)).history[1].taken_back
+
+
+def test_adam_forgets_a_step_taken_back():
+    f = lambda w: w**2
+    result = descend(f, 1.0, steps=2, step_size=8.0, adam=True, take_back=TakeBack())
+    other = descend(f, 1.0, steps=1, step_size=4.0, adam=True)
+    assert result.history[1].taken_back and result.history[2].hypers == other.history[1].hypers
+
+
+def diverging(log_lr):
+    """Diverges for large learning rates."""
+    loss = lambda w, hyper, step: np.sum(w**4)
+    return np.sum(hg.train(loss, onp.ones(2), hg.SGD(np.exp(log_lr), 0.0), steps=40))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_divergence_is_raised_with_its_meta_iteration_or_taken_back(tmp_path):
+    with pytest.raises(hg.DivergedError, match=r"in meta-iteration 2, training diverged") as caught:
+        descend(diverging, -4.0, step_size=10.0)
+    assert caught.value.iteration == 2 and len(caught.value.history) == 2
+    options = {"step_size": 10.0, "take_back": TakeBack(onp.inf, onp.inf), "cache": tmp_path}
+    result, again = (descend(diverging, -4.0, **options) for _ in range(2))
+    found = result.history[2]
+    assert found.taken_back and found.diverged_at == caught.value.step and onp.isnan(found.value)
+    assert result.value < result.history[0].value
+    assert_same_bits(result, again)
+    with pytest.raises(hg.DivergedError, match="in meta-iteration 0"):
+        descend(diverging, 3.0, step_size=10.0, take_back=TakeBack())
+    with pytest.warns(CacheWarning), pytest.raises(hg.DivergedError):
+        descend(diverging, -4.0, step_size=10.0, cache=tmp_path)
+
+
+def test_a_step_to_a_schedule_that_cannot_be_trained_counts_as_divergence():
+    far = lambda log_lr: objective({"log_lr": 1e4 * log_lr, "momentum": [0.5] * 3})
+    with pytest.raises(errors.ScheduleError, match=r"in meta-iteration 1, SGD\.lr must lie in \[0, inf\), got inf"):
+        descend(far, onp.zeros(5), step_size=1.0)
+    result = descend(far, onp.zeros(5), step_size=1.0, take_back=TakeBack())
+    assert result.history[1].taken_back and result.history[1].diverged_at == 0
+
+
+def test_a_hypergradient_that_is_not_finite_is_reported_or_taken_back():
+    f = lambda h: np.sum(h["a"][0] ** 1.5) + h["b"]  # not a number below 0
+    start = {"a": [1.0], "b": 0.0}
+    with pytest.raises(errors.NonFiniteHypergradientError, match="in meta-iteration 1, the value of f is not finite"):
+        descend(f, start, step_size=1.0)
+    result = descend(f, start, step_size=1.0, take_back=TakeBack())
+    assert result.history[1].taken_back and onp.isfinite(result.value)
+    root = lambda h: np.sum(np.sqrt(h["a"][0]))
+    with pytest.raises(
+        errors.NonFiniteHypergradientError, match=r"in meta-iteration 0, the hypergradient\['a'\]\[0\] is"
+    ):
+        descend(root, {"a": [0.0]}, step_size=1.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"adam": True}, {"take_back": TakeBack(gradient=1.0)}, {"numbered": True}])
+def test_the_cache_goes_on_where_it_was_with_the_same_bits(tmp_path, options):
+    plain, calls = descend(**options), []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return objective(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        descend(interrupted, cache=tmp_path, **options)
+    assert_same_bits(descend(interrupted, cache=tmp_path, **options), plain)
+    assert len(calls) == 6
+    descend(interrupted, cache=tmp_path, **options)
+    assert len(calls) == 6, "nothing is computed twice"
+    longer = descend(interrupted, steps=5, cache=tmp_path, **options)
+    assert len(calls) == 7 and longer.history[4].value == plain.history[4].value
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "other iteration", "other hypers", "empty", "foreign"])
+def test_a_damaged_or_foreign_cache_file_is_reported_and_computed_again(tmp_path, damage):
+    expected = descend(cache=tmp_path)
+    path, other = tmp_path / "iteration2.npz", tmp_path / "iteration3.npz"
+    content = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(content[:-40])
+    elif damage == "flipped":
+        place = content.index(onp.float64(expected.history[2].value).tobytes())
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    elif damage == "other iteration":
+        path.write_bytes(other.read_bytes())
+    elif damage == "other hypers":
+        with onp.load(path) as stored:
+            arrays = dict(stored)
+        onp.savez(path, **arrays | {"hypers0": arrays["hypers0"] + 1e-15})
+    elif damage == "empty":
+        path.write_bytes(b"")
+    else:
+        onp.savez(path, something=onp.ones(3))
+    with pytest.warns(CacheWarning, match=r"iteration2\.npz is not usable"):
+        assert_same_bits(descend(cache=tmp_path), expected)
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import test_meta
+def slow(hypers):
+    time.sleep(0.1)
+    with open(sys.argv[2] + "/calls", "a") as file:
+        file.write("x")
+    return test_meta.objective(hypers)
+test_meta.descend(slow, steps=8, cache=sys.argv[2])
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_descent_killed_at_random_moments_goes_on(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(hg.__file__).parent.parent)}
+    random.seed(0)
+    kills = 0
+    for _ in range(3):
+        stored = len(list(tmp_path.glob("*.npz")))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        with process:
+            while len(list(tmp_path.glob("*.npz"))) < stored + 2 and process.poll() is None:
+                time.sleep(0.005)
+            time.sleep(random.uniform(0.0, 0.1))
+            kills += process.poll() is None
+            process.kill()
+    assert kills == 3
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "done\n" and not done.stderr.count("CacheWarning")
+    assert 9 <= len((tmp_path / "calls").read_text()) <= 9 + kills, "only what a kill interrupted is computed again"
+    calls = []
+    result = descend(lambda h: calls.append(1) or objective(h), steps=8, cache=tmp_path)
+    assert_same_bits(result, descend(steps=8))
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": -1}, errors.ArgumentError, "steps must be an integer ≥ 0, got -1"),
+        ({"hypers": {}}, errors.NestError, "hypers has no leaves"),
+        ({"hypers": {"a": "x"}}, errors.NestError, r"hypers\['a'\] is a builtins\.str"),
+        ({"hypers": onp.array([1.0, onp.nan])}, errors.NestError, "hypers must be finite"),
+        ({"step_size": -0.1}, errors.ArgumentError, r"step_size must be finite and ≥ 0, got -0\.1"),
+        ({"step_size": {"log_lr": 1.0}}, errors.NestError, r"step_size is a dict with keys \['log_lr'\]"),
+        (
+            {"step_size": {"log_lr": onp.ones(4), "momentum": 1.0}},
+            errors.ArgumentError,
+            r"step_size\['log_lr'\] has shape \(4,\), but hypers\['log_lr'\] has \(5,\)",
+        ),
+        (
+            {"take_back": True},
+            errors.ArgumentError,
+            r"take_back must be a hypergrad\.meta\.TakeBack\(\.\.\.\) or None",
+        ),
+    ],
+)
+def test_bad_arguments_are_reported_before_f_is_called(options, error, message):
+    def forbidden(hypers):
+        raise AssertionError("f was called")
+
+    with pytest.raises(error, match=message):
+        descend(forbidden, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TakeBack(loss=0.5), r"TakeBack\.loss must be ≥ 1, got 0\.5"),
+        (lambda: TakeBack(gradient=onp.nan), r"TakeBack\.gradient must be ≥ 1, got nan"),
+        (lambda: TakeBack(shrink=1.0), r"TakeBack\.shrink must lie in \(0, 1\), got 1\.0"),
+        (lambda: descend(lambda h: 3.0), "f must return a scalar that depends on hypers.* got float of shape"),
+        (lambda: descend(lambda h: h["log_lr"]), r"f must return a scalar.* of shape \(5,\)"),
+        (lambda: descend(transform=lambda g: g["log_lr"]), "transform must return a finite nest of the structure"),
+    ],
+)
+def test_other_bad_input(make, message):
+    with pytest.raises(errors.ArgumentError, match=message):
+        make()
