@@ -60,7 +60,9 @@ def apart(args, *more: str, threads: int = 1) -> str:
 
     A process of its own, because some libraries set their threads when they are imported.
     """
-    pin = partial(os.sched_setaffinity, 0, range(threads)) if hasattr(os, "sched_setaffinity") else None
+    pin = None
+    if hasattr(os, "sched_setaffinity"):
+        pin = partial(os.sched_setaffinity, 0, sorted(os.sched_getaffinity(0))[:threads])
     command = [sys.executable, "-m", "benchmarks", "--repeats", str(args.repeats), "--threads", str(threads), *more]
     command += ["--peers"] * args.peers + ["--quick"] * args.quick
     environment = os.environ | {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
@@ -81,6 +83,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.write and (args.quick or args.tables != names):
+        parser.error("--write is for all tables at their full size")
     if args.memory:
         print(measure_memory(*args.memory, args))
         return

@@ -8,6 +8,8 @@ table, and so is a :class:`NotExpressible`.
 
 from __future__ import annotations
 
+from functools import partial
+
 import autograd.numpy as np
 import numpy as onp
 from autograd import grad
@@ -76,6 +78,8 @@ def algorithm_of_2015(problem):
                 lr_bar[where] += onp.vdot(w_bar[i], v[i])
                 if problem.scheduled:
                     momentum_bar[where] += onp.vdot(v_bar[i], v_before[i] + gs[i])
+            if step == 0:  # only the initial weights would need more
+                break
             products = hessian_vector(w, tuple((1 - b) * y for (_, b), y in zip(rates, v_bar)), step)
             w_bar = tuple(x - p for x, p in zip(w_bar, products))
             v_bar = tuple(b * y for (_, b), y in zip(rates, v_bar))
@@ -115,10 +119,6 @@ class _Torch:
     def gradient(self, value, hypers):
         return _flat([g.numpy() for g in self.torch.autograd.grad(value, hypers)])
 
-    def need_constant_rates(self):
-        if self.problem.scheduled:
-            raise NotExpressible("its SGD takes no rate for each step and layer")
-
 
 def pytorch(problem):
     """PyTorch: the unrolled loop with ``create_graph``."""
@@ -141,11 +141,13 @@ def pytorch(problem):
 
 
 def higher(problem):
-    """higher: its differentiable SGD with momentum, whose lr is α (1 − β)."""
+    """higher: its differentiable SGD, a group for each layer, with rates of its own at each step.
+
+    Its velocity is u ← μ u + g, w ← w − ρ u, so that ρ = α (1 − β) and μ_t = β_t (1 − β_{t−1}) / (1 − β_t).
+    """
     import higher as library
 
     t = _Torch(problem)
-    t.need_constant_rates()
 
     class Weights(t.torch.nn.Module):
         def __init__(self):
@@ -155,16 +157,21 @@ def higher(problem):
         def forward(self, X, T):
             return t.loss(list(self.parameters()), X, T)
 
+    def rates_of(lr, momentum, step):
+        layers = range(problem.layers)
+        now, before = ([problem.at(momentum, at, layer) for layer in layers] for at in (step, max(step - 1, 0)))
+        rho = [problem.at(lr, step, layer) * (1 - b) for layer, b in zip(layers, now)]
+        return {"lr": rho, "momentum": [b * (1 - c) / (1 - b) for b, c in zip(now, before)]}
+
     def derivative():
         hypers = t.hypers()
         lr, momentum = problem.rates(hypers, t.torch.exp)
         module = Weights()
-        optimizer = t.torch.optim.SGD(module.parameters(), lr=1.0, momentum=momentum)
-        with library.innerloop_ctx(
-            module, optimizer, override={"lr": [lr * (1 - momentum)]}, copy_initial_weights=False
-        ) as (functional, differentiable):
+        groups = [{"params": list(module.ws[i : i + 2])} for i in range(0, len(module.ws), 2)]
+        optimizer = t.torch.optim.SGD(groups, lr=1.0, momentum=0.9)
+        with library.innerloop_ctx(module, optimizer, copy_initial_weights=False) as (functional, differentiable):
             for step in range(problem.steps):
-                differentiable.step(functional(*t.batch(step)))
+                differentiable.step(functional(*t.batch(step)), override=rates_of(lr, momentum, step))
             return t.gradient(functional(t.X, t.T), hypers)
 
     return derivative
@@ -174,8 +181,9 @@ def torchopt(problem):
     """TorchOpt: its functional SGD, with the learning rate applied to the updates outside."""
     import torchopt as library
 
+    if problem.scheduled:
+        raise NotExpressible("its SGD takes no rate for each step and layer")
     t = _Torch(problem)
-    t.need_constant_rates()
 
     def derivative():
         hypers = t.hypers()
@@ -192,15 +200,14 @@ def torchopt(problem):
     return derivative
 
 
-def jax(problem):
-    """JAX: ``scan`` over checkpointed steps under ``jit`` (compiled before it is timed)."""
+def jax(problem, checkpointed: bool):
+    """JAX: ``scan`` under ``jit``, compiled before it is timed; with each step checkpointed or stored."""
     import jax as library
     import jax.numpy as jnp
 
     library.config.update("jax_enable_x64", True)
-    X, T = jnp.asarray(problem.X), jnp.asarray(problem.T)
     shape = problem.loss.batches, problem.loss.batch_size, -1
-    batches = X.reshape(shape), T.reshape(shape)
+    data = tuple(jnp.asarray(a) for a in (problem.X, problem.T))
     weights = [jnp.asarray(w) for layer in problem.params for w in layer]
 
     def loss(ws, X, T):
@@ -210,10 +217,10 @@ def jax(problem):
             a = jnp.tanh(a) if i + 2 < len(ws) else a
         return -(T * library.nn.log_softmax(a, axis=1)).sum() / len(T)
 
-    def final(hypers):
+    def final(hypers, weights, X, T):
         lr, momentum = problem.rates(hypers, jnp.exp)
+        batches = X.reshape(shape), T.reshape(shape)
 
-        @library.checkpoint
         def one(carry, step):
             ws, vs = carry
             index = step % problem.loss.batches
@@ -223,12 +230,14 @@ def jax(problem):
             return ([w + a * v for (a, _), w, v in zip(rates, ws, vs)], vs), None
 
         start = weights, [jnp.zeros_like(w) for w in weights]
-        (ws, _), _ = library.lax.scan(one, start, jnp.arange(problem.steps))
+        (ws, _), _ = library.lax.scan(
+            library.checkpoint(one) if checkpointed else one, start, jnp.arange(problem.steps)
+        )
         return loss(ws, X, T)
 
     compiled = library.jit(library.grad(final))
     hypers = tuple(jnp.asarray(h) for h in problem.hypers)
-    return lambda: _flat(compiled(hypers))
+    return lambda: _flat(compiled(hypers, weights, *data))
 
 
 PEERS = {
@@ -237,5 +246,6 @@ PEERS = {
     "PyTorch, unrolled with create_graph": pytorch,
     "higher": higher,
     "TorchOpt": torchopt,
-    "JAX, scan + checkpoint under jit": jax,
+    "JAX, scan under jit": partial(jax, checkpointed=False),
+    "JAX, scan + checkpoint under jit": partial(jax, checkpointed=True),
 }

@@ -109,7 +109,7 @@ class Network(SGDProblem):
                 X, _ = self.loss.batch(step)
                 forwards(X, 1)
                 backwards(X, 1)
-                if passes == "stored":
+                if passes == "stored" and step > 0:  # before step 0 nothing depends on the hyperparameters
                     forwards(X, 2)
                     backwards(X, 2)
             for start in range(0, len(self.X), rows):  # the final loss, and its gradient

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 DOCS = Path(__file__).parent.parent / "docs"
 LIBRARIES = ("numpy", "scipy", "autograd", "torch", "higher", "torchopt", "jax")
@@ -24,7 +25,13 @@ def machine() -> dict:
         except PackageNotFoundError:
             versions[library] = "not installed"
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), "")
-    return {"processor": model or platform.processor(), "cores": os.cpu_count(), "versions": versions}
+    blas = {f"{pool['internal_api']} {pool['version']}" for pool in threadpool_info() if pool["user_api"] == "blas"}
+    return {
+        "processor": model or platform.processor(),
+        "cores": os.cpu_count(),
+        "blas": ", ".join(sorted(blas)),
+        "versions": versions,
+    }
 
 
 def _cpuinfo() -> list[str]:
@@ -130,7 +137,7 @@ def write(rows: list[dict], base: str = "training") -> None:
     figure(rows, base).savefig(DOCS / "benchmarks.png", metadata={"Software": None})
     versions = ", ".join(f"{name} {number}" for name, number in described["versions"].items())
     parts = [
-        f"Measured on {described['cores']} cores of an {described['processor']}; {versions}.",
+        f"Measured on {described['cores']} cores of an {described['processor']}; {described['blas']}, {versions}.",
         "![Times](benchmarks.png)",
     ]
     for name in dict.fromkeys(row["table"] for row in rows):

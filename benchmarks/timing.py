@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import resource
 import statistics
@@ -22,6 +23,7 @@ def interleaved(entries: dict[str, Callable], *, threads: int, repeats: int) -> 
             entry()
         for _ in range(repeats):
             for name, entry in entries.items():
+                gc.collect()  # what an entry leaves behind is not the next one's work
                 start = time.perf_counter()
                 entry()
                 times[name].append(time.perf_counter() - start)

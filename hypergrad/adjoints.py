@@ -24,9 +24,9 @@ from .exact_dynamics import ExactDynamics
 class Stored:
     """Keep every step of the run, with the intermediates of its Hessian-vector product.
 
-    Memory: T · (P + state + activations) floats for T steps of P parameters, P + activations for SGD,
-    which needs only its velocity (on a loss without its own ``gradient_with_hvp``, what autograd records
-    in place of the activations, and the parameters too).
+    Memory: T · (P + state + gradient + activations) floats for T steps of P parameters. SGD needs only its
+    velocity, and what the loss keeps: for an MLP its activations and the weights past the first layer, for a
+    loss without its own ``gradient_with_hvp`` what autograd records, the parameters among it.
     Cost: 4 matrix products a step and layer, where training alone is 2: nothing is computed twice.
     """
 

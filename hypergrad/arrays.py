@@ -9,39 +9,38 @@ computing on it does (0.2 to 0.6 ms for 1.3 MB on the machine of docs/benchmarks
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import defaultdict
 
 import numpy as np
 
-LIMIT = 256 * 2**20  # bytes that stay with the process at most
+LIMIT = 256 * 2**20  # bytes that stay with a thread at most
 SMALLEST = 2**16  # bytes; below it the system's allocator is faster
 PIECE = 2**15  # entries; from 2**14 to 2**16 an update takes about the same
 
 
-class _Pool:
-    """Blocks of memory not in use, by their size."""
+class _Pool(threading.local):
+    """Blocks of memory not in use, by their size; one for each thread, so that none waits for another."""
 
     def __init__(self):
-        self.limit = LIMIT
-        self.clear()
-
-    def clear(self) -> None:
         self.blocks: dict[int, list] = defaultdict(list)
-        self.held = 0
+        self.held, self.limit, self.suspended = 0, LIMIT, 0
 
     def take(self, size: int) -> np.ndarray:
-        try:
-            block = self.blocks[size].pop()
-        except IndexError:
+        if self.suspended or not self.blocks.get(size):
             return np.empty(size, np.uint8)
         self.held -= size
-        return block
+        return self.blocks[size].pop()
 
     def give(self, block: np.ndarray) -> None:
         size = block.nbytes
-        if self.held + size > self.limit:  # sizes of earlier runs make room
-            for other in [key for key in self.blocks if key != size]:
-                self.held -= other * len(self.blocks.pop(other))
+        if self.suspended or size > self.limit:
+            return
+        for other in list(self.blocks):  # sizes of earlier runs make room
+            if self.held + size <= self.limit:
+                break
+            if other != size:
+                self.held -= other * len(self.blocks.pop(other, ()))
         if self.held + size <= self.limit:
             self.blocks[size].append(block)
             self.held += size
@@ -53,12 +52,11 @@ _pool = _Pool()
 @contextlib.contextmanager
 def nothing_kept():
     """Within it memory comes from NumPy and goes back at once, so that what is in use can be measured."""
-    limit, _pool.limit = _pool.limit, 0
-    _pool.clear()
+    _pool.suspended += 1
     try:
         yield
     finally:
-        _pool.limit = limit
+        _pool.suspended -= 1
 
 
 class _Lease:
@@ -95,9 +93,10 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def pieces(*arrays: np.ndarray):
-    """The arrays, all of one size, as tuples of one-dimensional pieces that fit the cache together.
+    """The arrays, all of one size, as tuples of one-dimensional pieces that fit the cache.
 
-    Those in C order are viewed, so that pieces can be written to; others are copied.
+    Pieces of arrays in C order, such as those of :func:`empty`, are views and can be written to; those of
+    others are copies.
     """
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, PIECE):

@@ -65,15 +65,15 @@ def gradient_with_hvp(
     probabilities = _softmax(preactivations.pop())
     row_weights = _row_weights(T)
     errors, result = [None] * last, [None] * len(params)
-    delta = delta_of_last = probabilities * row_weights
+    delta = probabilities * row_weights
     delta -= T / len(T)
+    delta_of_last = delta
     for layer in reversed(range(len(params))):
         a = inputs[layer]
         result[layer] = product(a.T, delta), delta.sum(axis=0)
         if layer > 0:
             errors[layer - 1] = product(delta, weights[layer].T)
-            delta = activation.slope(preactivations[layer - 1], a)
-            delta *= errors[layer - 1]
+            delta = errors[layer - 1] * activation.slope(preactivations[layer - 1], a)
 
     @_reported
     def hvp(direction: list) -> list:
@@ -105,11 +105,9 @@ def gradient_with_hvp(
                 r_delta *= slope
                 if activation.bend is not None:
                     bend = activation.bend(z, a, slope)
-                    bend *= error
                     bend *= r_zs[layer - 1]
-                    r_delta += bend
-                delta = slope
-                delta *= error
+                    r_delta += bend * error
+                delta = error * slope
         return products
 
     return result, hvp

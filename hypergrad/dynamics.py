@@ -124,8 +124,11 @@ class Dynamics:
 
     def _step(self, w, s, g, h, step: int) -> tuple:
         """The optimizer's step for one array; that of a user cannot change or keep what it is given."""
-        if type(self.optimizer).step is Decaying.step:
+        if self.optimizer.elementwise and w.size > PIECE:
             return self._step_in_pieces(w, s, g, h, step)
+        if type(self.optimizer).step is Decaying.step:
+            w, s = self.optimizer.step(w, s, g, h, step)
+            return np.asarray(w), s
         name, shape = type(self.optimizer).__name__, w.shape
         (w_given, g_given), s_given = read_only([w, g]), tuple(read_only(s))
         w_after, s_after = self.optimizer.step(w_given, s_given, g_given, h, step)
@@ -137,9 +140,6 @@ class Dynamics:
         return _own_array(w_after, w, g), tuple(_own_array(a, w, g) for a in s_after)
 
     def _step_in_pieces(self, w, s, g, h, step: int) -> tuple:
-        if w.size <= PIECE:
-            w, s = self.optimizer.step(w, s, g, h, step)
-            return np.asarray(w), s
         w_after, s_after = empty_like(w), tuple(map(empty_like, s))
         for to_w, w_piece, g_piece, *slots in pieces(w_after, w, g, *s_after, *s):
             self.optimizer.step_into(to_w, slots[: len(s)], w_piece, slots[len(s) :], g_piece, h, step)

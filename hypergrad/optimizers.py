@@ -46,24 +46,28 @@ class Optimizer:
       ranges: the interval each hyperparameter must lie in, by name; any finite number if not there.
       keeps_gradient: whether ``pull_back`` needs the gradient of the step.
       keeps_params: whether it needs the parameters before the step (if not, it may be given None).
+      elementwise: whether each entry's update depends on that entry alone, so that an array can be updated
+        in pieces by ``step_into``.
     """
 
     ranges: ClassVar[dict[str, Range]] = {}
     keeps_gradient: ClassVar[bool] = True
     keeps_params: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
     exact: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs):
-        """A subclass with another update does not inherit the derivatives of its parent's."""
+        """A subclass with another update inherits nothing that only its parent's allows, unless it says so."""
         super().__init_subclass__(**kwargs)
-        own = vars(cls)
-        if {"step", "state_after", "increments", "displacement"} & set(own):
-            for name in ("push_forward", "pull_back"):
-                if name not in own:
-                    setattr(cls, name, getattr(Optimizer, name))
-            for name in ("keeps_gradient", "keeps_params"):
-                if name not in own:
-                    setattr(cls, name, True)
+        own, update = set(vars(cls)), {"step", "state_after", "increments", "displacement"}
+        reset: dict[str, Any] = {}
+        if own & update:
+            reset = {"elementwise": False} | {name: getattr(Optimizer, name) for name in ("push_forward", "pull_back")}
+        if own & (update | {"pull_back"}):
+            reset |= {"keeps_gradient": True, "keeps_params": True}
+        for name, value in reset.items():
+            if name not in own:
+                setattr(cls, name, value)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -192,6 +196,7 @@ class SGD(Decaying):
     fraction_bits: ClassVar = (52,)
     keeps_gradient: ClassVar = False
     keeps_params: ClassVar = False
+    elementwise: ClassVar = True
 
     def increments(self, g, h) -> tuple:
         return ((h.momentum - 1.0) * g,)
@@ -202,15 +207,15 @@ class SGD(Decaying):
     def push_forward(self, dw, ds, dg, dh, w, s, g, s_after, h, step: int) -> tuple:
         """dv⁺ = β dv − (1 − β) dg + dβ (v + g),    dw⁺ = dw + α dv⁺ + dα v⁺"""
         dw_after, dv_after = empty_like(dw), empty_like(dw)
-        parts = pieces(dw, *ds, dg, *s, g, *s_after, dw_after, dv_after)
-        for dw, dv, dg, v, g, v_after, to_dw, to_dv in parts:
-            np.multiply(dv, h.momentum, out=to_dv)
-            to_dv += (h.momentum - 1.0) * dg
+        parts = pieces(dw_after, dv_after, dw, *ds, dg, *s, g, *s_after)
+        for to_dw, to_dv, dw_part, dv_part, dg_part, v_part, g_part, v_after_part in parts:
+            np.multiply(dv_part, h.momentum, out=to_dv)
+            to_dv += (h.momentum - 1.0) * dg_part
             if dh.momentum:
-                to_dv += dh.momentum * (v + g)
-            np.add(dw, h.lr * to_dv, out=to_dw)
+                to_dv += dh.momentum * (v_part + g_part)
+            np.add(dw_part, h.lr * to_dv, out=to_dw)
             if dh.lr:
-                to_dw += dh.lr * v_after
+                to_dw += dh.lr * v_after_part
         return dw_after, (dv_after,)
 
     def pull_back(self, w_bar, s_bar, w, s, g, s_after, h, step: int, wanted) -> tuple:
@@ -221,14 +226,15 @@ class SGD(Decaying):
         """
         v_bar_before, g_bar = empty_like(w_bar), empty_like(w_bar)
         lr_bar = momentum_bar = 0.0
-        for w_bars, v_bar, v, v_after, to_v_bar, to_g_bar in pieces(w_bar, *s_bar, *s, *s_after, v_bar_before, g_bar):
-            v_bar = h.lr * w_bars + v_bar
+        parts = pieces(v_bar_before, g_bar, w_bar, *s_bar, *s, *s_after)
+        for to_v_bar, to_g_bar, w_bar_part, v_bar_part, v_part, v_after_part in parts:
+            total = h.lr * w_bar_part + v_bar_part
             if wanted.lr:
-                lr_bar += float(np.vdot(w_bars, v_after))
+                lr_bar += float(np.vdot(w_bar_part, v_after_part))
             if wanted.momentum:
-                momentum_bar += float(np.vdot(v_bar, v - v_after))
-            np.multiply(v_bar, h.momentum, out=to_v_bar)
-            np.multiply(v_bar, h.momentum - 1.0, out=to_g_bar)
+                momentum_bar += float(np.vdot(total, v_part - v_after_part))
+            np.multiply(total, h.momentum, out=to_v_bar)
+            np.multiply(total, h.momentum - 1.0, out=to_g_bar)
         return w_bar, (v_bar_before,), g_bar, (lr_bar, momentum_bar / (1.0 - h.momentum))
 
 
@@ -286,6 +292,7 @@ class RMSProp(Decaying):
     }
     decays: ClassVar = ("decay",)
     reversible: ClassVar = False
+    elementwise: ClassVar = True
 
     def increments(self, g, h) -> tuple:
         return ((1.0 - h.decay) * g**2,)
@@ -340,6 +347,7 @@ class Adam(Decaying):
     decays: ClassVar = ("b1", "b2")
     reversible: ClassVar = True
     fraction_bits: ClassVar = (52, 56)
+    elementwise: ClassVar = True
 
     def increments(self, g, h) -> tuple:
         return (1.0 - h.b1) * g, (1.0 - h.b2) * g**2

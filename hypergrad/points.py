@@ -33,6 +33,8 @@ def compute(f: Callable, values: Sequence[float], *, n_jobs: int = 1, cache=None
     points: list = [_load(folder, value) for value in values]
     missing = [i for i, point in enumerate(points) if point is None]
     tasks = (joblib.delayed(_numbered)(i, f, float(values[i])) for i in missing)
+    # One BLAS thread in each worker: two of those beat one worker with two threads, since the passes between the
+    # products use one core only, and more threads than cores are slower than any (table f of docs/benchmarks.md).
     # One point at a time, so that what is finished is here, and stored here: workers elsewhere need not see the folder.
     workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
     with tqdm(total=len(values), initial=len(values) - len(missing), disable=not progress, unit="run") as bar:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.entries import Entry, check_agreement
-from experiments.runner import ROOT
+from experiments.results import ROOT
 
 
 def run(*arguments):
@@ -40,6 +40,14 @@ def test_an_entry_that_disagrees_is_not_timed():
     right, wrong = Entry(lambda: np.ones(3), True), Entry(lambda: np.array([1.0, 1.0, 1.0001]), True)
     with pytest.raises(SystemExit, match="wrong one differs"):
         check_agreement({"Stored()": right, "wrong one": wrong})
+    summed = Entry(lambda: np.array([3.0]), True, along_ones=True)
+    assert check_agreement({"Stored()": right, "forward": summed}) == {"forward": 0.0}
+
+
+def test_only_full_results_are_written():
+    command = [sys.executable, "-m", "benchmarks", "--write", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "--write is for all tables at their full size" in done.stderr
 
 
 def test_growth_is_fitted():

@@ -192,3 +192,18 @@ def test_scaled_normal_in_float32_is_the_rounded_float64_draw():
     for a, b in zip(flatten(single)[0], flatten(double)[0]):
         assert a.dtype == onp.float32
         onp.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "identity"])
+@pytest.mark.parametrize("kinds", ["444", "488", "448", "844", "884", "888"])
+def test_both_gradients_have_the_same_bits_whatever_the_precision_of_each_layer(activation, kinds):
+    rng = onp.random.default_rng(0)
+    model = hg.nn.MLP([6, 5, 4, 3], activation)
+    params = [
+        tuple(rng.standard_normal(shape).astype(f"f{kind}") for shape in layer)
+        for kind, layer in zip(kinds, model.shapes)
+    ]
+    X, T = rng.standard_normal((8, 6)), onp.eye(3)[rng.integers(0, 3, 8)]
+    for one, other in zip(model.gradient(params, X, T), model.gradient_with_hvp(params, X, T)[0]):
+        for g, h in zip(one, other):
+            onp.testing.assert_array_equal(g, h)
