@@ -28,7 +28,7 @@ def plot_schedules(results, config):
             "training step",
             "hypergradient (nats per unit\nof log learning rate)",
             scale="symlog",
-            linear_within=calm,
+            linear_within=0.1 * calm,
             limits=(-1e3 * calm, 1e3 * calm),
         ),
         Panel(
@@ -41,7 +41,7 @@ def plot_schedules(results, config):
         ),
         columns=[
             f"seed {seed}: loss {values[0]:.3g}, best {np.nanmin(values):.3g}"
-            + (f",\nlearning rates overflow after meta-iteration {end}" if end < len(values) - 1 else "")
+            + (f",\nrates overflow after iteration {end}" if end < len(values) - 1 else "")
             for seed, (values, end) in enumerate(zip(results.value[0], last))
         ],
         title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
