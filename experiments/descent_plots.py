@@ -6,6 +6,7 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 import hypergrad as hg
 from hypergrad.nests import flatten
@@ -67,21 +68,23 @@ def _plot_remedies(results, config):
                 if np.isnan(values[seed, -1]):
                     end = np.isfinite(values[seed]).sum() - 1
                     loss.plot(end, best[end], "x", color=shown(r), markersize=8)
-        loss.set(yscale="log", ylim=(0.02, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
+        loss.set(yscale="log", ylim=(0.05, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
         loss.set_title("loss (thin) and best so far (thick), three seeds;\ncross: descent ended", fontsize="medium")
-        loss.legend(frameon=False, fontsize="small")
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True))
+        loss.legend(frameon=False, fontsize="small", loc="upper right")
         for r in range(len(config.remedies)):
             for seed, (start, found) in enumerate(results.fresh[r]):
                 x = r + 0.2 * (seed - 1)
                 fresh.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
                 fresh.plot(np.full(len(found), x + 0.04), np.clip(found, None, 2.9), ".", color=shown(r), markersize=4)
-        fresh.set_xticks(range(len(config.remedies)), [name.replace(" ", "\n", 1) for name in config.remedies])
+        fresh.set_xticks(range(len(config.remedies)), [textwrap.fill(name, 10) for name in config.remedies])
         fresh.set(yscale="log", ylim=loss.get_ylim(), ylabel="final training loss (nats)")
         fresh.set_title(
             "best schedule of each seed on 10 other initialisations\n(grey: all learning rates 1)", fontsize="medium"
         )
         plain = results.gradient[0]
-        power = np.abs(np.fft.rfft(plain, axis=-1)) ** 2 / plain.shape[-1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            power = np.abs(np.fft.rfft(plain, axis=-1)) ** 2 / plain.shape[-1]
         frequency = np.fft.rfftfreq(plain.shape[-1])
         iterations = 1 + int(np.isfinite(results.value[0]).all(axis=0).sum() - 1)
         colours = iteration_colours(iterations)
