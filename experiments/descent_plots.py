@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 import hypergrad as hg
 from hypergrad.nests import flatten
@@ -26,7 +29,7 @@ def plot_schedules(results, config):
             "training step",
             "hypergradient (nats per unit\nof log learning rate)",
             scale="symlog",
-            linear_within=calm,
+            linear_within=0.1 * calm,
             limits=(-1e3 * calm, 1e3 * calm),
         ),
         Panel(
@@ -39,7 +42,7 @@ def plot_schedules(results, config):
         ),
         columns=[
             f"seed {seed}: loss {values[0]:.3g}, best {np.nanmin(values):.3g}"
-            + (f",\nlearning rates overflow after meta-iteration {end}" if end < len(values) - 1 else "")
+            + (f",\nrates overflow after iteration {end}" if end < len(values) - 1 else "")
             for seed, (values, end) in enumerate(zip(results.value[0], last))
         ],
         title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
@@ -65,21 +68,23 @@ def _plot_remedies(results, config):
                 if np.isnan(values[seed, -1]):
                     end = np.isfinite(values[seed]).sum() - 1
                     loss.plot(end, best[end], "x", color=shown(r), markersize=8)
-        loss.set(yscale="log", ylim=(0.02, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
+        loss.set(yscale="log", ylim=(0.05, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
         loss.set_title("loss (thin) and best so far (thick), three seeds;\ncross: descent ended", fontsize="medium")
-        loss.legend(frameon=False, fontsize="small")
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True))
+        loss.legend(frameon=False, fontsize="small", loc="upper right")
         for r in range(len(config.remedies)):
             for seed, (start, found) in enumerate(results.fresh[r]):
                 x = r + 0.2 * (seed - 1)
                 fresh.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
                 fresh.plot(np.full(len(found), x + 0.04), np.clip(found, None, 2.9), ".", color=shown(r), markersize=4)
-        fresh.set_xticks(range(len(config.remedies)), [name.replace(" ", "\n", 1) for name in config.remedies])
+        fresh.set_xticks(range(len(config.remedies)), [textwrap.fill(name, 10) for name in config.remedies])
         fresh.set(yscale="log", ylim=loss.get_ylim(), ylabel="final training loss (nats)")
         fresh.set_title(
             "best schedule of each seed on 10 other initialisations\n(grey: all learning rates 1)", fontsize="medium"
         )
         plain = results.gradient[0]
-        power = np.abs(np.fft.rfft(plain, axis=-1)) ** 2 / plain.shape[-1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            power = np.abs(np.fft.rfft(plain, axis=-1)) ** 2 / plain.shape[-1]
         frequency = np.fft.rfftfreq(plain.shape[-1])
         iterations = 1 + int(np.isfinite(results.value[0]).all(axis=0).sum() - 1)
         colours = iteration_colours(iterations)
@@ -253,7 +258,7 @@ def _draw_held_out(axis, results, config, colours) -> None:
         for seed, one in enumerate(losses):
             axis.plot(np.full(len(one), x + 0.2 * (seed - 1)), one, ".", color=colour, markersize=4)
         axis.plot([x - 0.35, x + 0.35], [np.mean(losses)] * 2, color=colour)
-    axis.set_xticks(range(len(columns)), [name.replace(" ", "\n") for name, _, _ in columns], fontsize="small")
+    axis.set_xticks(range(len(columns)), [textwrap.fill(name, 11) for name, _, _ in columns], fontsize="small")
     axis.set(yscale="log", ylabel="final training loss (nats)", title="On draws not trained on")
 
 
