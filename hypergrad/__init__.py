@@ -1,6 +1,6 @@
 """Differentiate through training: a whole training run as one differentiable function."""
 
-from . import data, errors, init, nn, probe, testing
+from . import chaos, data, errors, init, nn, probe, testing
 from .adjoints import Checkpointed, Reversible, Stored, Truncated
 from .errors import DivergedError
 from .optimizers import SGD, Adam, Optimizer, RMSProp
@@ -21,6 +21,7 @@ __all__ = [
     "Reversible",
     "Stored",
     "Truncated",
+    "chaos",
     "data",
     "errors",
     "init",
