@@ -9,15 +9,14 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import autograd.numpy as np
 import numpy as onp
-from autograd import make_jvp
-from autograd.tracer import getval, isbox
 
-from .errors import ArgumentError, NonFiniteGradientWarning
-from .tangents import divergence_tolerated
+from .edge import Edge, first_mismatch, locate_edge
+from .errors import ArgumentError
+from .points import Point, evaluate
+
+__all__ = ["CacheWarning", "Edge", "Sweep", "locate_edge", "sweep"]
 
 
 class CacheWarning(UserWarning):
@@ -44,17 +43,24 @@ class Sweep:
     def smooth(self) -> onp.ndarray:
         """Where the derivative describes the loss, bool in the shape of ``loss``.
 
-        The points before the first interval over which the integral of the derivative (trapezoids)
-        misses the difference of the loss by more than a tenth of the integral of its magnitude. On
-        a coarse grid the trapezoids' own error can count too.
+        The points before :attr:`edge`, and before the first that is not finite.
         """
-        width = onp.diff(self.values).reshape(-1, *[1] * (self.loss.ndim - 1))
-        with onp.errstate(over="ignore", invalid="ignore"):
-            integral = width * (self.gradient[1:] + self.gradient[:-1]) / 2
-            magnitude = onp.abs(width) * (onp.abs(self.gradient[1:]) + onp.abs(self.gradient[:-1])) / 2
-            matches = onp.abs(integral - onp.diff(self.loss, axis=0)) <= 0.1 * magnitude
-        first = onp.isfinite(self.loss[:1]) & onp.isfinite(self.gradient[:1])
-        return onp.logical_and.accumulate(onp.concatenate([first, matches]), axis=0)
+        finite = onp.logical_and.accumulate(onp.isfinite(self.loss) & onp.isfinite(self.gradient), axis=0)
+        index = onp.arange(len(self.values)).reshape(-1, *[1] * (self.loss.ndim - 1))
+        return finite & (index < first_mismatch(self.values, self.loss, self.gradient))
+
+    @property
+    def edge(self) -> onp.ndarray:
+        """The value past which the derivative no longer describes the loss, one for each loss; NaN if there is none.
+
+        The right end of the first window of width 0.1 over which the integral of the derivative
+        (trapezoids) differs from the difference of the loss by more than 5 % of the integral of its
+        magnitude. Where the grid is too coarse for that, with fewer than ten intervals in a window,
+        windows are single intervals if those are wider than 0.1, and 10 % are allowed: the trapezoids' own
+        error counts too. The values must increase for windows; else they are single intervals.
+        """
+        index = onp.asarray(first_mismatch(self.values, self.loss, self.gradient))
+        return onp.append(self.values, onp.nan)[index]
 
     def plot(self, *, xlabel: str = "value", ylabel: str = "loss", labels=None):
         """A figure with the loss above and its derivative below; see :func:`hypergrad.plotting.plot_sweep`."""
@@ -109,56 +115,28 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
     shapes = {point.loss.shape for point in points}
     if len(shapes) > 1:
         raise ArgumentError(f"f returned losses of different shapes: {sorted(shapes)} (is the cache of another f?)")
-    return Sweep(values, *(onp.array([getattr(point, name) for point in points]) for name in _Point._fields))
+    return Sweep(values, *(onp.array([getattr(point, name) for point in points]) for name in Point._fields))
 
 
-class _Point(NamedTuple):
-    """One finished value; loss and gradient are NaN from where training diverged."""
-
-    loss: onp.ndarray
-    gradient: onp.ndarray
-    diverged_at: int
-
-
-def _numbered(index: int, f: Callable, value: float, folder: Path | None) -> tuple[int, _Point]:
-    point = _evaluate(f, value)
+def _numbered(index: int, f: Callable, value: float, folder: Path | None) -> tuple[int, Point]:
+    point = evaluate(f, value)
     if folder is not None:
         _store(folder, value, point)
     return index, point
-
-
-def _evaluate(f: Callable, value: float) -> _Point:
-    from threadpoolctl import threadpool_limits
-
-    def losses(x):
-        result = f(x)
-        result = np.array(result) if isinstance(result, list | tuple) else result
-        if not isbox(result):
-            raise ArgumentError(f"f({value!r}) does not depend on its argument, or returned it outside an array")
-        if not isinstance(getval(result), float | onp.floating | onp.ndarray) or onp.ndim(getval(result)) > 1:
-            raise ArgumentError(f"f({value!r}) must return a loss or a list of losses, not {type(getval(result))}")
-        return result
-
-    # What is not finite shows in the loss and the gradient recorded; NumPy's warnings would say it again.
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(), onp.errstate(all="ignore"):
-        warnings.simplefilter("ignore", NonFiniteGradientWarning)
-        with divergence_tolerated() as diverged:
-            loss, gradient = make_jvp(losses)(value)(1.0)
-    return _Point(onp.asarray(loss), onp.asarray(gradient), diverged[0].step if diverged else -1)
 
 
 def _file(folder: Path, value: float) -> Path:
     return folder / f"{float(value).hex()}.npz"
 
 
-def _store(folder: Path, value: float, point: _Point) -> None:
+def _store(folder: Path, value: float, point: Point) -> None:
     """Write a point under another name and rename it, so that no half-written file is ever read."""
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
         onp.savez(file, value=value, **point._asdict())
     os.replace(file.name, _file(folder, value))
 
 
-def _load(folder: Path | None, value: float) -> _Point | None:
+def _load(folder: Path | None, value: float) -> Point | None:
     """The stored point, or None if there is none that can be trusted."""
     if folder is None or not _file(folder, value).exists():
         return None
@@ -167,7 +145,7 @@ def _load(folder: Path | None, value: float) -> _Point | None:
         with path.open("rb") as file, onp.load(file, allow_pickle=False) as stored:
             if stored["value"] != value or stored["loss"].shape != stored["gradient"].shape:
                 raise ValueError("it holds another point")
-            return _Point(stored["loss"], stored["gradient"], int(stored["diverged_at"]))
+            return Point(stored["loss"], stored["gradient"], int(stored["diverged_at"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         warnings.warn(f"cached point {path} is not usable ({error}); computing it again", CacheWarning, stacklevel=3)
         return None
