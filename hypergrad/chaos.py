@@ -15,6 +15,9 @@ from .errors import ArgumentError, DifferentiationError, NonFiniteGradientWarnin
 from .nests import check_leaf, check_params, flatten, leaf_places
 from .oracles import Oracle
 from .problem import check_problem
+from .trust import Trust, trust
+
+__all__ = ["Lyapunov", "Trust", "lyapunov", "max_lr", "sharpness", "trust"]
 
 _DIRECTIONS, _SHARPNESS = 1, 2  # the purposes of these random numbers, in seeds (seed, purpose)
 

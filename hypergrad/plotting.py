@@ -70,6 +70,29 @@ def plot_sweep(
     return figure
 
 
+def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
+    """What :func:`hypergrad.chaos.trust` computed: ``f`` with its slopes, and the mismatch at each distance."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.0), layout="constrained")
+        low, high = smooth_limits(report.loss, np.isfinite(report.loss))
+        left.plot(report.offsets, report.loss, ".", color="C0", label="f")
+        half = np.diff(report.offsets).min() * 0.4 * np.maximum(1.0, np.abs(report.offsets) / report.distances[2])
+        with np.errstate(all="ignore"):
+            rise = np.clip(half * report.gradient, low - high, high - low)
+        for x, y, dx, dy in zip(report.offsets, report.loss, half, rise):
+            left.plot([x - dx, x + dx], [y - dy, y + dy], color="C1", linewidth=1.3)
+        left.plot([], [], color="C1", label="its derivative")
+        left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
+        left.legend(frameon=False)
+        shown = np.clip(report.mismatch, 1e-12, 1e3)
+        right.loglog(report.distances, shown, ".-", color="C0")
+        right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1)
+        right.set(xlabel="distance", ylabel="mismatch of derivative and differences")
+        figure.suptitle(f"{report.verdict}: {report.reason}", fontsize="small", wrap=True)
+    plt.close(figure)
+    return figure
+
+
 def smooth_limits(data: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
     """Vertical range of the smooth part with a margin; of all finite points where nothing is smooth."""
     shown = data[smooth] if smooth.any() else data[np.isfinite(data)]
