@@ -35,7 +35,7 @@ def first_mismatch(values, loss, gradient, width: float = WIDTH, tolerance: floa
         magnitude = _integrals(np.abs(steps) * (np.abs(gradient[1:]) + np.abs(gradient[:-1])) / 2)
         missed = np.abs(integral[ends] - integral[starts] - (loss[ends] - loss[starts]))
         allowed = (tolerance if dense else 2.0 * tolerance) * (magnitude[ends] - magnitude[starts])
-        matches = missed <= allowed + _rounding(loss[starts], loss[ends])
+        matches = (missed <= allowed + rounding(loss[starts], loss[ends])) & np.isfinite(missed)
     failed = np.concatenate([~matches, np.ones((1, *loss.shape[1:]), bool)])
     return np.append(ends, n)[np.argmax(failed, axis=0)]
 
@@ -45,7 +45,7 @@ def _integrals(parts) -> np.ndarray:
     return np.concatenate([np.zeros((1, *parts.shape[1:])), np.cumsum(parts, axis=0)])
 
 
-def _rounding(first, last):
+def rounding(first, last):
     """What rounding may do to the difference of two losses."""
     return 8.0 * np.finfo(first.dtype).eps * (np.abs(first) + np.abs(last))
 
@@ -55,8 +55,9 @@ class Edge(NamedTuple):
 
     Attributes:
       location: the value; NaN if there is no edge, ``low`` if all of the range is chaotic.
-      bracket: below the first number the derivative was seen to describe the function; above the second
-        it does not. (high, inf) if there is no edge, (−inf, low + width) if all is chaotic.
+      bracket: up to the first number the integral of the derivative was seen to match the function, with
+        half of what is allowed to spare; at the second, one window past the location, it no longer does.
+        (high, inf) if there is no edge, (−inf, low + width) if all is chaotic.
       evaluations: how many runs it took, over all seeds.
       status: "edge", "no edge" or "chaotic throughout".
       reason: the same in a sentence.
@@ -97,7 +98,7 @@ def locate_edge(
     have structure between their ends. The leftmost such interval is halved, until one as short as the
     spacing of the dense sweep still does not match: that is the edge. With c, errors of all the
     intervals in a window, adding up like random numbers, make 5 % of its integral. What is left of
-    the budget goes into the least certain intervals before the edge.
+    the budget goes into the intervals before the edge that may hide most.
 
     Args:
       f: takes a number (a learning rate or scale is best given by its logarithm) and returns a scalar
@@ -189,6 +190,11 @@ class _Interval(NamedTuple):
     excess: float
 
 
+def _may_hide(interval: _Interval) -> float:
+    """How much an interval may hide: its miss, and some of its length, since a small miss may be chance."""
+    return (interval.excess + TOLERANCE) * (interval.right - interval.left)
+
+
 class _Search:
     """Adaptive quadrature on the lattice of the dense sweep's values."""
 
@@ -213,7 +219,9 @@ class _Search:
             if not wide or len(self.points) + 1 >= self.budget:  # one run more was made to see that f repeats
                 return self.result(intervals, found)
             unresolved = [i for i in wide if i.excess > self.allowed]
-            chosen = unresolved[0] if unresolved else max(wide, key=lambda i: i.excess * (i.right - i.left))
+            chosen = (
+                unresolved[0] if unresolved else max(wide, key=lambda i: (i.excess + TOLERANCE) * (i.right - i.left))
+            )
             self.compute((chosen.left + chosen.right) // 2)
 
     def value(self, index: int) -> float:
@@ -234,7 +242,7 @@ class _Search:
         length = self.value(right) - self.value(left)
         with np.errstate(all="ignore"):
             mean = np.trapezoid(slopes, near) / (near[-1] - near[0])
-            missed = abs(b.loss - a.loss - length * (a.gradient + b.gradient) / 2.0) - _rounding(a.loss, b.loss)
+            missed = abs(b.loss - a.loss - length * (a.gradient + b.gradient) / 2.0) - rounding(a.loss, b.loss)
             if missed <= 0.0:
                 return 0.0
             excess = float(missed / (length * mean))
@@ -256,6 +264,6 @@ class _Search:
             reason = f"the derivative does not describe f at {location:g}, within the first window from {self.low:g}"
             return Edge(self.low, (-math.inf, self.low + self.width), runs, "chaotic throughout", reason, *data)
         start = doubtful[0].left if doubtful else intervals[-1].left
-        bracket = self.value(start), min(location + self.width / 2.0, self.high)
-        reason = f"the derivative describes f up to {bracket[0]:.4g} and no longer at {bracket[1]:.4g}"
+        bracket = self.value(start), min(location + self.width, self.high)  # the window it spoils ends within width
+        reason = f"the integral of the derivative matches f up to {bracket[0]:.4g} and misses it at {location:.4g}"
         return Edge(location, bracket, runs, "edge", reason, *data)

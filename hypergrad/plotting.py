@@ -123,13 +123,16 @@ def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, l
 
 
 def shade_past_edge(axes, sweeps: tuple[Sweep, ...], which: str) -> None:
-    """Shade what lies past the last smooth point of the last loss, the earliest among repetitions."""
+    """Shade what lies past the last smooth point of the last loss, the earliest among repetitions.
+
+    On a dense grid that is the point before :attr:`hypergrad.probe.Sweep.edge`.
+    """
     counts = [np.count_nonzero(s.smooth.reshape(len(s.values), -1)[:, -1]) for s in sweeps]
     x, smooth_points = sweeps[0].values, min(counts)
     if smooth_points == len(x):
         return
     edge = x[max(smooth_points - 1, 0)]
+    label = f"{which + ': ' if which else ''}derivative does not match the loss past {edge:.2f}"
     for axis in axes:
-        label = f"{which}: derivative does not match the loss" if which else "derivative does not match the loss"
         axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label=label)
         axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)

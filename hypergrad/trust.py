@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from autograd import value_and_grad
 
-from .edge import TOLERANCE, check_repeatable
+from .edge import TOLERANCE, check_repeatable, rounding
 from .errors import ArgumentError, check_integer
 from .nests import broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
 from .points import Point, evaluate
@@ -81,11 +81,13 @@ def trust(
 
     Along one direction, ``f`` and its derivative are computed at equal distances s and compared:
 
-        mismatch(s) = Σ |f(b) − f(a) − s (f'(a) + f'(b))/2| / Σ s (|f'(a)| + |f'(b)|)/2
+        mismatch(s) = mean |f(b) − f(a) − s (f'(a) + f'(b))/2| / (s · slope)
 
     at the smallest distance over the 8 intervals around ``hypers``, then at doubled distances up to
-    64 times as far. It is 0 for a straight line, small where ``f`` is smooth over s, and about 1 where
-    the derivative has nothing to do with ``f``. The verdict is
+    64 times as far. The slope is the mean of (|f'(a)| + |f'(b)|)/2, or the median of |f'| from 8 times the
+    smallest distance on if that is larger: near a minimum f' is no measure. The mismatch is 0 for a straight
+    line, small where ``f`` is smooth over s, and about 1 where the derivative has nothing to do with
+    ``f``. The verdict is
 
     - "trust" if it is within ``tolerance`` at the smallest distance; ``scale`` is the largest distance
       to which that holds;
@@ -202,19 +204,17 @@ def _takes(f: Callable, name: str) -> bool:
 
 
 def _mismatch(points: dict[int, Point], multiple: int, distance: float) -> float:
-    """Over all the intervals of that many smallest distances around 0."""
-    starts = [i for i in range(-_NEIGHBOURS, _NEIGHBOURS) if multiple == 1] or [-multiple, 0]
-    missed = magnitude = rounding = 0.0
+    """Over all the intervals of that many smallest distances around 0, relative to the slope."""
+    starts = range(-_NEIGHBOURS, _NEIGHBOURS) if multiple == 1 else (-multiple, 0)
+    pairs = [(points[start], points[start + multiple]) for start in starts]
+    length = multiple * distance
     with np.errstate(all="ignore"):
-        for start in starts:
-            a, b = points[start], points[start + multiple]
-            length = multiple * distance
-            missed += abs(b.loss - a.loss - length * (a.gradient + b.gradient) / 2.0)
-            magnitude += length * (abs(a.gradient) + abs(b.gradient)) / 2.0
-            rounding += 8.0 * np.finfo(a.loss.dtype).eps * (abs(a.loss) + abs(b.loss))
-        if missed <= rounding:
+        missed = np.mean([abs(b.loss - a.loss - length * (a.gradient + b.gradient) / 2.0) for a, b in pairs])
+        if missed <= np.mean([rounding(a.loss, b.loss) for a, b in pairs]):
             return 0.0
-        ratio = float(missed / magnitude)
+        slope = np.mean([(abs(a.gradient) + abs(b.gradient)) / 2.0 for a, b in pairs])
+        around = np.median([abs(p.gradient) for index, p in points.items() if index == 0 or abs(index) > _NEIGHBOURS])
+        ratio = float(missed / (length * np.fmax(slope, around)))
     return math.inf if math.isnan(ratio) else ratio
 
 
@@ -233,14 +233,14 @@ def _verdict(mismatch, distances, tolerance: float, growth: float) -> tuple[str,
     if matches[0]:
         scale = float(distances[np.argmin(np.append(matches, False)) - 1])
         return "trust", f"the derivative matches differences of f over distances up to {scale:.3g} at least", scale
-    first = f"over steps of {distances[0]:.3g} the derivative misses the difference of f by {_percent(mismatch[0])}"
+    first = f"over steps of {distances[0]:.3g} the derivative misses the difference of f by {_share(mismatch[0])}"
     if matches[-2:].all():
         beyond = len(matches) - int(np.argmin(matches[::-1]))
         scale = float(distances[beyond])
         return f"trust at scales above {scale:.3g}", f"{first}, but from {scale:.3g} on it matches", scale
     grows = f" (its tangent grows by a factor {math.exp(min(growth, 700.0)):.3g} a step)" if growth > 0.0 else ""
-    return "don't", f"{first} of its own integral{grows}", math.nan
+    return "don't", f"{first}{grows}", math.nan
 
 
-def _percent(mismatch: float) -> str:
-    return f"{100.0 * mismatch:.3g} %" if math.isfinite(mismatch) else "more than can be computed"
+def _share(mismatch: float) -> str:
+    return f"{100.0 * mismatch:.3g} % of its integral" if math.isfinite(mismatch) else "more than can be computed"
