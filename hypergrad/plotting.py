@@ -123,16 +123,21 @@ def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, l
 
 
 def shade_past_edge(axes, sweeps: tuple[Sweep, ...], which: str) -> None:
-    """Shade what lies past the last smooth point of the last loss, the earliest among repetitions.
+    """Shade what lies past the edge of the last loss, the earliest among repetitions.
 
-    On a dense grid that is the point before :attr:`hypergrad.probe.Sweep.edge`.
+    On a fine grid that is :attr:`hypergrad.probe.Sweep.edge`; on a coarse one, where the edge may lie anywhere in
+    its interval, the last smooth point.
     """
     counts = [np.count_nonzero(s.smooth.reshape(len(s.values), -1)[:, -1]) for s in sweeps]
     x, smooth_points = sweeps[0].values, min(counts)
     if smooth_points == len(x):
         return
-    edge = x[max(smooth_points - 1, 0)]
-    label = f"{which + ': ' if which else ''}derivative does not match the loss past {edge:.2f}"
+    fine = len(x) > 100
+    edge = x[smooth_points if fine else max(smooth_points - 1, 0)]
     for axis in axes:
+        label = f"{which}: derivative does not match the loss" if which else "derivative does not match the loss"
         axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label=label)
         axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)
+    if fine:
+        above = axes[0].get_xaxis_transform()
+        axes[0].text(edge, 1.01, f"edge {edge:.2f}", transform=above, fontsize="small", color="0.4", ha="center")

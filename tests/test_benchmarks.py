@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from benchmarks import edge as edge_benchmark
 from experiments.runner import ROOT
 
 
@@ -22,3 +23,11 @@ def test_the_memory_benchmark_measures_a_point():
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert '"steps": 5' in run.stdout
+
+
+def test_the_edge_benchmark_plays_a_sweep_back():
+    sweep = edge_benchmark.dense("jan14 part 2")
+    near, held = edge_benchmark.shifted(sweep, searches=3)
+    assert 0.0 <= near <= 1.0 and held == 1.0
+    before, past = edge_benchmark.flagged(sweep, every=100)
+    assert len(before) + len(past) == 9 and sum(past) > sum(before)

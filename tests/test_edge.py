@@ -174,6 +174,16 @@ def test_the_edge_of_a_net_is_found_with_the_budget():
     assert edge.status == "edge" and 0.0 < edge.location < 4.0
 
 
+def test_the_figure_marks_the_edge(recorded):
+    data, _ = recorded
+    upper, lower = data.plot().axes
+    for axis in (upper, lower):
+        lines = [line for line in axis.lines if line.get_linestyle() == "--"]
+        assert [line.get_xdata()[0] for line in lines] == [data.edge]
+    assert "edge 1.77" in [text.get_text() for text in upper.texts]
+    assert not dense(np.sin, 0.0, 1.0, 200).plot().axes[0].texts
+
+
 def test_the_index_past_the_end_says_there_is_none():
     x = onp.linspace(0.0, 1.0, 50)
     assert first_mismatch(x, onp.sin(x), onp.cos(x)) == 50
