@@ -57,7 +57,7 @@ class Edge(NamedTuple):
       location: the value; NaN if there is no edge, ``low`` if all of the range is chaotic.
       bracket: up to the first number the integral of the derivative was seen to match the function, with
         half of what is allowed to spare; at the second, one window past the location, it no longer does.
-        (high, inf) if there is no edge, (−inf, low + width) if all is chaotic.
+        (high, inf) if there is no edge; from −inf if all is chaotic.
       evaluations: how many runs it took, over all seeds.
       status: "edge", "no edge" or "chaotic throughout".
       reason: the same in a sentence.
@@ -260,10 +260,11 @@ class _Search:
             return Edge(math.nan, (self.high, math.inf), runs, "no edge", reason, *data)
         end = intervals[-1].right if found else unresolved[0].right
         location = self.value(end)
-        if found and location <= self.low + self.width:
+        beyond = min(location + self.width, self.high)  # the window that the failure spoils ends before
+        if found and location <= self.value(math.ceil(self.window - 1e-9)):
             reason = f"the derivative does not describe f at {location:g}, within the first window from {self.low:g}"
-            return Edge(self.low, (-math.inf, self.low + self.width), runs, "chaotic throughout", reason, *data)
+            return Edge(self.low, (-math.inf, beyond), runs, "chaotic throughout", reason, *data)
         start = doubtful[0].left if doubtful else intervals[-1].left
-        bracket = self.value(start), min(location + self.width, self.high)  # the window it spoils ends within width
+        bracket = self.value(start), beyond
         reason = f"the integral of the derivative matches f up to {bracket[0]:.4g} and misses it at {location:.4g}"
         return Edge(location, bracket, runs, "edge", reason, *data)

@@ -137,7 +137,7 @@ def test_no_edge_and_chaos_throughout():
     assert edge.status == "no edge" and onp.isnan(edge.location) and edge.bracket == (2.0, onp.inf)
     edge = locate_edge(lambda r: logistic_map(r, steps=300), 3.7, 4.0)
     assert edge.status == "chaotic throughout" and edge.location == 3.7
-    assert edge.bracket == (-onp.inf, pytest.approx(3.8))
+    assert edge.bracket[0] == -onp.inf and 3.8 <= edge.bracket[1] <= 3.9 + 1e-9
     assert "window" in edge.reason
 
 
