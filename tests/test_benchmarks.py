@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks import edge as edge_benchmark
 from benchmarks import report
 from benchmarks.entries import Entry, check_agreement
 from experiments.results import ROOT
@@ -59,3 +60,11 @@ def test_growth_is_fitted():
 def test_the_memory_benchmark_measures_a_point():
     printed = run("benchmarks.memory", "--one", "Reversible()", "5")
     assert json.loads(printed)["steps"] == 5
+
+
+def test_the_edge_benchmark_plays_a_sweep_back():
+    sweep = edge_benchmark.dense("jan14 part 2")
+    near, held = edge_benchmark.shifted(sweep, searches=3)
+    assert 0.0 <= near <= 1.0 and held == 1.0
+    before, past = edge_benchmark.flagged(sweep, every=100)
+    assert len(before) + len(past) == 9 and sum(past) > sum(before)
