@@ -20,9 +20,11 @@ def plot_schedules(results, config):
     log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
     step = np.arange(log_lr.shape[-1])
     calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
+    widest = min(4.0, 1.2 * np.nanmax(np.abs(log_lr)) + 0.1)
+    steepest = min(1e3 * calm, 2.0 * np.nanmax(np.abs(gradient)))
     last = np.isfinite(results.value[0]).sum(axis=1) - 1
     return plot_by_iteration(
-        Panel(step, log_lr, "training step", "log learning rate", limits=(-4.0, 4.0)),
+        Panel(step, log_lr, "training step", "log learning rate", limits=(-widest, widest)),
         Panel(
             step,
             gradient,
@@ -30,7 +32,7 @@ def plot_schedules(results, config):
             "hypergradient (nats per unit\nof log learning rate)",
             scale="symlog",
             linear_within=0.1 * calm,
-            limits=(-1e3 * calm, 1e3 * calm),
+            limits=(-steepest, steepest),
         ),
         Panel(
             results.curve_steps[0, 0],
@@ -77,7 +79,7 @@ def _plot_remedies(results, config):
                 x = r + 0.2 * (seed - 1)
                 fresh.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
                 fresh.plot(np.full(len(found), x + 0.04), np.clip(found, None, 2.9), ".", color=shown(r), markersize=4)
-        fresh.set_xticks(range(len(config.remedies)), [textwrap.fill(name, 10) for name in config.remedies])
+        fresh.set_xticks(range(len(config.remedies)), [textwrap.fill(name, 15) for name in config.remedies])
         fresh.set(yscale="log", ylim=loss.get_ylim(), ylabel="final training loss (nats)")
         fresh.set_title(
             "best schedule of each seed on 10 other initialisations\n(grey: all learning rates 1)", fontsize="medium"
@@ -189,7 +191,7 @@ def _plot_per_array(results, config):
         figure, axes = plt.subplots(3, 4, figsize=(12.5, 8.5), layout="constrained")
         iterations = losses.shape[1]
         shown = np.unique(np.geomspace(1, iterations, 12).astype(int) - 1)
-        for seed, axis in enumerate(axes[0, :3]):
+        for seed, axis in enumerate(axes[0, : min(seeds, 3)]):
             for i in shown:
                 colour = iteration_colours(iterations)(i)
                 axis.plot(results.curve_steps[0, 0], results.curve[0, seed, i], color=colour, linewidth=1, label=f"{i}")

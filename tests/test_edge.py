@@ -42,7 +42,8 @@ def sweep_of(x, loss, gradient):
 def recorded():
     """The dense sweep of 14 January, and a function that plays it back."""
     _, results = runner.load(jan14, runner.FIGURES / "jan14_lr_wiggliness", 2)
-    data = Sweep(results.log_lr, results.loss[0, :, 0], results.gradient[0, :, 0], results.diverged_at[0])
+    sweep = results.sweeps()[0]
+    data = Sweep(sweep.values, sweep.loss[:, 0], sweep.gradient[:, 0], sweep.diverged_at)
 
     def f(x):
         i = int(onp.argmin(onp.abs(data.values - getval(x))))

@@ -116,7 +116,7 @@ def test_the_tangent_grows_in_chaos_and_not_before():
 def test_the_points_of_january_are_flagged_past_the_edge_only():
     """At every 20th value of the recorded sweep."""
     _, results = runner.load(jan14, runner.FIGURES / "jan14_lr_wiggliness", 2)
-    x, loss, gradient = results.log_lr, results.loss[0, :, 0], results.gradient[0, :, 0]
+    x, loss, gradient = results.values, results.loss[0, :, 0], results.gradient[0, :, 0]
 
     def f(value):
         i = int(onp.argmin(onp.abs(x - getval(value))))
