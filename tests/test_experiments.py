@@ -71,7 +71,7 @@ def test_a_quick_run_of_every_experiment(name, tmp_path, capfd):
     assert (tmp_path / "part1.png").stat().st_size > 10_000
     config, stored = results.load(module, tmp_path, 1)
     assert config.seeds == 1 and config.every == config.quick_every
-    assert all(np.isfinite(array).any() for array in stored)
+    assert all(np.isfinite(array).any() for array in stored if array.size)
 
 
 def compare_smooth_part(config, values, few):
