@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import autograd.numpy as np
 import numpy as onp
+from autograd.extend import defjvp, defvjp, primitive
 
 from .errors import ArgumentError
 
@@ -40,10 +41,24 @@ def _tanh_bend(z, a, slope):
     return bend
 
 
-def _gelu(z):
-    from autograd.scipy.special import erf
+@primitive
+def _erf(x):
+    """The error function; autograd's has no forward mode."""
+    from scipy.special import erf
 
-    return z * 0.5 * (1.0 + erf(z * 2**-0.5))
+    return erf(x)
+
+
+def _erf_slope(x):
+    return 2 * onp.pi**-0.5 * np.exp(-(x**2))
+
+
+defvjp(_erf, lambda ans, x: lambda g: g * _erf_slope(x))
+defjvp(_erf, lambda g, ans, x: g * _erf_slope(x))
+
+
+def _gelu(z):
+    return z * 0.5 * (1.0 + _erf(z * 2**-0.5))
 
 
 def _normal_density(z):
@@ -51,9 +66,7 @@ def _normal_density(z):
 
 
 def _gelu_slope(z, a):
-    from scipy.special import erf
-
-    return 0.5 * (1.0 + erf(z * 2**-0.5)) + z * _normal_density(z)
+    return 0.5 * (1.0 + _erf(z * 2**-0.5)) + z * _normal_density(z)
 
 
 ACTIVATIONS = {

@@ -207,3 +207,11 @@ def test_both_gradients_have_the_same_bits_whatever_the_precision_of_each_layer(
     for one, other in zip(model.gradient(params, X, T), model.gradient_with_hvp(params, X, T)[0]):
         for g, h in zip(one, other):
             onp.testing.assert_array_equal(g, h)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "identity"])
+def test_the_loss_is_differentiated_in_both_modes(activation):
+    model = hg.nn.MLP([6, 5, 3], activation)
+    X, T = onp.random.default_rng(0).standard_normal((8, 6)), onp.eye(3)[onp.arange(8) % 3]
+    f = lambda scale: model.loss(hg.init.scaled_normal(model.shapes, scale, seed=0), X, T)
+    hg.testing.check_hypergradient(f, 0.7)
