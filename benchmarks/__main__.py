@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--tables", nargs="+", choices=names, default=names, help="which problems (default: all)")
     parser.add_argument("--peers", action="store_true", help="against other libraries, those that are installed")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="put results, tables and figure into docs/")
     parser.add_argument("--quick", action="store_true", help="tiny problems, to see that everything runs")
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
