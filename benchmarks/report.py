@@ -130,9 +130,29 @@ def figure(rows: list[dict], base: str):
     return fig
 
 
-def write(rows: list[dict], base: str = "training") -> None:
-    """``docs/benchmarks.json``, the figure, and the tables between the marks in ``docs/benchmarks.md``."""
+def merged(rows: list[dict], described: dict, names: list[str]) -> list[dict]:
+    """The rows, and those of the tables that were not measured now, if they come from the same machine and versions.
+
+    Raises:
+      SystemExit: they come from others.
+    """
+    measured = {row["table"] for row in rows}
+    if measured == set(names):
+        return rows
+    stored = json.loads((DOCS / "benchmarks.json").read_text())
+    if stored["machine"] != described:
+        raise SystemExit("docs/benchmarks.json was measured elsewhere, or with other versions: measure all tables")
+    rows = rows + [row for row in stored["rows"] if row["table"] not in measured]
+    return sorted(rows, key=lambda row: names.index(row["table"]))
+
+
+def write(rows: list[dict], names: list[str], base: str = "training") -> None:
+    """``docs/benchmarks.json``, the figure, and the tables between the marks in ``docs/benchmarks.md``.
+
+    ``names``: all tables, in order. Those without rows stay as they are.
+    """
     described = machine()
+    rows = merged(rows, described, names)
     (DOCS / "benchmarks.json").write_text(json.dumps({"machine": described, "rows": rows}, indent=1) + "\n")
     figure(rows, base).savefig(DOCS / "benchmarks.png", metadata={"Software": None})
     versions = ", ".join(f"{name} {number}" for name, number in described["versions"].items())

@@ -48,7 +48,17 @@ def test_an_entry_that_disagrees_is_not_timed():
 def test_only_full_results_are_written():
     command = [sys.executable, "-m", "benchmarks", "--write", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "--write is for all tables at their full size" in done.stderr
+    assert done.returncode == 2 and "--write is for tables at their full size" in done.stderr
+
+
+def test_tables_measured_again_replace_only_themselves(monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    old = [{"table": name, "seconds": 1.0} for name in "abc"]
+    (tmp_path / "benchmarks.json").write_text(json.dumps({"machine": {"cores": 2}, "rows": old}))
+    rows = report.merged([{"table": "b", "seconds": 2.0}], {"cores": 2}, list("abc"))
+    assert [(row["table"], row["seconds"]) for row in rows] == [("a", 1.0), ("b", 2.0), ("c", 1.0)]
+    with pytest.raises(SystemExit, match="measured elsewhere"):
+        report.merged([{"table": "b", "seconds": 2.0}], {"cores": 4}, list("abc"))
 
 
 def test_growth_is_fitted():
