@@ -109,7 +109,7 @@ def figure(rows: list[dict], base: str):
 
     panels = [name for name in ("a", "b") if any(row["table"] == name for row in rows)]
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 5), layout="constrained", squeeze=False)
+        fig, axes = plt.subplots(1, len(panels), figsize=(6.2 * len(panels), 6), layout="constrained", squeeze=False)
         for axis, name in zip(axes[0], panels):
             table = [row for row in rows if row["table"] == name and row["seconds"]]
             entries = list(dict.fromkeys(row["entry"] for row in table))
@@ -123,9 +123,10 @@ def figure(rows: list[dict], base: str):
             axis.set_yticks(range(len(entries)), entries, fontsize="small")
             axis.invert_yaxis()
             axis.set_xlabel("time, relative to our own plain training")
-            axis.set_title(table[0]["title"].replace(", mini", ",\nmini"), fontsize="medium")
+            net, steps, *rest = table[0]["title"].split(", ")
+            axis.set_title(f"({name}) {net}, {steps}\n{', '.join(rest)}", fontsize="medium")
             axis.margins(x=0.12)
-        axes[0, 0].legend(frameon=False, loc="lower right")
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     plt.close(fig)
     return fig
 
