@@ -124,7 +124,7 @@ def figure(rows: list[dict], base: str):
             axis.invert_yaxis()
             axis.set_xlabel("time, relative to our own plain training")
             net, steps, *rest = table[0]["title"].split(", ")
-            axis.set_title(f"({name}) {net}, {steps}\n{', '.join(rest)}", fontsize="medium")
+            axis.set_title("\n".join([f"({name}) {net}, {steps}", *rest]), fontsize="medium")
             axis.margins(x=0.12)
         fig.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     plt.close(fig)
