@@ -40,9 +40,7 @@ class Config:
     steps: int = 200
     data: int = 32
     units: int = 16
-    dtype: str = (
-        "float32"  # rounding does to the deepest zoom what a shift by 1 % of a cell does, at a third of the time
-    )
+    dtype: str = "float32"  # in the deepest zoom its rounding is like a shift by 1 % of a cell
     seeds: int = 1
     every: int = 1
     quick_every: int = 8
