@@ -201,5 +201,5 @@ def _plot_differences(figure, axis, results: Results) -> None:
         axis.plot(results.distance, deviation, linewidth=0.8, color=size.to_rgba(abs(derivative)))
     axis.axhline(1.0, color="0.6", linewidth=0.8)
     axis.set(xscale="log", yscale="log", xlabel="distance of the differences (log scale)", ylim=(1e-13, 1e3))
-    axis.set_ylabel("relative deviation of the central difference\nfrom the derivative, both extended")
+    axis.set_ylabel("relative deviation of differences\nof the loss from the derivative")
     figure.colorbar(size, ax=axis, label="magnitude of the derivative")
