@@ -14,7 +14,7 @@ PUBLISHED = (1.17, 1.98)  # range of the dimensions that Sohl-Dickstein reports
 SHARES = np.array([-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0])  # labelled on the colour bars, of the largest value
 MAPS = (  # field of the results, colours, labels of the colour bar and of its ticks
     ("measure", "RdBu_r", "steps until it converged (blue)\nor diverged (red)", "{:.0f}"),
-    ("growth", "PuOr_r", "growth rate λ of a tangent\n(nats per step)", "{:.1f}"),
+    ("growth", "PuOr_r", "growth rate λ of a tangent\n(nats per step, cut off at ±1)", "{:.1f}"),
 )
 
 
@@ -41,7 +41,8 @@ def plot(results, config, plt):
             axis.tick_params(labelsize="small")
             width = frames[0, 0, 1] - frames[0, 0, 0]
             times = width / (frame[0, 1] - frame[0, 0])
-            axis.set_title("whole range" if level == 0 else f"{times:.0f} times closer", fontsize="medium")
+            closer = "whole range" if level == 0 else f"{times:.0f} times closer"
+            axis.set_title(f"map {level + 1}: {closer}", fontsize="medium")
         bar = figure.colorbar(image, ax=axes[row, :levels], ticks=127 * np.sign(SHARES) * np.sqrt(np.abs(SHARES)))
         unit = config.steps if field == "measure" else 1.0
         bar.set_ticklabels([text.format(abs(x) * unit if field == "measure" else x * unit) for x in SHARES])
@@ -78,8 +79,14 @@ def draw_dimensions(axes, measure) -> None:
             x = level + 1 + 0.12 * seed
             axes[1].errorbar(x, one.value, one.error, fmt="o", capsize=3, **style)
     axes[0].set(xscale="log", yscale="log", xlabel="side of the boxes (cells)", ylabel="boxes with a boundary")
+    axes[0].set_xticks(one.sizes, map(str, one.sizes), minor=False)
+    axes[0].set_xticks([], minor=True)
     axes[0].legend(frameon=False, fontsize="small")
     axes[1].axhspan(*PUBLISHED, color="0.92", zorder=-1)
     axes[1].text(0.98, 0.96, "shaded: Sohl-Dickstein 2024", transform=axes[1].transAxes, ha="right", fontsize="small")
     axes[1].set(xlim=(0.5, measure.shape[1] + 0.7), ylim=(0.9, 2.1), xticks=range(1, measure.shape[1] + 1))
     axes[1].set(xlabel="map", ylabel="box-counting dimension")
+    if measure.shape[1] > 1:
+        zooms = [one.value for maps in found for one in maps[1:]]
+        words = f"mean of the zooms {np.mean(zooms):.2f} ± {np.std(zooms, ddof=1):.2f}"
+        axes[1].set_title(words, fontsize="medium")

@@ -85,10 +85,16 @@ def block(config: Config, seed: int, frame, number: float) -> dict:
     return {"measure": measure, "growth": packed(runs.growth, 1.0)}
 
 
-def zoomed(frame, measure) -> np.ndarray:
-    """The window of 1/ZOOM the side that holds most of the boundary."""
+def zoomed(config: Config, frame, measure, growth) -> np.ndarray:
+    """The window of 1/ZOOM the side that holds most of the boundary between diverged and calm converged runs.
+
+    Less its other converged runs: those whose tangent grew as much as it takes to make a rounding error
+    as large as the parameters. What they do is decided by rounding, and any zoom into them shows noise.
+    """
     n, side = len(measure), len(measure) // ZOOM
-    sums = np.pad(boundary(measure > 0).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    noisy = (measure < 0) & (growth > packed(-np.log(np.finfo(config.dtype).eps) / config.steps, 1.0))
+    weight = (boundary(measure > 0) & ~boundary(noisy)).astype(int) - noisy
+    sums = np.pad(weight.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     held = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     row, column = np.unravel_index(np.argmax(held), held.shape)
     return np.array([low + (high - low) * np.array([i, i + side]) / n for (low, high), i in zip(frame, (column, row))])
@@ -104,7 +110,7 @@ def run(config: Config, jobs: int, cache) -> Results:
             blocks = compute(f, range(-(-(n * n) // BLOCK)), n_jobs=jobs, cache=folder)
             measure, growth = (np.concatenate([b[k] for b in blocks]).reshape(n, n) for k in ("measure", "growth"))
             maps.append((frame, measure, growth))
-            frame = zoomed(frame, measure)
+            frame = zoomed(config, frame, measure, growth)
         seeds.append(maps)
     return Results(*(np.array([[one[i] for one in maps] for maps in seeds]) for i in range(3)))
 

@@ -112,10 +112,11 @@ def test_an_empty_set_has_no_dimension():
     assert onp.isnan(dimension(boundary(onp.ones((64, 64), dtype=bool))).value)
 
 
-def test_a_zoom_holds_the_boundary():
-    region = onp.zeros((64, 64), dtype=int)
-    region[40:43, 10:13] = 1
-    frame = trainability.zoomed([(0.0, 64.0), (100.0, 164.0)], region)
+def test_a_zoom_holds_the_boundary_of_what_rounding_does_not_decide():
+    measure, growth = onp.ones((64, 64), dtype=onp.int8), onp.full((64, 64), 127, dtype=onp.int8)
+    measure[40:43, 10:13], growth[40:43, 10:13] = -1, 1
+    measure[:16:2, 40:56:2] = -1  # a larger boundary, but of runs with a growth rate of 1
+    frame = trainability.zoomed(trainability.PARTS[1], [(0.0, 64.0), (100.0, 164.0)], measure, growth)
     (left, right), (low, high) = frame
     assert right - left == high - low == 8.0
     assert left <= 9.0 and right >= 13.0 and low <= 139.0 and high >= 143.0
