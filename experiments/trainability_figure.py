@@ -22,7 +22,7 @@ MAPS = (  # field of the results, colours, labels of the colour bar and of its t
 def plot(results, config, plt):
     """Maps of seed 0 and their zooms; dimensions of all seeds."""
     levels = results.frames.shape[1]
-    size = {"figsize": (3.1 * (levels + 1) + 1.2, 7.2), "layout": "constrained"}
+    size = {"figsize": (2.7 * (levels + 1) + 1.2, 6.2), "layout": "constrained"}
     figure, axes = plt.subplots(2, levels + 1, squeeze=False, **size)
     frames = results.frames[0]
     for row, (field, colours, label, text) in enumerate(MAPS):
@@ -42,7 +42,7 @@ def plot(results, config, plt):
             width = frames[0, 0, 1] - frames[0, 0, 0]
             times = width / (frame[0, 1] - frame[0, 0])
             closer = "whole range" if level == 0 else f"{times:.0f} times closer"
-            axis.set_title(f"map {level + 1}: {closer}", fontsize="medium")
+            axis.set_title(f"map {level + 1}: {closer}", fontsize="small")
         bar = figure.colorbar(image, ax=axes[row, :levels], ticks=127 * np.sign(SHARES) * np.sqrt(np.abs(SHARES)))
         unit = config.steps if field == "measure" else 1.0
         bar.set_ticklabels([text.format(abs(x) * unit if field == "measure" else x * unit) for x in SHARES])
@@ -51,9 +51,9 @@ def plot(results, config, plt):
     if config.by_scale:
         names = ["log learning rate", "log scale of the initial weights"]
     for axis in axes[:, 0]:
-        axis.set_ylabel(names[1])
+        axis.set_ylabel(names[1], fontsize="small")
     for axis in axes[1, :levels]:
-        axis.set_xlabel(names[0])
+        axis.set_xlabel(names[0], fontsize="small")
     draw_dimensions(axes[:, levels], results.measure)
     batch = "full batch" if config.batch_size == config.data else f"minibatches of {config.batch_size}"
     figure.suptitle(
@@ -84,9 +84,9 @@ def draw_dimensions(axes, measure) -> None:
     axes[0].legend(frameon=False, fontsize="small")
     axes[1].axhspan(*PUBLISHED, color="0.92", zorder=-1)
     axes[1].text(0.98, 0.96, "shaded: Sohl-Dickstein 2024", transform=axes[1].transAxes, ha="right", fontsize="small")
-    axes[1].set(xlim=(0.5, measure.shape[1] + 0.7), ylim=(0.9, 2.1), xticks=range(1, measure.shape[1] + 1))
+    axes[1].set(xlim=(0.5, measure.shape[1] + 0.7), ylim=(0.8, 2.1), xticks=range(1, measure.shape[1] + 1))
     axes[1].set(xlabel="map", ylabel="box-counting dimension")
     if measure.shape[1] > 1:
         zooms = [one.value for maps in found for one in maps[1:]]
         words = f"mean of the zooms {np.mean(zooms):.2f} ± {np.std(zooms, ddof=1):.2f}"
-        axes[1].set_title(words, fontsize="medium")
+        axes[1].set_title(words, fontsize="small")
