@@ -2,9 +2,9 @@
 
 Setting: 65,536 networks a map, 16-16-1 without biases, on 32 random points, 200 steps of gradient
 descent, as Sohl-Dickstein (2024, The boundary of neural network trainability is fractal,
-arXiv:2402.06184). Each map is followed by three zooms, eightfold each, into the window that holds most
-of the boundary. Above: converged or diverged, and after about how many steps. Below: the growth rate λ
-of a tangent. Right: the box-counting dimension of the boundary of each map.
+arXiv:2402.06184). Each map is followed by three zooms, eightfold each, into the window that holds most of
+the boundary, as far as it is not decided by rounding. Above: converged or diverged, and after about how many
+steps. Below: the growth rate λ of a tangent. Right: the box-counting dimension of each map's boundary.
 
 Parts 1 to 6, learning rates of both layers: tanh, relu, identity, each full batch and minibatches of 8.
 Part 7: one learning rate against the scale of the initial weights, tanh, full batch.
@@ -49,7 +49,7 @@ class Config:
 LEARNING_RATES = [Config(activation=name, batch_size=size) for name in ("tanh", "relu", "identity") for size in (32, 8)]
 PARTS = {
     **dict(enumerate(LEARNING_RATES, 1)),
-    7: Config(by_scale=True, low=(-2.0, -3.0), high=(8.0, 3.0)),
+    7: Config(by_scale=True, low=(-2.0, -3.0), high=(8.0, 3.0), dtype="float64"),
     8: Config(resolution=512, zooms=0, quick_every=16),
 }
 
