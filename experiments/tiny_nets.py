@@ -117,7 +117,7 @@ def gradients(activation: str, X, y, W0, W1, D0, D1) -> tuple:
 
 
 def convergence(loss) -> np.ndarray:
-    """Sohl-Dickstein's measure of runs with these relative losses (T, G), which are cut off at CEILING.
+    """A measure after Sohl-Dickstein's, of runs with these relative losses (T, G), which are cut off at CEILING.
 
     −Σ_t loss_t for runs whose mean loss over the last tenth of the steps lies below 1 (converged), and
     Σ_t 1/loss_t for the others (diverged): for both about the number of steps that it took.

@@ -1,12 +1,14 @@
 """Tiny networks trained at once against training one of them, and box counting on sets of known dimension."""
 
+from dataclasses import replace
+
 import autograd.numpy as np
 import numpy as onp
 import pytest
 from autograd import make_jvp
 
 import hypergrad as hg
-from experiments import tiny_nets
+from experiments import results, tiny_nets
 from experiments import trainability_map as trainability
 from experiments.box_counting import boundary, dimension
 
@@ -120,3 +122,33 @@ def test_a_zoom_holds_the_boundary_of_what_rounding_does_not_decide():
     (left, right), (low, high) = frame
     assert right - left == high - low == 8.0
     assert left <= 9.0 and right >= 13.0 and low <= 139.0 and high >= 143.0
+
+
+@pytest.mark.parametrize("level", [0, -1])
+@pytest.mark.parametrize("part", [1, 4, 5, 7])
+def test_calm_runs_of_the_checked_in_maps_are_reproduced(part, level):
+    config, stored = results.load(trainability, results.FIGURES / "trainability_map", part)
+    number = 100  # a block, all in one row
+    again = trainability.block(config, 0, stored.frames[0, level], number)
+    rows = slice(number * trainability.BLOCK, (number + 1) * trainability.BLOCK)
+    measure, growth = (a[0, level].ravel()[rows] for a in (stored.measure, stored.growth))
+    calm = (measure < 0) & (growth < trainability.packed(0.03, 1.0))
+    assert calm.sum() > 20 or level
+    assert onp.mean((again["measure"] > 0) == (measure > 0)) > 0.95
+    for name, array in (("measure", measure), ("growth", growth)):
+        apart = onp.abs(again[name].astype(int) - array)[calm]
+        assert (apart <= 1).all(), name
+
+
+def test_rounding_to_float32_is_no_more_than_a_small_shift_in_the_deepest_zoom():
+    """What the log says of precision, on a few rows."""
+    config, stored = results.load(trainability, results.FIGURES / "trainability_map", 3)
+    frame = stored.frames[0, -1]
+    shifted = frame + onp.array([[0.01], [0.0]]) * onp.ptp(frame[0]) / config.resolution
+    double = replace(config, dtype="float64")
+    single, exact, near = (
+        onp.concatenate([trainability.block(c, 0, f, k)["measure"] > 0 for k in (100, 200)])
+        for c, f in ((config, frame), (double, frame), (double, shifted))
+    )
+    assert onp.mean(single != exact) < 0.02
+    assert onp.mean(near != exact) < 0.03
