@@ -96,13 +96,14 @@ def half_plane(n, slope):
     ("cells", "expected", "tolerance"),
     [
         (half_plane(256, 0.0), 1.0, 0.02),
-        (half_plane(256, 0.37), 1.0, 0.05),
-        (half_plane(256, 2.1), 1.0, 0.05),
+        (half_plane(256, 0.37), 1.0, 0.03),
+        (half_plane(256, -2.1), 1.0, 0.03),
+        (half_plane(256, -1.0), 1.0, 0.03),
         (koch_curve(256, 7), onp.log(4) / onp.log(3), 0.05),
         (onp.ones((256, 256), dtype=bool), 2.0, 0.05),
         (boundary(onp.random.default_rng(0).random((256, 256)) < 0.5), 2.0, 0.1),
     ],
-    ids=["line", "slanted line", "steep line", "Koch curve", "plane", "noise"],
+    ids=["line", "slanted line", "falling line", "diagonal", "Koch curve", "plane", "noise"],
 )
 def test_the_dimension_of_known_sets(cells, expected, tolerance):
     found = dimension(cells)
