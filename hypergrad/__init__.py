@@ -1,6 +1,6 @@
 """Differentiate through training: a whole training run as one differentiable function."""
 
-from . import data, errors, init, meta, nn, probe, schedules, testing
+from . import chaos, data, errors, init, meta, nn, probe, schedules, testing
 from .adjoints import Checkpointed, Reversible, Stored, Truncated
 from .errors import DivergedError
 from .hyperparameters import Range
@@ -21,6 +21,7 @@ __all__ = [
     "Reversible",
     "Stored",
     "Truncated",
+    "chaos",
     "data",
     "errors",
     "init",

@@ -94,6 +94,29 @@ def plot_sweep(
     return figure
 
 
+def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
+    """What :func:`hypergrad.chaos.trust` computed: ``f`` with its slopes, and the mismatch at each distance."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.0), layout="constrained")
+        low, high = smooth_limits(report.loss, np.isfinite(report.loss))
+        left.plot(report.offsets, report.loss, ".", color="C0", label="f")
+        half = np.diff(report.offsets).min() * 0.4 * np.maximum(1.0, np.abs(report.offsets) / report.distances[2])
+        with np.errstate(all="ignore"):
+            rise = np.clip(half * report.gradient, low - high, high - low)
+        for x, y, dx, dy in zip(report.offsets, report.loss, half, rise):
+            left.plot([x - dx, x + dx], [y - dy, y + dy], color="C1", linewidth=1.3)
+        left.plot([], [], color="C1", label="its derivative")
+        left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
+        left.legend(frameon=False)
+        shown = np.clip(report.mismatch, 1e-12, 1e3)
+        right.loglog(report.distances, shown, ".-", color="C0")
+        right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1)
+        right.set(xlabel="distance", ylabel="mismatch of derivative and differences")
+        figure.suptitle(f"{report.verdict}: {report.reason}", fontsize="small", wrap=True)
+    plt.close(figure)
+    return figure
+
+
 def _alpha(repetition: int) -> float:
     """The first repetition stands out."""
     return 1.0 if repetition == 0 else 0.45
@@ -159,14 +182,17 @@ def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, l
 
 
 def shade_past_edge(axes, sweeps: tuple[Sweep, ...], which: str) -> None:
-    """Shade what lies past the last smooth point of the last loss, the earliest among repetitions."""
+    """Shade what lies past the last smooth point of the last loss, the earliest among repetitions.
+
+    On a dense grid that is the point before :attr:`hypergrad.probe.Sweep.edge`.
+    """
     counts = [np.count_nonzero(s.smooth.reshape(len(s.values), -1)[:, -1]) for s in sweeps]
     x, smooth_points = sweeps[0].values, min(counts)
     if smooth_points == len(x):
         return
     edge = x[max(smooth_points - 1, 0)]
+    label = f"{which + ': ' if which else ''}derivative does not match the loss past {edge:.2f}"
     for axis in axes:
-        label = f"{which}: derivative does not match the loss" if which else "derivative does not match the loss"
         axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label=label)
         axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)
 

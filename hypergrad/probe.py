@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import autograd.numpy as np
 import numpy as onp
-from autograd import make_jvp
-from autograd.tracer import getval, isbox
 
-from .cache import CacheWarning as CacheWarning
-from .errors import ArgumentError, NonFiniteGradientWarning
+from .cache import CacheWarning
+from .edge import Edge, first_mismatch, locate_edge
+from .errors import ArgumentError
+from .evaluation import Point, evaluate
 from .points import compute
-from .tangents import divergence_tolerated
+
+__all__ = ["CacheWarning", "Edge", "Sweep", "locate_edge", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,24 @@ class Sweep:
     def smooth(self) -> onp.ndarray:
         """Where the derivative describes the loss, bool in the shape of ``loss``.
 
-        The points before the first interval over which the integral of the derivative (trapezoids)
-        misses the difference of the loss by more than a tenth of the integral of its magnitude. On
-        a coarse grid the trapezoids' own error can count too.
+        The points before :attr:`edge`, and before the first that is not finite.
         """
-        width = onp.diff(self.values).reshape(-1, *[1] * (self.loss.ndim - 1))
-        with onp.errstate(over="ignore", invalid="ignore"):
-            integral = width * (self.gradient[1:] + self.gradient[:-1]) / 2
-            magnitude = onp.abs(width) * (onp.abs(self.gradient[1:]) + onp.abs(self.gradient[:-1])) / 2
-            matches = onp.abs(integral - onp.diff(self.loss, axis=0)) <= 0.1 * magnitude
-        first = onp.isfinite(self.loss[:1]) & onp.isfinite(self.gradient[:1])
-        return onp.logical_and.accumulate(onp.concatenate([first, matches]), axis=0)
+        finite = onp.logical_and.accumulate(onp.isfinite(self.loss) & onp.isfinite(self.gradient), axis=0)
+        index = onp.arange(len(self.values)).reshape(-1, *[1] * (self.loss.ndim - 1))
+        return finite & (index < first_mismatch(self.values, self.loss, self.gradient))
+
+    @property
+    def edge(self) -> onp.ndarray:
+        """The value past which the derivative no longer describes the loss, one for each loss; NaN if there is none.
+
+        The right end of the first window of width 0.1 over which the integral of the derivative
+        (trapezoids) differs from the difference of the loss by more than 5 % of the integral of its
+        magnitude. Where the grid is too coarse for that, with fewer than ten intervals in a window,
+        windows are single intervals if those are wider than 0.1, and 10 % are allowed: the trapezoids' own
+        error counts too. The values must increase for windows; else they are single intervals.
+        """
+        index = onp.asarray(first_mismatch(self.values, self.loss, self.gradient))
+        return onp.append(self.values, onp.nan)[index]
 
     def plot(self, *, xlabel: str = "value", ylabel: str = "loss", labels=None):
         """A figure with the loss above and its derivative below; see :func:`hypergrad.plotting.plot_sweep`."""
@@ -87,30 +93,12 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
     values = onp.asarray(values, dtype=float)
     if values.ndim != 1 or values.size == 0 or not onp.isfinite(values).all():
         raise ArgumentError(f"values must be a non-empty, finite array of shape (n,), got {values!r}")
-    points = compute(partial(_evaluate, f), values, n_jobs=n_jobs, cache=cache, progress=progress)
+    points = compute(partial(_point, f), values, n_jobs=n_jobs, cache=cache, progress=progress)
     shapes = {point["loss"].shape for point in points}
     if len(shapes) > 1:
         raise ArgumentError(f"f returned losses of different shapes: {sorted(shapes)} (is the cache of another f?)")
-    return Sweep(
-        values, *(onp.array([point[name] for point in points]) for name in ("loss", "gradient", "diverged_at"))
-    )
+    return Sweep(values, *(onp.array([point[name] for point in points]) for name in Point._fields))
 
 
-def _evaluate(f: Callable, value: float) -> dict:
-    """The point of a sweep; loss and gradient are NaN from where training diverged."""
-
-    def losses(x):
-        result = f(x)
-        result = np.array(result) if isinstance(result, list | tuple) else result
-        if not isbox(result):
-            raise ArgumentError(f"f({value!r}) does not depend on its argument, or returned it outside an array")
-        if not isinstance(getval(result), float | onp.floating | onp.ndarray) or onp.ndim(getval(result)) > 1:
-            raise ArgumentError(f"f({value!r}) must return a loss or a list of losses, not {type(getval(result))}")
-        return result
-
-    # What is not finite shows in the loss and the gradient recorded; NumPy's warnings would say it again.
-    with warnings.catch_warnings(), onp.errstate(all="ignore"):
-        warnings.simplefilter("ignore", NonFiniteGradientWarning)
-        with divergence_tolerated() as diverged:
-            loss, gradient = make_jvp(losses)(value)(1.0)
-    return {"loss": loss, "gradient": gradient, "diverged_at": diverged[0].step if diverged else -1}
+def _point(f: Callable, value: float) -> dict:
+    return evaluate(f, value)._asdict()

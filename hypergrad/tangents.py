@@ -8,10 +8,11 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
+from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, norm, save
 from .errors import DivergedError, FixedPointOverflowError, NonFiniteGradientWarning
 
 _tolerated: ContextVar[list | None] = ContextVar("tolerated", default=None)
+_norms: ContextVar[list | None] = ContextVar("norms", default=None)
 
 
 @contextlib.contextmanager
@@ -26,6 +27,20 @@ def divergence_tolerated():
         yield errors
     finally:
         _tolerated.reset(token)
+
+
+@contextlib.contextmanager
+def tangent_norms_recorded():
+    """Within it every run in forward mode adds the norms of its tangent of the parameters, one a step.
+
+    Yields the list to which the lists of the runs are added.
+    """
+    runs: list = []
+    token = _norms.set(runs)
+    try:
+        yield runs
+    finally:
+        _norms.reset(token)
 
 
 @contextlib.contextmanager
@@ -61,6 +76,9 @@ def run_with_tangent(dynamics: Dynamics, tangents: Inputs, save_at: list[int]) -
     state = dynamics.start()
     dot = State(tangents.params, State(state.params, state.slots).zeros_like().slots)
     saved, saved_dots, overflowed = dict.fromkeys(save_at), dict.fromkeys(save_at), False
+    norms: list = []
+    if _norms.get() is not None:
+        _norms.get().append(norms)
     with _kept_if_tolerated(dynamics, saved, saved_dots):
         for step in range(dynamics.steps):
             save(state, step, saved)
@@ -70,6 +88,8 @@ def run_with_tangent(dynamics: Dynamics, tangents: Inputs, save_at: list[int]) -
             before = State(state.params, state.slots)
             state = dynamics.advance(state, gradient, step)
             dot = dynamics.push_forward(before, gradient, state, dot, g_dot, tangents.schedules, step)
+            if _norms.get() is not None:
+                norms.append(norm(dot.params))
             if not overflowed and first_non_finite(dot.params) is not None:
                 overflowed = True
                 warnings.warn(

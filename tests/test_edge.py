@@ -1,0 +1,205 @@
+"""The edge: the rule on dense grids, the search against it, and what it says where there is none."""
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd.tracer import getval
+from problems import classifier
+
+import hypergrad as hg
+from experiments import jan14_lr_wiggliness as jan14
+from experiments import runner
+from hypergrad.edge import first_mismatch
+from hypergrad.errors import ArgumentError
+from hypergrad.probe import Sweep, locate_edge, sweep
+
+
+def logistic_map(r, steps=40):
+    """The state after some steps of x ← r x (1 − x), which is chaotic for r above 3.57."""
+    x = 0.3
+    for _ in range(steps):
+        x = r * x * (1.0 - x)
+    return x
+
+
+def sine_map(r, steps=40):
+    """The same for x ← r sin(π x), chaotic above 0.865; here 3 r is varied, over a similar range."""
+    x = 0.2
+    for _ in range(steps):
+        x = r / 3.0 * np.sin(np.pi * x)
+    return x
+
+
+def dense(f, low, high, values=1_000):
+    return sweep(f, onp.linspace(low, high, values), progress=False)
+
+
+def sweep_of(x, loss, gradient):
+    return Sweep(x, loss, gradient, onp.full(len(x), -1))
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """The dense sweep of 14 January, and a function that plays it back."""
+    _, results = runner.load(jan14, runner.FIGURES / "jan14_lr_wiggliness", 2)
+    data = Sweep(results.log_lr, results.loss[0, :, 0], results.gradient[0, :, 0], results.diverged_at[0])
+
+    def f(x):
+        i = int(onp.argmin(onp.abs(data.values - getval(x))))
+        return data.loss[i] + data.gradient[i] * (x - getval(x))
+
+    return data, f
+
+
+def test_the_rule_is_that_of_windows():
+    """Against windows written out one by one."""
+    data = dense(logistic_map, 3.2, 4.0, 400)
+    x, spacing = data.values, data.values[1] - data.values[0]
+    for first in range(400):
+        last = int(onp.searchsorted(x, x[first] + 0.1 - 1e-9))
+        window = slice(first, last + 1)
+        integral = onp.trapezoid(data.gradient[window], dx=spacing)
+        magnitude = onp.trapezoid(onp.abs(data.gradient[window]), dx=spacing)
+        if abs(integral - (data.loss[last] - data.loss[first])) > 0.05 * magnitude:
+            break
+    assert data.edge == x[last] and 3.2 < x[last] < 4.0
+    assert x[data.smooth].max() == x[last - 1]
+
+
+def test_each_loss_has_its_own_edge():
+    x = onp.linspace(3.2, 4.0, 400)
+    one, none = dense(logistic_map, 3.2, 4.0, 400), dense(np.sin, 3.2, 4.0, 400)
+    both = sweep_of(x, onp.c_[one.loss, none.loss], onp.c_[one.gradient, none.gradient])
+    assert both.edge[0] == one.edge and onp.isnan(both.edge[1]) and onp.isnan(none.edge)
+    assert both.smooth[:, 1].all()
+
+
+def test_what_is_not_finite_is_past_the_edge():
+    x = onp.linspace(0.0, 2.0, 1_000)
+    for bad in (onp.nan, onp.inf):
+        loss, gradient = onp.sin(x), onp.cos(x)
+        gradient[600:] = bad
+        data = sweep_of(x, loss, gradient)
+        assert data.edge == x[600] and data.smooth.sum() == 600
+    early = onp.cos(x)
+    early[10] = onp.nan
+    data = sweep_of(x, onp.sin(x), early)
+    assert data.smooth.sum() == 10 and data.edge == pytest.approx(0.1, abs=0.003)
+
+
+def test_rounding_is_no_edge():
+    """Derivatives far below the rounding of the loss cannot be compared with it."""
+    x = onp.linspace(0.0, 2.0, 1_000)
+    assert onp.isnan(sweep_of(x, 5.0 + 1e-16 * onp.sin(x), 1e-16 * onp.cos(x)).edge)
+    assert onp.isnan(sweep_of(x, onp.full(1_000, 3.0), onp.zeros(1_000)).edge)
+
+
+def test_coarse_grids_are_compared_interval_by_interval():
+    x = onp.linspace(0.0, 4.0, 20)
+    gradient = onp.where(x > 3.0, 100.0, onp.cos(x))
+    data = sweep_of(x, onp.sin(x), gradient)
+    assert data.edge == x[x > 3.0][0] and data.smooth.sum() == (x <= 3.0).sum()
+    falling = sweep_of(x[::-1], onp.sin(x[::-1]), onp.cos(x[::-1]))
+    assert falling.smooth.all()
+
+
+@pytest.mark.parametrize(("f", "low", "high"), [(logistic_map, 3.4, 4.0), (sine_map, 2.0, 3.0)])
+def test_the_search_agrees_with_the_dense_sweep(f, low, high):
+    reference, edge = dense(f, low, high).edge, locate_edge(f, low, high)
+    assert edge.status == "edge" and edge.evaluations <= 40
+    assert edge.location == pytest.approx(reference, abs=0.05)
+    assert edge.bracket[0] <= reference <= edge.bracket[1] and edge.bracket[0] < edge.location <= edge.bracket[1]
+    assert edge.values.shape == edge.loss.shape == edge.gradient.shape == (edge.evaluations - 1,)
+    assert (onp.diff(edge.values) > 0).all()
+    onp.testing.assert_array_equal(edge.loss, [f(x) for x in edge.values])
+
+
+@pytest.mark.parametrize("first", [0, 40, 90, 200])
+def test_the_search_on_the_sweep_of_january(recorded, first):
+    data, f = recorded
+    assert data.edge == pytest.approx(1.765, abs=0.001)
+    low, high = data.values[first], data.values[-1]
+    edge = locate_edge(f, low, high, values=1_000 - first)
+    assert edge.location == pytest.approx(data.edge, abs=0.05)
+    assert edge.bracket[0] <= data.edge <= edge.bracket[1] and edge.evaluations <= 40
+
+
+def test_a_single_spike_is_found():
+    """A jump narrower than any interval the search begins with shows in the difference of f."""
+    f = lambda x: x + 0.25 * np.tanh((x - 1.3) / 4e-4)
+    edge = locate_edge(f, 0.0, 2.0)
+    assert edge.location == pytest.approx(1.3, abs=0.01)
+    assert dense(f, 0.0, 2.0).edge == pytest.approx(1.3, abs=0.05)
+
+
+def test_no_edge_and_chaos_throughout():
+    edge = locate_edge(np.sin, 0.0, 2.0)
+    assert edge.status == "no edge" and onp.isnan(edge.location) and edge.bracket == (2.0, onp.inf)
+    edge = locate_edge(lambda r: logistic_map(r, steps=300), 3.7, 4.0)
+    assert edge.status == "chaotic throughout" and edge.location == 3.7
+    assert edge.bracket == (-onp.inf, pytest.approx(3.8))
+    assert "window" in edge.reason
+
+
+def test_divergence_is_an_edge():
+    """Descent on a quartic from 1 runs away above the learning rate ½."""
+    quartic = lambda w, hyper, step: np.sum(w**4)
+    f = lambda log_lr: np.sum(hg.train(quartic, onp.ones(1), hg.SGD(np.exp(log_lr), 0.0), steps=15))
+    edge = locate_edge(f, -2.0, 0.0)
+    assert edge.location <= onp.log(0.5) + 0.1 and edge.bracket[0] <= onp.log(0.5)
+
+
+def test_seeds():
+    """The edge in the middle, and a bracket around all."""
+    f = lambda r, seed: logistic_map(r + 0.02 * seed)
+    edge = locate_edge(f, 3.3, 3.9, seeds=3)
+    alone = [locate_edge(lambda x, s=s: f(x, s), 3.3, 3.9) for s in range(3)]
+    assert [e.location for e in edge.by_seed] == [e.location for e in alone]
+    assert edge.location == sorted(e.location for e in alone)[1] and edge.evaluations == sum(
+        e.evaluations for e in alone
+    )
+    assert edge.bracket == (min(e.bracket[0] for e in alone), max(e.bracket[1] for e in alone))
+
+
+def test_the_edge_of_a_net_is_found_with_the_budget():
+    model, loss, params, X, T = classifier()
+    calls = []
+
+    def f(log_lr):
+        calls.append(getval(log_lr))
+        return model.loss(hg.train(loss, params, hg.SGD(np.exp(log_lr), 0.5), steps=30), X, T)
+
+    edge = locate_edge(f, 0.0, 4.0, budget=24)
+    assert len(calls) == edge.evaluations <= 24
+    assert edge.status == "edge" and 0.0 < edge.location < 4.0
+
+
+def test_the_index_past_the_end_says_there_is_none():
+    x = onp.linspace(0.0, 1.0, 50)
+    assert first_mismatch(x, onp.sin(x), onp.cos(x)) == 50
+    assert first_mismatch(x[:1], onp.sin(x[:1]), onp.cos(x[:1])) == 1
+
+
+rng = onp.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: locate_edge(np.sin, 2.0, 1.0), r"low must be below high, got low=2\.0 and high=1\.0"),
+        (lambda: locate_edge(np.sin, 1.0, 1.0), "low must be below high"),
+        (lambda: locate_edge(np.sin, onp.nan, 1.0), "low must be a finite number, got nan"),
+        (lambda: locate_edge(np.sin, 0.0, "x"), "high must be a finite number, got 'x'"),
+        (lambda: locate_edge(np.sin, 0.0, 2.0, budget=9), "budget is 9, too small to say anything.* at least 16"),
+        (lambda: locate_edge(np.sin, 0.0, 2.0, budget=20.0), "budget must be an integer"),
+        (lambda: locate_edge(np.sin, 0.0, 0.05), "width must lie between .* got 0.1; give width="),
+        (lambda: locate_edge(np.sin, 0.0, 50.0), "width must lie between .* such as 2.5"),
+        (lambda: locate_edge(np.sin, 0.0, 2.0, seeds=0), "seeds must be an integer ≥ 1, got 0"),
+        (lambda: locate_edge(lambda x: [x, x**2], 0.0, 2.0), r"has shape \(2,\); it must return a scalar"),
+        (lambda: locate_edge(lambda x: 1.0, 0.0, 2.0), "does not depend on its argument"),
+        (lambda: locate_edge(lambda x: x * rng.random(), 1.0, 2.0), r"not deterministic: at 1\.0 its value was .* fix"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()
