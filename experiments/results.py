@@ -24,7 +24,7 @@ import hypergrad
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "figures"
-DATED = re.compile("[a-z]{3}[0-9]{2}_")  # how the file of an experiment begins
+DATED = re.compile("[0-9]{1,2} [A-Z][a-z]+ [0-9]{4}: ")  # how the docstring of an experiment begins
 LIBRARIES = ("numpy", "scipy", "autograd", "matplotlib", "joblib")
 
 
@@ -36,8 +36,9 @@ def questions() -> dict[str, tuple[str, str]]:
     """For every experiment, oldest first: its date and its question, from the first line of its docstring."""
     found = {}
     for path in Path(__file__).parent.glob("*.py"):
-        if DATED.match(path.stem):
-            day, _, question = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0].partition(": ")
+        first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+        if DATED.match(first):
+            day, _, question = first.partition(": ")
             found[path.stem] = (day, question)
     return dict(sorted(found.items(), key=lambda item: datetime.strptime(item[1][0], "%d %B %Y")))
 

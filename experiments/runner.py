@@ -23,7 +23,18 @@ import time
 from pathlib import Path
 
 import hypergrad
-from experiments.results import DATED, FIGURES, CommandError, commit_of_code, describe, draw, kind, load, save, versions
+from experiments.results import (
+    FIGURES,
+    CommandError,
+    commit_of_code,
+    describe,
+    draw,
+    kind,
+    load,
+    questions,
+    save,
+    versions,
+)
 
 PATIENCE = 10  # seconds to wait for a Dask scheduler, and for its first worker
 
@@ -138,7 +149,8 @@ def _run_part(name: str, module, args, output: Path) -> None:
 def _fingerprint(module, config) -> str:
     """Names the cache after all that the points depend on: settings, code and libraries."""
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(config), versions()], sort_keys=True).encode())
-    shared = [path for path in Path(__file__).parent.glob("*.py") if not DATED.match(path.stem)]
+    experiments = questions()
+    shared = [path for path in Path(__file__).parent.glob("*.py") if path.stem not in experiments]
     ours = [Path(inspect.getsourcefile(module)), *shared, *Path(hypergrad.__file__).parent.rglob("*.py")]
     for path in sorted(set(ours)):
         digest.update(path.read_bytes())

@@ -163,7 +163,7 @@ def test_checked_in_figures_redraw(name, part, tmp_path):
     module = importlib.import_module(f"experiments.{name}")
     config, _ = checked_in(module, part)
     assert config == module.PARTS[part], "the checked-in results are those of the full run"
-    assert config.seeds >= 3
+    assert config.seeds >= 3 or name == "trainability_map"  # which has other windows instead
     path = figures.redraw(name, part, tmp_path)
     assert path.stat().st_size > 10_000
     folder = results.FIGURES / name
