@@ -82,10 +82,10 @@ def run(config: Config, jobs: int, cache) -> Results:
 def bounds(results: Results, nets: list) -> dict[str, np.ndarray]:
     """Logs of the learning rates up to which SGD is stable at these sharpnesses, (s, n) each."""
     sharpness = {
-        "at initialisation": results.sharpness[..., 0],
-        "highest in a calm training": results.sharpness.max(axis=-1),
-        "the same, of single minibatches": results.batch_sharpness.max(axis=-1),
-        "at the end of a calm training": results.sharpness[..., -1],
+        "sharpness at initialisation": results.sharpness[..., 0],
+        "highest sharpness in a calm training": results.sharpness.max(axis=-1),
+        "highest of single minibatches in it": results.batch_sharpness.max(axis=-1),
+        "sharpness at the end of it": results.sharpness[..., -1],
     }
     return {name: small_net.log_max_lr(s, [net.momentum for net in nets]) for name, s in sharpness.items()}
 
@@ -104,22 +104,33 @@ def plot(results: Results, config: Config, plt):
             colour, dashes = style.split()
             low, middle, high = np.quantile(bound[:, at], (0.0, 0.5, 1.0), axis=0)
             axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
-            axis.plot(x, middle, dashes, color=colour, label=f"stable up to here by the sharpness {kind}")
+            axis.plot(x, middle, dashes, color=colour, label=f"bound from the {kind}")
         shift = 0.015 * np.ptp(x)
         for seed, (location, bracket) in enumerate(zip(results.location[:, at], results.bracket[:, at])):
             low, high = np.clip(bracket, config.low, config.high).T
             where = x + shift * (seed - (len(results.location) - 1) / 2.0)
             axis.vlines(where, low, high, color="black", linewidth=1, alpha=0.6)
             axis.plot(
-                where, location, ".", color="black", label=None if seed else "edge of chaos of each seed (bracket)"
+                where, location, ".", color="black", label=None if seed else "edge of chaos of each seed, bracket"
             )
-        axis.plot(x, np.nanmedian(results.location[:, at], axis=0), color="black", linewidth=1.5, label="their median")
+        axis.plot(
+            x,
+            np.nanmedian(results.location[:, at], axis=0),
+            color="black",
+            linewidth=1.5,
+            label="edge of chaos, median",
+        )
         axis.set_xticks(x, [f"{tick:g}" for tick in ticks], minor=False)
         for usual in x[ticks == getattr(config, name)]:
             axis.axvline(usual, color="0.85", zorder=-1)
         axis.set_xlabel(label)
     for axis in axes[:, 0]:
         axis.set_ylabel("natural log of the learning rate")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(f"{config.title()}; one setting varied in each panel, its usual value marked", fontsize="medium")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(
+        f"{config.title()}; in each panel one setting is varied, its usual value marked.\n"
+        "Bounds: the learning rate 2(1 + β) / ((1 − β) sharpness) up to which a quadratic is stable, median and range "
+        f"of the seeds.\nCalm training: log learning rate {config.calm:g} below the edge",
+        fontsize="medium",
+    )
     return figure

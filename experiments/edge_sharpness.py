@@ -84,21 +84,27 @@ def plot(results: Results, config: Config, plt):
                     axis.semilogy(results.counts[seed, n], np.where(y > 0.0, y, np.nan), color=colour, **style)
             axis.axhline(1.0, color="black", linestyle="--", linewidth=1)
             losses = np.median(results.loss[:, n, r, -1])
-            where = {0.0: "at the edge"}.get(
-                config.offsets[r], f"log learning rate {config.offsets[r]:+g} from the edge"
-            )
+            offset = config.offsets[r]
+            side = "past" if offset > 0.0 else "below"
+            where = f"log learning rate {abs(offset):g} {side} the edge" if offset else "at the edge"
             lrs = np.exp(results.log_lr[:, n, r])
             axis.set_title(
-                f"{where}\nlearning rate {lrs.min():.3g} to {lrs.max():.3g}, final loss {losses:.2g}", fontsize="small"
+                f"{where}\nlearning rate {lrs.min():.3g} to {lrs.max():.3g}, median final loss {losses:.2g}",
+                fontsize="small",
             )
         batches = "all images" if net.batch_size == net.images else f"minibatches of {net.batch_size}"
         row[0].set_ylabel(f"{batches}, momentum {net.momentum:g}\nsharpness / limit of stability")
-    for axis in axes[-1]:
+    for axis in axes.flat:
         axis.set_xlabel("step")
-    for style in ({"linewidth": 1.6, "label": "on all images"}, {"linewidth": 0.7, "label": "on the next minibatch"}):
+    for style in (
+        {"linewidth": 1.6, "label": "sharpness of the loss on all images"},
+        {"linewidth": 0.7, "label": "on the next minibatch"},
+    ):
         axes[0, 0].plot([], [], color="0.3", **style)
     axes[0, 0].plot([], [], "--", color="black", label="limit of stability 2(1 + β) / ((1 − β)α)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    title = f"{config.network()}, log parameter scale {config.log_scale:g}, {seeds_in_words(config.seeds)}"
+    title = (
+        f"{config.network()}, log parameter scale {config.log_scale:g}, {seeds_in_words(config.seeds)}, one colour each"
+    )
     figure.suptitle(title, fontsize="medium")
     return figure
