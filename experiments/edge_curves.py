@@ -1,0 +1,136 @@
+"""How the edge of chaos moves with each setting, against the linear stability bound, and their figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import small_net
+from hypergrad.plotting import in_style
+from hypergrad.points import compute
+
+LABELS = {
+    "steps": "number of steps",
+    "momentum": "momentum β, on the scale of 1 − β",
+    "log_scale": "natural log of the parameter scale",
+    "width": "width of the hidden layer",
+    "hidden_layers": "number of hidden layers",
+    "batch_size": "images in a minibatch",
+}
+LOGARITHMIC = ("steps", "width", "batch_size")
+CHECKPOINTS = 11  # step counts at which the sharpness is computed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(small_net.Config):
+    """The values of each setting, while the others stay.
+
+    Attributes:
+      calm: log of the factor by which the learning rate of the calm training lies below the edge.
+    """
+
+    varied_steps: tuple[int, ...]
+    varied_momentum: tuple[float, ...]
+    varied_log_scale: tuple[float, ...]
+    varied_width: tuple[int, ...]
+    varied_hidden_layers: tuple[int, ...]
+    varied_batch_size: tuple[int, ...]
+    calm: float = 1.0
+
+    def curve(self, name: str) -> list[small_net.SmallNet]:
+        """The runs of the curve of a setting."""
+        return [small_net.run_of(self, **{name: x}) for x in getattr(self, f"varied_{name}")[:: self.every]]
+
+    def nets(self) -> list[small_net.SmallNet]:
+        """All runs, those that several curves share once."""
+        return list(dict.fromkeys(net for name in LABELS for net in self.curve(name)))
+
+
+class Results(NamedTuple):
+    """For s seeds, the n runs of ``Config.nets`` and c step counts of a calm training."""
+
+    location: np.ndarray  # (s, n), the edge, natural log of a learning rate; NaN if there is none
+    bracket: np.ndarray  # (s, n, 2)
+    counts: np.ndarray  # (n, c)
+    loss: np.ndarray  # (s, n, c), on all images, nats
+    sharpness: np.ndarray  # (s, n, c), of the loss on all images
+    batch_sharpness: np.ndarray  # (s, n, c), of the loss on the next minibatch
+
+
+def point(config: Config, seed: int, number: float) -> dict:
+    net = config.nets()[int(number)]
+    edge = small_net.find_edge(net, seed, config)
+    counts = np.linspace(0, net.steps, CHECKPOINTS).round().astype(int)
+    calm = (config.high if np.isnan(edge.location) else edge.location) - config.calm
+    columns = small_net.sharpness_along(net, seed, calm, counts).T
+    return dict(zip(Results._fields, (edge.location, edge.bracket, counts, *columns)))
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    numbers = range(len(config.nets()))
+    seeds = [
+        compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
+        for seed in range(config.seeds)
+    ]
+    results = Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
+    return results._replace(counts=results.counts[0])
+
+
+def bounds(results: Results, nets: list) -> dict[str, np.ndarray]:
+    """Logs of the learning rates up to which SGD is stable at these sharpnesses, (s, n) each."""
+    sharpness = {
+        "sharpness at initialisation": results.sharpness[..., 0],
+        "highest sharpness in a calm training": results.sharpness.max(axis=-1),
+        "highest of single minibatches in it": results.batch_sharpness.max(axis=-1),
+        "sharpness at the end of it": results.sharpness[..., -1],
+    }
+    return {name: small_net.log_max_lr(s, [net.momentum for net in nets]) for name, s in sharpness.items()}
+
+
+@in_style
+def plot(results: Results, config: Config, plt):
+    figure, axes = plt.subplots(2, 3, figsize=(12, 8), sharey=True, layout="constrained")
+    nets = config.nets()
+    lines = bounds(results, nets)
+    for axis, (name, label) in zip(axes.flat, LABELS.items()):
+        curve = config.curve(name)
+        at = [nets.index(net) for net in curve]
+        x = np.array([getattr(net, name) for net in curve], dtype=float)
+        ticks, x = x, -np.log10(1.0 - x) if name == "momentum" else np.log(x) if name in LOGARITHMIC else x
+        for (kind, bound), style in zip(lines.items(), ("0.5 --", "C1 -", "C3 -", "0.5 :")):
+            colour, dashes = style.split()
+            low, middle, high = np.quantile(bound[:, at], (0.0, 0.5, 1.0), axis=0)
+            axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+            axis.plot(x, middle, dashes, color=colour, label=f"bound from the {kind}")
+        shift = 0.015 * np.ptp(x)
+        for seed, (location, bracket) in enumerate(zip(results.location[:, at], results.bracket[:, at])):
+            low, high = np.clip(bracket, config.low, config.high).T
+            where = x + shift * (seed - (len(results.location) - 1) / 2.0)
+            axis.vlines(where, low, high, color="black", linewidth=1, alpha=0.6)
+            axis.plot(
+                where, location, ".", color="black", label=None if seed else "edge of chaos of each seed, bracket"
+            )
+        axis.plot(
+            x,
+            np.nanmedian(results.location[:, at], axis=0),
+            color="black",
+            linewidth=1.5,
+            label="edge of chaos, median",
+        )
+        axis.set_xticks(x, [f"{tick:g}" for tick in ticks], minor=False)
+        for usual in x[ticks == getattr(config, name)]:
+            axis.axvline(usual, color="0.85", zorder=-1)
+        axis.set_xlabel(label)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("natural log of the learning rate")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(
+        f"{config.title()}; in each panel one setting is varied, its usual value marked.\n"
+        "Bounds: the learning rate 2(1 + β) / ((1 − β) sharpness) up to which a quadratic is stable, median and range "
+        f"of the seeds.\nCalm training: log learning rate {config.calm:g} below the edge",
+        fontsize="medium",
+    )
+    return figure
