@@ -1,7 +1,7 @@
 """``python -m benchmarks.edge``: how well the edge is found, and single derivatives are judged.
 
-The reference is a dense sweep of every setting, 1,000 values, cached below ``benchmarks/.cache``: some two
-minutes each on one idle core; that of January 14, part 2, is checked in. ``found`` is a
+The reference is a dense sweep of every setting, 1,000 values, cached below ``benchmarks/.cache``;
+that of January 14, part 2, is checked in. ``found`` is a
 real run of ``locate_edge``. For ``shifted`` and for the verdicts of ``trust`` the dense sweep is played
 back: 20 searches that begin at 20 different values, and the report at every fifth value.
 """

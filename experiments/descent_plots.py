@@ -260,7 +260,7 @@ def _draw_held_out(axis, results, config, colours) -> None:
         for seed, one in enumerate(losses):
             axis.plot(np.full(len(one), x + 0.2 * (seed - 1)), one, ".", color=colour, markersize=4)
         axis.plot([x - 0.35, x + 0.35], [np.mean(losses)] * 2, color=colour)
-    axis.set_xticks(range(len(columns)), [textwrap.fill(name, 11) for name, _, _ in columns], fontsize="small")
+    axis.set_xticks(range(len(columns)), [textwrap.fill(name, 9) for name, _, _ in columns], fontsize="x-small")
     axis.set(yscale="log", ylabel="final training loss (nats)", title="On draws not trained on")
 
 

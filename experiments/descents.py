@@ -41,11 +41,6 @@ def history(f: Callable, start, **options) -> list[hg.meta.Evaluation]:
         return error.history
 
 
-def best(found: list[hg.meta.Evaluation]) -> hg.meta.Evaluation:
-    """The one with the lowest value."""
-    return min((e for e in found if not e.taken_back), key=lambda e: e.value)
-
-
 def columns(rows: list[tuple], length: int) -> list[np.ndarray]:
     """An array (length, …) for each entry of the rows, with NaN for the rows that a descent did not reach."""
     arrays = [np.array(column, dtype=float) for column in zip(*rows)]

@@ -99,7 +99,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
 
     options = {"steps": iterations, "step_size": config.meta_step, "take_back": remedy.take_back}
     found = descents.history(final_loss, onp.zeros(steps), cache=cache / f"{name} seed{seed}", **options)
-    best = descents.best(found).hypers
+    best = hg.meta.best(found).hypers
     fresh = [[model.loss(train(h, 10_000 + i), X, T) for i in range(config.fresh)] for h in (found[0].hypers, best)]
     curve = descents.or_nan(curve, len(curve_steps))
     rows = [(e.value, e.hypers, e.gradient, e.taken_back, curve(e)) for e in found]

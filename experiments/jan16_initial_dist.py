@@ -98,7 +98,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     iterations, rates = max(1, config.iterations // config.every), onp.r_[way.mean_step, onp.full(19, way.meta_step)]
     options = {"numbered": True, "adam": way.adam, "transform": descents.clipping(way.clip), "step_size": rates}
     found = descents.history(drawn_loss, start, steps=iterations, cache=cache / f"{name} seed{seed}", **options)
-    best, others = descents.best(found).hypers, range(10**6, 10**6 + config.held_out)
+    best, others = hg.meta.best(found).hypers, range(10**6, 10**6 + config.held_out)
     held_out = [[losses(params)[0] for params in (draw(start, i), draw(best, i), by_fan_in(i))] for i in others]
     probes = range(1_000 * seed, 1_000 * seed + config.probes)
     by_draw = [flatten(grad(lambda free, i=i: losses(draw(free, i))[0])(start))[0] for i in probes]

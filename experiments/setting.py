@@ -50,10 +50,10 @@ class Setting:
 
 
 @lru_cache
-def network(images: int, batch_size: int):
+def network(images: int, batch_size: int, sizes: tuple[int, ...] = (784, 200, 50, 10)):
     """The model and its minibatch loss, made once in every process."""
     ((X, T),) = hg.data.load_mnist(images)
-    model = hg.nn.MLP([784, 200, 50, 10])
+    model = hg.nn.MLP(sizes)
     return model, hg.nn.MinibatchLoss(model, X, T, batch_size)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 import autograd.numpy as np
 import numpy as onp
 
 import hypergrad as hg
 from experiments.runner import seeds_in_words
+from experiments.setting import network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +65,10 @@ def run_of(config: Config, **changed) -> SmallNet:
     return SmallNet(**{field.name: getattr(config, field.name) for field in fields(SmallNet)} | changed)
 
 
-@lru_cache
-def network(sizes: tuple, images: int, batch_size: int):
-    """The model and its minibatch loss, made once in every process."""
-    ((X, T),) = hg.data.load_mnist(images)
-    model = hg.nn.MLP(sizes)
-    return model, hg.nn.MinibatchLoss(model, X, T, batch_size)
-
-
 def problem(net: SmallNet, seed: int):
     """The model, its minibatch loss and the initial parameters."""
     sizes = (784, *[net.width] * net.hidden_layers, 10)
-    model, batch_loss = network(sizes, net.images, net.batch_size)
+    model, batch_loss = network(net.images, net.batch_size, sizes)
     return model, batch_loss, hg.init.scaled_normal(model.shapes, np.exp(net.log_scale), seed)
 
 

@@ -92,8 +92,9 @@ def lyapunov(
     rng = np.random.default_rng([check_integer(seed, "seed", 0), _DIRECTIONS])
     basis, _ = np.linalg.qr(rng.standard_normal((size, directions)))
     growth = np.full((steps, directions), np.nan)
+    still = [[np.zeros_like(leaf) for leaf in schedule.leaves] for schedule in dynamics.schedules]
     for step in range(steps):
-        state, basis = _push(dynamics, state, basis, step)
+        state, basis = _push(dynamics, state, basis, still, step)
         if not np.isfinite(basis).all():
             warnings.warn(
                 f"the second derivatives of the loss are not finite at step {step}: no exponents from there on",
@@ -109,13 +110,12 @@ def lyapunov(
 
 
 @reported
-def _push(dynamics: Dynamics, state: State, basis: np.ndarray, step: int) -> tuple[State, np.ndarray]:
-    """One step of training, and the columns of ``basis`` pushed through its linearisation."""
+def _push(dynamics: Dynamics, state: State, basis: np.ndarray, still: list, step: int) -> tuple[State, np.ndarray]:
+    """One step of training, and the columns of ``basis`` pushed through its linearisation, the schedules held still."""
     gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
     gradient = [g.copy() for g in gradient]  # the products may use its buffer
     before = State(state.params, state.slots)
     after = dynamics.advance(state, gradient, step)
-    still = [[np.zeros_like(leaf) for leaf in schedule.leaves] for schedule in dynamics.schedules]
     pushed = np.empty_like(basis)
     for k in range(basis.shape[1]):
         dot = _state(basis[:, k], before)

@@ -180,8 +180,13 @@ def minimize(
         if iteration < steps:
             direction = before.gradient if transform is None else transform(before.gradient)
             here = kept.after(rule, [scale * rate for rate in rates], _check_direction(direction, leaves, structure))
-    best = min((e for e in history if not e.taken_back), key=lambda e: e.value)
-    return Result(best.hypers, best.value, history)
+    lowest = best(history)
+    return Result(lowest.hypers, lowest.value, history)
+
+
+def best(history: list[Evaluation]) -> Evaluation:
+    """The one with the lowest value of those not taken back."""
+    return min((e for e in history if not e.taken_back), key=lambda e: e.value)
 
 
 class _Position(NamedTuple):

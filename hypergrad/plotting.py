@@ -193,8 +193,9 @@ def shade_past_edge(axes, sweeps: tuple[Sweep, ...], which: str) -> None:
         return
     fine = len(x) > 100
     edge = x[smooth_points if fine else max(smooth_points - 1, 0)]
+    what = "derivative does not match the loss" if fine else "neighbouring losses do not match the derivative"
     for axis in axes:
-        label = f"{which}: derivative does not match the loss" if which else "derivative does not match the loss"
+        label = f"{which}: {what}" if which else what
         axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label=label)
         axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)
     if fine:

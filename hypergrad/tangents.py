@@ -16,31 +16,30 @@ _norms: ContextVar[list | None] = ContextVar("norms", default=None)
 
 
 @contextlib.contextmanager
+def _collected(variable: ContextVar):
+    """A new list in the variable, for as long as the context lasts."""
+    found: list = []
+    token = variable.set(found)
+    try:
+        yield found
+    finally:
+        variable.reset(token)
+
+
 def divergence_tolerated():
-    """Within it a run that diverges returns NaN for the step counts it did not reach.
+    """A context within which a run that diverges returns NaN for the step counts it did not reach.
 
     Yields the list to which the errors are added. For sweeps, which keep what a run did reach.
     """
-    errors: list = []
-    token = _tolerated.set(errors)
-    try:
-        yield errors
-    finally:
-        _tolerated.reset(token)
+    return _collected(_tolerated)
 
 
-@contextlib.contextmanager
 def tangent_norms_recorded():
-    """Within it every run in forward mode adds the norms of its tangent of the parameters, one a step.
+    """A context within which every run in forward mode adds the norms of its tangent of the parameters, one a step.
 
     Yields the list to which the lists of the runs are added.
     """
-    runs: list = []
-    token = _norms.set(runs)
-    try:
-        yield runs
-    finally:
-        _norms.reset(token)
+    return _collected(_norms)
 
 
 @contextlib.contextmanager

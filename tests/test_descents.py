@@ -70,3 +70,22 @@ def test_clipping_leaves_small_gradients_alone_and_shortens_large_ones():
     kept, clipped = descents.clipping(5.0)([small, large])
     assert np.array_equal(kept, small)
     assert np.linalg.norm(clipped[1:]) == pytest.approx(5.0) and clipped[1] / clipped[2] == pytest.approx(0.75)
+
+
+def test_the_scales_of_the_learned_distributions_matter_and_not_their_shape():
+    """Normal weights of the same standard deviations train as well, on the draws that were not trained on."""
+    _, config, results = checked_in(jan16_initial_dist, 4)
+    ((X, T),) = hg.data.load_mnist(1_000)
+    model = hg.nn.MLP([784, 50, 10])
+    batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
+    ours = []
+    for seed in range(config.seeds):
+        free = results.free[-1, seed, np.nanargmin(results.value[-1, seed])]
+        drawn = hg.init.quantile(model.shapes, [(free[0], free[1]), (free[2], free[3])], 10**6)
+        scales = [tuple(float(np.std(w)) for w in layer) for layer in drawn]
+        for draw in range(config.held_out):
+            params = hg.init.scaled_normal(model.shapes, scales, 10**6 + draw)
+            ours.append(model.loss(hg.train(batch_loss, params, hg.SGD(1.0, 0.9), steps=20), X, T))
+    _, found, fan_in = np.moveaxis(results.held_out[-1], -1, 0)
+    assert np.mean(ours) == pytest.approx(found.mean(), rel=0.05)
+    assert np.mean(ours) < 0.75 * fan_in.mean()
