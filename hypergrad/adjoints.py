@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import empty_like
+from .arrays import own, reuse
 from .binomial import first_snapshot
 from .dynamics import Dynamics, Inputs, State, first_non_finite, forward_step, save
 from .errors import AdjointError, NonFiniteGradientWarning, ReversalError, check_integer
@@ -154,7 +154,7 @@ class Checkpointed:
                 def recompute(state, step, target=target):
                     if step + 1 == target and step == snapshots[-1][0]:  # reversed next: its gradient serves twice
                         return record(state, step, dynamics.advance)
-                    return dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step)
+                    return dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step, spent=True)
 
                 if target not in records:
                     before = self._advance_to(dynamics, snapshots, target, recompute)
@@ -250,7 +250,7 @@ _NOT_BACK = (
 
 def _kept(dynamics: Dynamics, gradient: list) -> list | None:
     """The gradient for the way back, if the optimizer needs it there."""
-    return [g.copy() for g in gradient] if dynamics.optimizer.keeps_gradient else None
+    return own(gradient) if dynamics.optimizer.keeps_gradient else None
 
 
 class Backward:
@@ -274,7 +274,8 @@ class Backward:
         wanted = self.dynamics.wanted
         if step > 0 or wanted.params or wanted.hyper:
             params_product, hyper_product = hvp(g_bar)
-            total = [np.add(p, w, out=empty_like(w)) for w, p in zip(self.bar.params, params_product)]
+            params = self.bar.params
+            total = [np.add(params[i], p, out=reuse(params, i)) for i, p in enumerate(params_product)]
             self.bar = State(total, self.bar.slots)
             for total, term in zip(self.hyper, hyper_product):
                 total += term

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from autograd.tracer import isbox
 
+from .arrays import own
 from .dynamics import Dynamics, State, reported
 from .errors import ArgumentError, DifferentiationError, NonFiniteGradientWarning, ScheduleError, check_integer
 from .nests import check_leaf, check_params, flatten, leaf_places
@@ -113,7 +114,7 @@ def lyapunov(
 def _push(dynamics: Dynamics, state: State, basis: np.ndarray, still: list, step: int) -> tuple[State, np.ndarray]:
     """One step of training, and the columns of ``basis`` pushed through its linearisation, the schedules held still."""
     gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
-    gradient = [g.copy() for g in gradient]  # the products may use its buffer
+    gradient = own(gradient)  # the products may use its buffer
     before = State(state.params, state.slots)
     after = dynamics.advance(state, gradient, step)
     pushed = np.empty_like(basis)

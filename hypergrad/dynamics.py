@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import PIECE, empty_like, pieces
+from .arrays import copy, empty_like, pieces, reuse, zeros_like
 from .errors import ArgumentError, DivergedError
 from .hyperparameters import Schedule
 from .nests import leaf_places, unflatten
@@ -34,14 +35,16 @@ class State(NamedTuple):
     Attributes:
       params: one array for each leaf of the parameters.
       slots: for each of those, the tuple of its state arrays (the velocity, for SGD).
+      norm: Euclidean norm of the parameters, where it is known.
     """
 
     params: list
     slots: list
+    norm: float = math.nan
 
     def zeros_like(self) -> State:
         """Zeros in the shape of this state."""
-        return State([np.zeros_like(w) for w in self.params], [tuple(map(np.zeros_like, s)) for s in self.slots])
+        return State(list(map(zeros_like, self.params)), [tuple(map(zeros_like, s)) for s in self.slots])
 
 
 class Wanted(NamedTuple):
@@ -95,11 +98,11 @@ class Dynamics:
             raise ArgumentError(
                 f"{type(self.optimizer).__name__}.init must return a tuple of arrays, got {slots[0]!r:.60}"
             )
-        return State([w.copy() for w in self.params], slots)
+        return State(list(map(copy, self.params)), [tuple(map(np.asarray, s)) for s in slots], norm(self.params))
 
     def snapshot(self, state: State) -> State:
-        """What must be kept of a state to go on from it later. Steps make new arrays, so itself."""
-        return state
+        """A copy to go on from later."""
+        return State(list(map(copy, state.params)), [tuple(map(copy, s)) for s in state.slots], state.norm)
 
     def hyperparameters(self, step: int) -> list[tuple]:
         """The optimizer's hyperparameters for every array of the parameters."""
@@ -108,30 +111,44 @@ class Dynamics:
         return [kind(*row) for row in zip(*columns)] or [kind()] * len(self.params)
 
     @reported
-    def advance(self, state: State, gradient: list, step: int) -> State:
-        """The state after the step.
+    def advance(self, state: State, gradient: list, step: int, spent: bool = False) -> State:
+        """The state after the step. What :meth:`kept` does not keep of the one before may be written over.
+
+        Args:
+          spent: whether nothing at all need be kept of it.
 
         Raises:
           DivergedError: a parameter is not finite after it.
         """
-        each = zip(state.params, state.slots, gradient, self.hyperparameters(step))
-        updated = [self._step(w, s, g, h, step) for w, s, g, h in each]
-        after = State([w for w, _ in updated], [s for _, s in updated])
-        index = first_non_finite(after.params)
-        if index is not None:
-            raise DivergedError(step, norm(state.params), leaf_places(self.oracle.params, "params")[index])
+        params, slots = [], []
+        for i, (g, h) in enumerate(zip(gradient, self.hyperparameters(step))):
+            w_after, s_after = self._step(state, i, g, h, step, spent)
+            params.append(w_after)
+            slots.append(s_after)
+        after = State(params, slots, norm(params))
+        if not math.isfinite(after.norm):
+            index = first_non_finite(params)
+            if index is not None:
+                raise DivergedError(step, state.norm, leaf_places(self.oracle.params, "params")[index])
         return after
 
-    def _step(self, w, s, g, h, step: int) -> tuple:
+    def _step(self, state: State, i: int, g, h, step: int, spent: bool) -> tuple:
         """The optimizer's step for one array; that of a user cannot change or keep what it is given."""
-        if self.optimizer.elementwise and w.size > PIECE:
-            return self._step_in_pieces(w, s, g, h, step)
-        if type(self.optimizer).step is Decaying.step:
-            w, s = self.optimizer.step(w, s, g, h, step)
+        optimizer, s = self.optimizer, state.slots[i]
+        if optimizer.elementwise:
+            keeps_params = optimizer.keeps_params and not spent
+            w_after = empty_like(state.params[i]) if keeps_params else reuse(state.params, i)
+            s_after = tuple(reuse(s, k) if spent else empty_like(s[k]) for k in range(len(s)))
+            for to_w, w, g_piece, *slots in pieces(w_after, state.params[i], g, *s_after, *s):
+                optimizer.step_into(to_w, slots[: len(s)], w, slots[len(s) :], g_piece, h, step)
+            return w_after, s_after
+        w = state.params[i]
+        if type(optimizer).step is Decaying.step:
+            w, s = optimizer.step(w, s, g, h, step)
             return np.asarray(w), s
-        name, shape = type(self.optimizer).__name__, w.shape
+        name, shape = type(optimizer).__name__, w.shape
         (w_given, g_given), s_given = read_only([w, g]), tuple(read_only(s))
-        w_after, s_after = self.optimizer.step(w_given, s_given, g_given, h, step)
+        w_after, s_after = optimizer.step(w_given, s_given, g_given, h, step)
         if np.shape(w_after) != shape or not isinstance(s_after, tuple) or len(s_after) != len(s):
             raise ArgumentError(
                 f"{name}.step must return (w, s), w of shape {shape} and s a tuple of {len(s)} arrays, got w of shape "
@@ -139,20 +156,16 @@ class Dynamics:
             )
         return _own_array(w_after, w, g), tuple(_own_array(a, w, g) for a in s_after)
 
-    def _step_in_pieces(self, w, s, g, h, step: int) -> tuple:
-        w_after, s_after = empty_like(w), tuple(map(empty_like, s))
-        for to_w, w_piece, g_piece, *slots in pieces(w_after, w, g, *s_after, *s):
-            self.optimizer.step_into(to_w, slots[: len(s)], w_piece, slots[len(s) :], g_piece, h, step)
-        return w_after, s_after
-
     @reported
     def slots_after(self, state: State, gradient: list, step: int) -> State:
         """What pulling back over the step needs of the state after it: the optimizer's, not the parameters."""
-        hyperparameters = self.hyperparameters(step)
-        each = zip(state.params, state.slots, gradient, hyperparameters)
-        if type(self.optimizer).step is Decaying.step:
-            return State(state.params, [self.optimizer.state_after(w, s, g, h, step) for w, s, g, h in each])
-        return State(state.params, [self._step(w, s, g, h, step)[1] for w, s, g, h in each])
+        decaying, slots = type(self.optimizer).step is Decaying.step, []
+        for i, (g, h) in enumerate(zip(gradient, self.hyperparameters(step))):
+            if decaying:
+                slots.append(self.optimizer.state_after(state.params[i], state.slots[i], g, h, step))
+            else:
+                slots.append(self._step(state, i, g, h, step, spent=False)[1])
+        return State(state.params, slots)
 
     def kept(self, state: State) -> State:
         """What pulling back over a step needs of the state before it; None for parameters it does not."""
@@ -253,8 +266,11 @@ def save(state, count: int, saved: dict[int, list | None]) -> None:
 
 
 def forward_step(dynamics: Dynamics, state, step: int, saved: dict[int, list | None]):
-    """One step of plain training, seen by the callback; keeps the parameters before it if asked for."""
+    """One step of plain training, seen by the callback, that uses up the state before it.
+
+    Keeps a copy of the parameters before it if asked for.
+    """
     save(state, step, saved)
     gradient = dynamics.oracle.gradient(state.params, step)
     dynamics.report(state, gradient, step)
-    return dynamics.advance(state, gradient, step)
+    return dynamics.advance(state, gradient, step, spent=True)

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arrays import PIECE, empty
 from .errors import ReversalError
 
 DENOMINATOR_BITS = 32
@@ -52,9 +51,9 @@ def to_fixed(values: np.ndarray, fraction_bits: int) -> np.ndarray:
     return np.rint(scaled, out=scaled).astype(np.int64)
 
 
-def from_fixed(numbers: np.ndarray, fraction_bits: int) -> np.ndarray:
-    """The float64 nearest to each number."""
-    return np.multiply(numbers, 2.0**-fraction_bits, out=empty(numbers.shape))
+def from_fixed(numbers: np.ndarray, fraction_bits: int, to: np.ndarray) -> None:
+    """Write the float64 nearest to each number into an array in C order."""
+    np.multiply(numbers, 2.0**-fraction_bits, out=to.reshape(-1))
 
 
 class _Stack:
@@ -106,52 +105,50 @@ class InformationBuffer:
         return copy
 
 
-def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer) -> None:
+def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice = slice(None)) -> None:
     """numbers ← numbers · n / 2³², in place and undone by :func:`divide`.
 
     Args:
       numbers: int64, one-dimensional, contiguous.
       n: in [2¹⁶, 2³²).
+      buffer: what keeps the digits of these numbers; they fill its ``part`` alone, if they are only some of its own.
     """
     divisor, limit = np.uint64(n), np.uint64(n << DENOMINATOR_BITS)
-    for start in range(0, len(numbers), PIECE):
-        c, x = numbers[start : start + PIECE], buffer.words[start : start + PIECE]
-        spilling = np.flatnonzero(x >= limit)
-        if len(spilling):
-            spilled = x[spilling]
-            if buffer.stack is not None:
-                buffer.stack.push((spilled & _LOW_SPILL).astype(np.uint16))
-            x[spilling] = spilled >> _SPILL_SHIFT
-        quotient = x // divisor
-        x -= quotient * divisor  # the digit m
-        low = (c & (DENOMINATOR - 1)).view(np.uint64)
-        low *= divisor
-        low += x
-        c >>= DENOMINATOR_BITS
-        c *= n
-        c += (low >> _SHIFT).view(np.int64)
-        quotient <<= _SHIFT
-        low &= _LOW_DIGIT
-        np.bitwise_or(quotient, low, out=x)
+    c, x = numbers, buffer.words[part]
+    spilling = np.flatnonzero(x >= limit)
+    if len(spilling):
+        spilled = x[spilling]
+        if buffer.stack is not None:
+            buffer.stack.push((spilled & _LOW_SPILL).astype(np.uint16))
+        x[spilling] = spilled >> _SPILL_SHIFT
+    quotient = x // divisor
+    x -= quotient * divisor  # the digit m
+    low = (c & (DENOMINATOR - 1)).view(np.uint64)
+    low *= divisor
+    low += x
+    c >>= DENOMINATOR_BITS
+    c *= n
+    c += (low >> _SHIFT).view(np.int64)
+    quotient <<= _SHIFT
+    low &= _LOW_DIGIT
+    np.bitwise_or(quotient, low, out=x)
 
 
-def divide(numbers: np.ndarray, n: int, buffer: InformationBuffer) -> None:
-    """Undo :func:`multiply` with the same n, in place."""
+def divide(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice = slice(None)) -> None:
+    """Undo :func:`multiply` with the same n, in place. What was multiplied in parts is divided from the last one on."""
     divisor = np.uint64(n)
-    starts = range(0, len(numbers), PIECE)
-    for start in reversed(starts):
-        c, x = numbers[start : start + PIECE], buffer.words[start : start + PIECE]
-        high = c // n
-        low = (c - high * n).view(np.uint64)
-        low <<= _SHIFT
-        low |= x & _LOW_DIGIT  # C less the multiple of n · 2³² that is in it
-        quotient = low // divisor
-        low -= quotient * divisor  # the digit m
-        high <<= DENOMINATOR_BITS
-        np.add(high, quotient.view(np.int64), out=c)
-        x >>= _SHIFT
-        x *= divisor
-        x += low
-        taking = np.flatnonzero(x < _BOTTOM)
-        if len(taking):
-            x[taking] = (x[taking] << _SPILL_SHIFT) | buffer.stack.pop(len(taking))
+    c, x = numbers, buffer.words[part]
+    high = c // n
+    low = (c - high * n).view(np.uint64)
+    low <<= _SHIFT
+    low |= x & _LOW_DIGIT  # C less the multiple of n · 2³² that is in it
+    quotient = low // divisor
+    low -= quotient * divisor  # the digit m
+    high <<= DENOMINATOR_BITS
+    np.add(high, quotient.view(np.int64), out=c)
+    x >>= _SHIFT
+    x *= divisor
+    x += low
+    taking = np.flatnonzero(x < _BOTTOM)
+    if len(taking):
+        x[taking] = (x[taking] << _SPILL_SHIFT) | buffer.stack.pop(len(taking))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from .arrays import copy, empty_like, pieces, reuse, zeros_like
 from .dynamics import Dynamics, State, norm, reported
 from .errors import DivergedError, FixedPointOverflowError
 from .exact import InformationBuffer, divide, from_fixed, multiply, numerator, to_fixed
@@ -39,6 +42,7 @@ class ExactState(NamedTuple):
     params: list
     slots: list
     fixed: list[FixedArray]
+    norm: float
 
     def zeros_like(self) -> State:
         """Zeros in the shape of the floats."""
@@ -60,7 +64,8 @@ class ExactDynamics(Dynamics):
         Raises:
           FixedPointOverflowError: the parameters are too large to begin with.
         """
-        self._check_sizes(self.params, _PARAM_BITS, "parameter", 0, self.params)
+        for i, w in enumerate(self.params):
+            self._check_size(w, i, _PARAM_BITS, "parameter", 0, norm(self.params))
         bits = self.optimizer.fraction_bits
         fixed = [
             FixedArray(
@@ -70,8 +75,13 @@ class ExactDynamics(Dynamics):
             )
             for w in self.params
         ]
-        slots = [self._read_slots(f, w.shape) for f, w in zip(fixed, self.params)]
-        return ExactState(self._read_params(fixed), slots, fixed)
+        params, slots = (
+            list(map(empty_like, self.params)),
+            [tuple(map(zeros_like, [w] * len(bits))) for w in self.params],
+        )
+        for f, w in zip(fixed, params):
+            from_fixed(f.w, _PARAM_BITS, w)
+        return ExactState(params, slots, fixed, norm(params))
 
     def snapshot(self, state: ExactState) -> ExactState:
         """A copy to go forwards from later; the information lost so far is not needed for that."""
@@ -79,37 +89,40 @@ class ExactDynamics(Dynamics):
             FixedArray(f.w.copy(), tuple(a.copy() for a in f.slots), tuple(b.copy() for b in f.buffers))
             for f in state.fixed
         ]
-        return ExactState(state.params, state.slots, fixed)
+        params, slots = list(map(copy, state.params)), [tuple(map(copy, s)) for s in state.slots]
+        return ExactState(params, slots, fixed, state.norm)
 
     @reported
-    def advance(self, state: ExactState, gradient: list, step: int) -> ExactState:
-        """The state after the step; that of ``state`` in fixed point is used up.
+    def advance(self, state: ExactState, gradient: list, step: int, spent: bool = False) -> ExactState:
+        """The state after the step; that of ``state`` in fixed point is used up, ``spent`` or not.
 
         Raises:
           DivergedError, FixedPointOverflowError: with the step.
         """
-        opt, before = self.optimizer, state.params
-        hyperparameters = self.hyperparameters(step)
-        increments = [opt.increments(g, h) for g, h in zip(gradient, hyperparameters)]
-        for slot, bits in enumerate(opt.fraction_bits):
-            self._check_sizes([i[slot] for i in increments], bits, "gradient for parameter", step, before)
-        for fixed, increment, h in zip(state.fixed, increments, hyperparameters):
-            for numbers, term, name, bits, buffer in zip(
-                fixed.slots, increment, opt.decays, opt.fraction_bits, fixed.buffers
-            ):
-                multiply(numbers, numerator(getattr(h, name)), buffer)
-                numbers += to_fixed(term, bits).ravel()
-        slots = [self._read_slots(fixed, w.shape) for fixed, w in zip(state.fixed, before)]
-        for slot, bits in enumerate(opt.fraction_bits):
-            self._check_sizes([s[slot] for s in slots], bits, "state of parameter", step, before)
-        displacements = [opt.displacement(s, None, h, step) for s, h in zip(slots, hyperparameters)]
-        self._check_sizes(displacements, _PARAM_BITS, "displacement of parameter", step, before)
-        for fixed, displacement in zip(state.fixed, displacements):
-            numbers = fixed.w
-            numbers += to_fixed(displacement, _PARAM_BITS).ravel()
-        params = self._read_params(state.fixed)
-        self._check_sizes(params, _PARAM_BITS, "parameter", step, before)
-        return ExactState(params, slots, state.fixed)
+        optimizer, params, slots, square = self.optimizer, [], [], 0.0
+        for i, h in enumerate(self.hyperparameters(step)):
+            fixed, s = state.fixed[i], state.slots[i]
+            check = partial(self._check_size, index=i, step=step, before=state.norm)
+            w_after = reuse(state.params, i) if spent else empty_like(state.params[i])
+            s_after = tuple(reuse(s, k) if spent else empty_like(s[k]) for k in range(len(s)))
+            for part, g, to_w, *to_s in self._parts(gradient[i], w_after, *s_after):
+                increments = optimizer.increments(g, h)
+                for k, (name, bits) in enumerate(zip(optimizer.decays, optimizer.fraction_bits)):
+                    check(increments[k], bits=bits, what="gradient for parameter")
+                    numbers = fixed.slots[k][part]
+                    multiply(numbers, numerator(getattr(h, name)), fixed.buffers[k], part)
+                    numbers += to_fixed(increments[k], bits).ravel()
+                    from_fixed(numbers, bits, to_s[k])
+                    check(to_s[k], bits=bits, what="state of parameter")
+                displacement = optimizer.displacement(to_s, None, h, step)
+                check(displacement, bits=_PARAM_BITS, what="displacement of parameter")
+                numbers = fixed.w[part]
+                numbers += to_fixed(displacement, _PARAM_BITS).ravel()
+                from_fixed(numbers, _PARAM_BITS, to_w)
+                square += check(to_w, bits=_PARAM_BITS, what="parameter")
+            params.append(w_after)
+            slots.append(s_after)
+        return ExactState(params, slots, state.fixed, math.sqrt(square))
 
     def slots_after(self, state: ExactState, gradient: list, step: int) -> ExactState:
         """The whole state after the step: in exact arithmetic its parts come together."""
@@ -120,21 +133,26 @@ class ExactDynamics(Dynamics):
 
         ``after`` in fixed point is used up.
         """
-        opt = self.optimizer
-        hyperparameters = self.hyperparameters(step)
-        for fixed, s, h in zip(after.fixed, after.slots, hyperparameters):
-            numbers = fixed.w
-            numbers -= to_fixed(opt.displacement(s, None, h, step), _PARAM_BITS).ravel()
-        params = self._read_params(after.fixed)
+        optimizer, hyperparameters, params, slots = self.optimizer, self.hyperparameters(step), [], []
+        for i, h in enumerate(hyperparameters):
+            w = reuse(after.params, i)
+            for part, to_w, *s in self._parts(w, *after.slots[i]):
+                numbers = after.fixed[i].w[part]
+                numbers -= to_fixed(optimizer.displacement(s, None, h, step), _PARAM_BITS).ravel()
+                from_fixed(numbers, _PARAM_BITS, to_w)
+            params.append(w)
         gradient, hvp = self.oracle.gradient_with_hvp(params, step)
-        for fixed, g, h in zip(after.fixed, gradient, hyperparameters):
-            for numbers, name, increment, bits, buffer in zip(
-                fixed.slots, opt.decays, opt.increments(g, h), opt.fraction_bits, fixed.buffers
-            ):
-                numbers -= to_fixed(increment, bits).ravel()
-                divide(numbers, numerator(getattr(h, name)), buffer)
-        slots = [self._read_slots(fixed, w.shape) for fixed, w in zip(after.fixed, params)]
-        return ExactState(params, slots, after.fixed), gradient, hvp
+        for i, h in enumerate(hyperparameters):
+            fixed, s = after.fixed[i], tuple(map(empty_like, after.slots[i]))
+            for part, g, *to_s in reversed(self._parts(gradient[i], *s)):
+                increments = optimizer.increments(g, h)
+                for k, (name, bits) in enumerate(zip(optimizer.decays, optimizer.fraction_bits)):
+                    numbers = fixed.slots[k][part]
+                    numbers -= to_fixed(increments[k], bits).ravel()
+                    divide(numbers, numerator(getattr(h, name)), fixed.buffers[k], part)
+                    from_fixed(numbers, bits, to_s[k])
+            slots.append(s)
+        return ExactState(params, slots, after.fixed, math.nan), gradient, hvp
 
     def is_start(self, state: ExactState) -> bool:
         """Whether a state is that before step 0, bit for bit, with nothing left in the buffers."""
@@ -145,25 +163,31 @@ class ExactDynamics(Dynamics):
             for f, w in zip(state.fixed, self.params)
         )
 
-    def _read_params(self, fixed: list[FixedArray]) -> list:
-        return [from_fixed(f.w, _PARAM_BITS).reshape(w.shape) for f, w in zip(fixed, self.params)]
+    def _parts(self, *arrays: np.ndarray) -> list[tuple]:
+        """The arrays in pieces that fit the cache, each with the slice of the numbers that it is.
 
-    def _read_slots(self, fixed: FixedArray, shape: tuple) -> tuple:
-        return tuple(from_fixed(a, bits).reshape(shape) for a, bits in zip(fixed.slots, self.optimizer.fraction_bits))
+        In one piece if the optimizer sees the entries of an array together.
+        """
+        if not self.optimizer.elementwise:
+            return [(slice(0, arrays[0].size), *arrays)]
+        parts, end = [], 0
+        for piece in pieces(*arrays):
+            start, end = end, end + piece[0].size
+            parts.append((slice(start, end), *piece))
+        return parts
 
-    def _check_sizes(self, arrays: list, fraction_bits: int, what: str, step: int, before: list) -> None:
-        """Raise where a number is not finite, or does not fit the format (the norm tells quickly that all do).
+    def _check_size(self, array: np.ndarray, index: int, bits: int, what: str, step: int, before: float) -> float:
+        """Raise where a number is not finite, or does not fit the format; the sum of squares, by which that is seen.
 
         A number and an increment that are both below the limit, 2⁶², add up to less than int64 holds, so nothing
         has wrapped around when it is checked.
         """
-        limit = 2.0 ** (_LARGEST_INTEGER_BITS - fraction_bits)
-        for index, array in enumerate(arrays):
-            if np.vdot(array, array) < limit**2:
-                continue
+        limit, square = 2.0 ** (_LARGEST_INTEGER_BITS - bits), float(np.vdot(array, array))
+        if not square < limit**2:
             largest = float(np.abs(array).max())
             place = leaf_places(self.oracle.params, "params")[index]
             if not np.isfinite(largest):
-                raise DivergedError(step, norm(before), place)
+                raise DivergedError(step, before, place)
             if largest >= limit:
                 raise FixedPointOverflowError(step, largest, limit, f"a {what} {place}")
+        return square

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 
-from .arrays import empty_like, pieces
+from .arrays import empty_like, pieces, reuse, zeros_like
 from .hyperparameters import Range
 from .tracing import linearize, push
 
@@ -134,7 +134,7 @@ class Decaying(Optimizer):
     fraction_bits: ClassVar[tuple[int, ...]]
 
     def init(self, w) -> tuple:
-        return tuple(np.zeros_like(w) for _ in self.decays)
+        return tuple(zeros_like(w) for _ in self.decays)
 
     def increments(self, g, h) -> tuple:
         """What the gradient adds to each state array."""
@@ -206,14 +206,15 @@ class SGD(Decaying):
 
     def push_forward(self, dw, ds, dg, dh, w, s, g, s_after, h, step: int) -> tuple:
         """dv⁺ = β dv − (1 − β) dg + dβ (v + g),    dw⁺ = dw + α dv⁺ + dα v⁺"""
-        dw_after, dv_after = empty_like(dw), empty_like(dw)
+        dw_after, dv_after = empty_like(dw), reuse(ds, 0)
         parts = pieces(dw_after, dv_after, dw, *ds, dg, *s, g, *s_after)
         for to_dw, to_dv, dw_part, dv_part, dg_part, v_part, g_part, v_after_part in parts:
             np.multiply(dv_part, h.momentum, out=to_dv)
-            to_dv += (h.momentum - 1.0) * dg_part
+            to_dv += np.multiply(dg_part, h.momentum - 1.0, out=to_dw)
             if dh.momentum:
                 to_dv += dh.momentum * (v_part + g_part)
-            np.add(dw_part, h.lr * to_dv, out=to_dw)
+            np.multiply(to_dv, h.lr, out=to_dw)
+            to_dw += dw_part
             if dh.lr:
                 to_dw += dh.lr * v_after_part
         return dw_after, (dv_after,)
@@ -224,17 +225,18 @@ class SGD(Decaying):
         where v + g = (v − v⁺) / (1 − β) needs no gradient kept. By this difference β̄ loses a factor of about
         1 / (1 − β) in relative accuracy: no matter up to β = 0.999, but 1e-7 is left at 1 − β = 1e-9.
         """
-        v_bar_before, g_bar = empty_like(w_bar), empty_like(w_bar)
+        v_bar_before, g_bar = reuse(s_bar, 0), empty_like(w_bar)
         lr_bar = momentum_bar = 0.0
         parts = pieces(v_bar_before, g_bar, w_bar, *s_bar, *s, *s_after)
         for to_v_bar, to_g_bar, w_bar_part, v_bar_part, v_part, v_after_part in parts:
-            total = h.lr * w_bar_part + v_bar_part
+            total = np.multiply(w_bar_part, h.lr, out=to_g_bar)
+            total += v_bar_part
             if wanted.lr:
                 lr_bar += float(np.vdot(w_bar_part, v_after_part))
             if wanted.momentum:
                 momentum_bar += float(np.vdot(total, v_part - v_after_part))
             np.multiply(total, h.momentum, out=to_v_bar)
-            np.multiply(total, h.momentum - 1.0, out=to_g_bar)
+            total *= h.momentum - 1.0
         return w_bar, (v_bar_before,), g_bar, (lr_bar, momentum_bar / (1.0 - h.momentum))
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from autograd.core import vspace
 from autograd.tracer import getval, isbox
 
+from .arrays import own
 from .errors import DifferentiationError, LossError, NestError, UnusedHyperWarning
 from .nests import Structure, broadcast_prefix, leaf_places, leaves_like, unflatten
 from .tracing import linearize
@@ -128,7 +129,7 @@ class Oracle:
         """
         if not self.wants_hyper:
             gradient, hvp = self.gradient_with_hvp(params, step)
-            gradient = [g.copy() for g in gradient] if self._own else gradient
+            gradient = own(gradient) if self._own else gradient
             return gradient, hvp(params_tangent)[0]
 
         def joint_gradient_of(leaves):

@@ -204,9 +204,9 @@ def test_checkpointed_recomputes_as_little_as_the_binomial_schedule(monkeypatch)
     calls = []
     advance = Dynamics.advance
 
-    def counting(self, *args):
+    def counting(self, *args, **options):
         calls.append(args)
-        return advance(self, *args)
+        return advance(self, *args, **options)
 
     monkeypatch.setattr(Dynamics, "advance", counting)
     quadratic = lambda w, hyper, step: 0.5 * np.sum(w**2)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import autograd.numpy as np
 import numpy as onp
 import pytest
-from autograd import grad
+from autograd import grad, make_jvp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +117,7 @@ def test_subclasses_that_see_whole_arrays_are_not_cut_into_pieces(optimizer):
 @pytest.mark.parametrize("size", [0, 1, arrays.PIECE - 1, arrays.PIECE, 2 * arrays.PIECE + 1])
 def test_pieces_cover_everything_once_and_can_be_written_to(size):
     array, transposed = np.zeros(size), np.arange(2.0 * size).reshape(2, size).T[:, :1]
-    for piece, other in arrays.pieces(array, transposed):
+    for piece, other in arrays.pieces(array[:, None], transposed):
         piece += other + 1.0
     onp.testing.assert_array_equal(array, np.arange(size) + 1.0)
 
@@ -147,3 +147,73 @@ def test_the_updates_in_pieces_are_the_plain_ones(shape, dtype):
 
 def _flat(nest):
     return [leaf for part in nest for leaf in (_flat(part) if isinstance(part, tuple | list) else [part])]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: np.ones(3), lambda: arrays.empty(LARGE), lambda: arrays.zeros_like(np.ones(2))]
+)
+def test_an_array_is_written_over_only_if_nothing_else_refers_to_it(make):
+    held = [make()]
+    places = lambda: {get(held).ctypes.data for get in (lambda a: arrays.reuse(a, 0), lambda a: arrays.own(a)[0])}
+    place = held[0].ctypes.data
+    assert arrays.is_sole(held, 0) and places() == {place}
+    for refer in (lambda a: a, lambda a: a[1:], lambda a: a.T.view(), lambda a: [a], np.asarray, memoryview):
+        other = refer(held[0])
+        assert not arrays.is_sole(held, 0) and place not in places()
+        del other
+        assert arrays.is_sole(held, 0)
+
+
+def test_a_view_is_never_written_over():
+    for view in (np.ones((3, 4))[1:], np.ones((3, 4)).T, onp.frombuffer(bytearray(16)), onp.broadcast_to(1.0, 3)):
+        held = [view]
+        del view
+        assert not arrays.is_sole(held, 0)
+
+
+class Hoarder:
+    """A loss with derivatives of its own that keeps what it is given, or hands out what it keeps."""
+
+    def __init__(self, hand_out: bool):
+        self.seen, self.hand_out, self.buffer = [], hand_out, onp.zeros(LARGE)
+
+    def __call__(self, w, hyper, step):
+        return 0.5 * np.sum(w**2)
+
+    def gradient(self, w, hyper, step):
+        self.seen.append((w, w.copy()))
+        if not self.hand_out:
+            return w
+        self.buffer[...] = w
+        return self.buffer
+
+    def gradient_with_hvp(self, w, hyper, step):
+        def hvp(direction):
+            self.seen.append((direction, direction.copy()))
+            return self.gradient(direction, hyper, step)
+
+        return self.gradient(w, hyper, step), hvp
+
+
+@pytest.mark.parametrize("hand_out", [True, False])
+@pytest.mark.parametrize(
+    "adjoint, exact",
+    [(hg.Stored(), False), (hg.Checkpointed(2), False), (hg.Reversible(), True), (hg.Checkpointed(2), True)],
+)
+def test_losses_may_keep_what_they_are_given_and_reuse_what_they_return(hand_out, adjoint, exact):
+    start = onp.random.default_rng(0).standard_normal(LARGE)
+    untouched = start.copy()
+    optimizer = lambda lr: hg.SGD(lr, 0.5, exact=exact)
+
+    def f(lr, loss):
+        return np.sum(hg.train(loss, start, optimizer(lr), steps=6, adjoint=adjoint) ** 2)
+
+    hoarder = Hoarder(hand_out)
+    plain = lambda w, hyper, step: 0.5 * np.sum(w**2)
+    assert grad(f)(0.3, hoarder) == pytest.approx(grad(f)(0.3, plain), rel=1e-9)
+    assert f(0.3, hoarder) == pytest.approx(f(0.3, plain), rel=1e-12)
+    onp.testing.assert_array_equal(start, untouched)
+    for array, as_given in hoarder.seen:
+        onp.testing.assert_array_equal(array, as_given)
+    ones, slopes = (make_jvp(f, 0)(0.3, loss)(1.0) for loss in (hoarder, plain))
+    assert ones[1] == pytest.approx(slopes[1], rel=1e-9)
