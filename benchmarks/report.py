@@ -25,7 +25,11 @@ def machine() -> dict:
         except PackageNotFoundError:
             versions[library] = "not installed"
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), "")
-    blas = {f"{pool['internal_api']} {pool['version']}" for pool in threadpool_info() if pool["user_api"] == "blas"}
+    blas = {
+        f"{pool['internal_api']} {pool['version']} ({pool.get('architecture', 'unknown')} kernels)"
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    }
     return {
         "processor": model or platform.processor(),
         "cores": os.cpu_count(),
