@@ -3,7 +3,7 @@
 One table for each problem; in each every hypergradient is first checked to agree with the others, then
 all are timed in turns, in a process with the threads asked for (1, then 2). With ``--peers`` the
 libraries that a user might take instead are beside ours, those that are installed. ``--write`` puts
-results, tables and figure into ``docs/``.
+results, tables and figures into ``docs/``. All tables take about half an hour.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from functools import partial
 
-from benchmarks import report
+from benchmarks import memory, report
 from benchmarks.entries import TRAINING, check_agreement, tables
 from benchmarks.timing import interleaved, medians, peak_memory
 
@@ -73,7 +73,7 @@ def apart(args, *more: str, threads: int = 1) -> str:
 
 
 def main() -> None:
-    names = list(tables(quick=True))
+    names = sorted([*tables(quick=True), "d"])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--tables", nargs="+", choices=names, default=names, help="which problems (default: all)")
     parser.add_argument("--peers", action="store_true", help="against other libraries, those that are installed")
@@ -91,8 +91,13 @@ def main() -> None:
     if args.threads:
         print(json.dumps(measure(args.tables[0], args)))
         return
+    if "d" in args.tables:
+        print("\n(d) peak memory against the number of steps")
+        points = memory.measure_all(args.quick)
+        if args.write:
+            memory.write(points)
     rows = []
-    for name in args.tables:
+    for name in (name for name in args.tables if name != "d"):
         threads = (2,) if name == "f" else (1,) if name.startswith("g") else (1, 2)
         for count in threads:
             measured = json.loads(apart(args, "--tables", name, threads=count))
@@ -101,8 +106,8 @@ def main() -> None:
                     row["bytes"] = int(apart(args, "--memory", name, row["entry"]))
             print(report.as_text(measured, TRAINING), flush=True)
             rows += measured
-    if args.write:
-        report.write(rows, names)
+    if args.write and rows:
+        report.write(rows, [name for name in names if name != "d"])
 
 
 if __name__ == "__main__":

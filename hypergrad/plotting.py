@@ -126,7 +126,7 @@ def draw_magnitude(axis, sweeps: tuple[Sweep, ...], colours) -> None:
 def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
     """What :func:`hypergrad.chaos.trust` computed: ``f`` with its slopes, and the mismatch at each distance."""
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.0), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.4), layout="constrained")
         low, high = smooth_limits(report.loss, np.isfinite(report.loss))
         left.plot(report.offsets, report.loss, ".", color="C0", label="f")
         half = np.diff(report.offsets).min() * 0.4 * np.maximum(1.0, np.abs(report.offsets) / report.distances[2])
@@ -138,8 +138,12 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
         left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
         left.legend(frameon=False)
         shown = np.clip(report.mismatch, 1e-12, 1e3)
-        right.loglog(report.distances, shown, ".-", color="C0")
-        right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1)
+        right.loglog(report.distances, shown, ".-", color="C0", label="steps of that length")
+        for side, marker, name in zip(report.beside, "<>", ("below", "above")):
+            label = f"short steps that far {name}"
+            right.plot(report.distances[3:6], np.clip(side, 1e-12, 1e3), marker, color="C1", label=label)
+        right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="tolerance")
+        right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         right.set(xlabel="distance", ylabel="mismatch of derivative and differences")
         figure.suptitle(f"{report.verdict}: {report.reason}", fontsize="small", wrap=True)
     plt.close(figure)

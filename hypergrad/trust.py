@@ -19,6 +19,7 @@ from .tangents import tangent_norms_recorded
 
 _NEIGHBOURS = 4  # on either side, at the smallest distance
 _DOUBLINGS = 6  # from the smallest distance to the largest
+_BESIDE, _STEP = (8, 16, 32), 2  # where steps of that length on either side begin, in smallest distances
 _DIRECTION = 3  # the purpose of these random numbers, in seeds (seed, purpose)
 
 
@@ -36,6 +37,8 @@ class Trust:
       mismatch: how far the integral of the derivative over steps of each distance misses the difference
         of ``f``, relative to the integral of its magnitude; shape (m,).
       tolerance: what was allowed.
+      beside: the mismatch of short steps that begin 8, 16 and 32 smallest distances below (row 0) and above;
+        shape (2, 3).
       offsets, loss, gradient: what was computed: distances along the direction, ``f`` there and its
         derivative.
       tangent_norms: norm of the tangent of the parameters after each step of the first training in ``f``;
@@ -52,6 +55,7 @@ class Trust:
     distances: np.ndarray
     mismatch: np.ndarray
     tolerance: float
+    beside: np.ndarray
     offsets: np.ndarray
     loss: np.ndarray
     gradient: np.ndarray
@@ -87,13 +91,15 @@ def trust(
     64 times as far. The slope is the mean of (|f'(a)| + |f'(b)|)/2, or the median of |f'| from 8 times the
     smallest distance on if that is larger: near a minimum f' is no measure. The mismatch is 0 for a straight
     line, small where ``f`` is smooth over s, and about 1 where the derivative has nothing to do with
-    ``f``. The verdict is
+    ``f``. Steps of 2 s that begin 8, 16 and 32 s away show whether ``f`` is rough on both sides: then a
+    match may be that of an island in chaos, smooth by chance. The verdict is
 
-    - "trust" if it is within ``tolerance`` at the smallest distance; ``scale`` is the largest distance
-      to which that holds;
+    - "trust" if the mismatch is within ``tolerance`` at the smallest distance, and not on such an island;
+      ``scale`` is the largest distance to which that holds;
     - "trust at scales above s" if it is not, but is at the two largest distances at least: ``f`` is rough at
       short range, by rounding or kinks, and the derivative still tells its trend;
-    - "don't" otherwise.
+    - "don't" otherwise. An island is where on both sides one of the steps misses by more than twice
+      ``tolerance``, unless the two largest distances match.
 
     If ``f`` takes a keyword ``dtype``, ``f(hypers, dtype=numpy.float32)`` must do the same in float32; if it takes a
     keyword ``seed``, that must choose its random numbers. Both are reported and leave the verdict alone:
@@ -117,7 +123,7 @@ def trust(
       ArgumentError: an ``f`` that is not a scalar, does not depend on ``hypers`` or gives another result when
         called again; a bad number.
 
-    Cost: 18 runs in forward mode at 4 matrix products a step and layer, one in reverse mode for the
+    Cost: 24 runs in forward mode at 4 matrix products a step and layer, one in reverse mode for the
     direction of the gradient, and one for float32 and for each seed.
 
     >>> import autograd.numpy as np
@@ -141,7 +147,7 @@ def trust(
 
     with tangent_norms_recorded() as runs:
         points = {0: check_repeatable(along, 0.0)}
-    ahead = {*range(1, _NEIGHBOURS + 1), *(2**k for k in range(_DOUBLINGS + 1))}
+    ahead = {*range(1, _NEIGHBOURS + 1), *(2**k for k in range(_DOUBLINGS + 1)), *(i + _STEP for i in _BESIDE)}
     for index in (sign * i for i in ahead for sign in (-1, 1)):
         points[index] = evaluate(along, index * distance)
     single, by_seed = math.nan, []
@@ -151,14 +157,19 @@ def trust(
         by_seed = [float(evaluate(lambda offset, s=s: along(offset, seed=s), 0.0).gradient) for s in range(seeds)]
     norms = np.array(runs[0] if runs else [])
     multiples = [2**k for k in range(_DOUBLINGS + 1)]
-    mismatch = np.array([_mismatch(points, multiple, distance) for multiple in multiples])
     indices = sorted(points)
+    around = _slope_around(points)
+    mismatch = np.array([_mismatch(points, _intervals_at(multiple), distance, around) for multiple in multiples])
+    sides = [(-i - _STEP, -i) for i in _BESIDE], [(i, i + _STEP) for i in _BESIDE]
+    beside = np.array([[_mismatch(points, [step], distance, around) for step in side] for side in sides])
+    distances = distance * np.array(multiples)
     return Trust(
-        *_verdict(mismatch, distance * np.array(multiples), tolerance, _growth(norms)),
+        *_verdict(mismatch, distances, beside, tolerance, _growth(norms)),
         derivative=float(points[0].gradient),
-        distances=distance * np.array(multiples),
+        distances=distances,
         mismatch=mismatch,
         tolerance=float(tolerance),
+        beside=beside,
         offsets=distance * np.array(indices),
         loss=np.array([points[i].loss for i in indices]),
         gradient=np.array([points[i].gradient for i in indices]),
@@ -203,17 +214,27 @@ def _takes(f: Callable, name: str) -> bool:
         return False
 
 
-def _mismatch(points: dict[int, Point], multiple: int, distance: float) -> float:
-    """Over all the intervals of that many smallest distances around 0, relative to the slope."""
+def _intervals_at(multiple: int) -> list[tuple[int, int]]:
+    """The intervals of that many smallest distances around 0, by the indices of their ends."""
     starts = range(-_NEIGHBOURS, _NEIGHBOURS) if multiple == 1 else (-multiple, 0)
-    pairs = [(points[start], points[start + multiple]) for start in starts]
-    length = multiple * distance
+    return [(start, start + multiple) for start in starts]
+
+
+def _slope_around(points: dict[int, Point]) -> float:
+    """The median of |f'|, without the nearest neighbours."""
+    with np.errstate(all="ignore"):
+        return float(np.median([abs(p.gradient) for i, p in points.items() if i == 0 or abs(i) > _NEIGHBOURS]))
+
+
+def _mismatch(points: dict[int, Point], intervals: list, distance: float, around: float) -> float:
+    """How far trapezoids miss over intervals of one length, on average and relative to the slope."""
+    pairs = [(points[start], points[end]) for start, end in intervals]
+    length = (intervals[0][1] - intervals[0][0]) * distance
     with np.errstate(all="ignore"):
         missed = np.mean([abs(b.loss - a.loss - length * (a.gradient + b.gradient) / 2.0) for a, b in pairs])
         if missed <= np.mean([rounding(a.loss, b.loss) for a, b in pairs]):
             return 0.0
         slope = np.mean([(abs(a.gradient) + abs(b.gradient)) / 2.0 for a, b in pairs])
-        around = np.median([abs(p.gradient) for index, p in points.items() if index == 0 or abs(index) > _NEIGHBOURS])
         ratio = float(missed / (length * np.fmax(slope, around)))
     return math.inf if math.isnan(ratio) else ratio
 
@@ -227,18 +248,26 @@ def _growth(norms: np.ndarray) -> float:
         return float((np.log(norms[-1]) - np.log(norms[half - 1])) / (len(norms) - half))
 
 
-def _verdict(mismatch, distances, tolerance: float, growth: float) -> tuple[str, str, float]:
+def _verdict(mismatch, distances, beside, tolerance: float, growth: float) -> tuple[str, str, float]:
     """Verdict, reason and scale."""
     matches = mismatch <= tolerance
-    if matches[0]:
+    tells_trend = matches[-2:].all()
+    island = (beside.max(axis=1) > 2.0 * tolerance).all() and not tells_trend
+    if matches[0] and not island:
         scale = float(distances[np.argmin(np.append(matches, False)) - 1])
         return "trust", f"the derivative matches differences of f over distances up to {scale:.3g} at least", scale
+    grows = f" (its tangent grows by a factor {math.exp(min(growth, 700.0)):.3g} a step)" if growth > 0.0 else ""
+    if matches[0]:
+        reason = (
+            f"the derivative matches differences of f here, but on either side within {distances[-2]:.3g} there are "
+            f"short steps over which it misses them by {_share(beside.max(axis=1).min())} and more{grows}"
+        )
+        return "don't", reason, math.nan
     first = f"over steps of {distances[0]:.3g} the derivative misses the difference of f by {_share(mismatch[0])}"
-    if matches[-2:].all():
+    if tells_trend:
         beyond = len(matches) - int(np.argmin(matches[::-1]))
         scale = float(distances[beyond])
         return f"trust at scales above {scale:.3g}", f"{first}, but from {scale:.3g} on it matches", scale
-    grows = f" (its tangent grows by a factor {math.exp(min(growth, 700.0)):.3g} a step)" if growth > 0.0 else ""
     return "don't", f"{first}{grows}", math.nan
 
 

@@ -31,7 +31,8 @@ def test_every_table_is_measured(table):
 
 
 def test_one_command_prints_the_tables_with_times_and_memory():
-    printed = run("benchmarks", "--quick", "--repeats", "1", "--tables", "c", "g-steps")
+    printed = run("benchmarks", "--quick", "--repeats", "1", "--tables", "c", "d", "g-steps")
+    assert all(f"{adjoint} " in printed for adjoint in ("Stored()", "Reversible()", "Checkpointed(20)", "forward mode"))
     assert "(c)" in printed and "(g-steps)" in printed and printed.count("× training") >= 10 and " MB" in printed
 
 

@@ -63,6 +63,19 @@ def test_a_trend_under_short_ripples_is_trusted_at_larger_scales():
     assert (report.mismatch[report.distances >= report.scale] <= report.tolerance).all()
 
 
+def test_an_island_in_chaos_is_not_trusted_but_the_shore_is():
+    """Smooth from −0.01 to 0.01; and smooth below 0.01."""
+    island = lambda x: x + 0.05 * np.sin(1e5 * x) * (x**2 > 1e-4)
+    report = trust(island, 0.0)
+    assert report.verdict == "don't" and report.mismatch[0] < 1e-9 and "on either side" in report.reason
+    assert report.beside.shape == (2, 3) and (report.beside > 0.5).all()
+    for sign in (1, -1):
+        shore = lambda x, sign=sign: x + 0.05 * np.sin(1e5 * x) * (sign * x > 0.01)
+        report = trust(shore, 0.0)
+        smooth, rough = report.beside[::sign]
+        assert report.verdict == "trust" and smooth.max() < 1e-9 < 0.5 < rough.min()
+
+
 def test_what_is_not_finite_is_not_trusted():
     def f(x):
         return x * onp.inf if getval(x) > 1.0 else x
