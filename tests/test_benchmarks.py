@@ -77,5 +77,6 @@ def test_the_edge_benchmark_plays_a_sweep_back():
     sweep = edge_benchmark.dense("jan14 part 2")
     near, held = edge_benchmark.shifted(sweep, searches=3)
     assert 0.0 <= near <= 1.0 and held == 1.0
-    before, past = edge_benchmark.flagged(sweep, every=100)
-    assert len(before) + len(past) == 9 and sum(past) > sum(before)
+    before, within, past = edge_benchmark.flagged(sweep, every=50)
+    assert len(before) + len(within) + len(past) == 18 and len(within) == 1
+    assert not any(before) and all(past)
