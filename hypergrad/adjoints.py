@@ -81,7 +81,7 @@ def _linearize_last(dynamics: Dynamics, save_at: list[int], kept: int):
         gradient, hvp = dynamics.oracle.gradient_with_hvp(state.params, step)
         dynamics.report(state, gradient, step)
         before = dynamics.kept(state)
-        state = dynamics.advance(state, gradient, step)
+        state = dynamics.advance(state, gradient, step, spent_params=not dynamics.optimizer.keeps_params)
         records.append((before, _kept(dynamics, gradient), hvp))
     save(state, dynamics.steps, saved)
     final = dynamics.kept(state)
@@ -134,8 +134,8 @@ class Checkpointed:
             records[step] = before, _kept(dynamics, gradient), hvp, dynamics.kept(after)
             return after
 
-        def forward(state, step):
-            return forward_step(dynamics, state, step, saved)
+        def forward(state, step, spent):
+            return forward_step(dynamics, state, step, saved, spent)
 
         def forward_last(state, gradient, step):
             dynamics.report(state, gradient, step)
@@ -151,10 +151,11 @@ class Checkpointed:
             backward = Backward(dynamics, save_at, cotangents)
             for target in range(last, -1, -1):
 
-                def recompute(state, step, target=target):
+                def recompute(state, step, spent, target=target):
                     if step + 1 == target and step == snapshots[-1][0]:  # reversed next: its gradient serves twice
                         return record(state, step, dynamics.advance)
-                    return dynamics.advance(state, dynamics.oracle.gradient(state.params, step), step, spent=True)
+                    gradient = dynamics.oracle.gradient(state.params, step)
+                    return dynamics.advance(state, gradient, step, spent_params=spent, spent_slots=spent)
 
                 if target not in records:
                     before = self._advance_to(dynamics, snapshots, target, recompute)
@@ -167,7 +168,8 @@ class Checkpointed:
     def _advance_to(self, dynamics: Dynamics, stack: list, count: int, step_function: Callable):
         """Run from the last snapshot to the step to be reversed next, leaving snapshots where the schedule says.
 
-        Snapshots past it are dropped. The state returned may be used up.
+        Snapshots past it are dropped. ``step_function(state, step, spent)`` makes the steps; a state that is not
+        a snapshot is spent by its step.
         """
         while stack[-1][0] > count:
             stack.pop()
@@ -177,7 +179,7 @@ class Checkpointed:
             free = self.snapshots - len(stack)
             target = at + first_snapshot(count + 1 - at, free) if free else count
             while at < target:
-                state = step_function(state, at)
+                state = step_function(state, at, at > stack[-1][0])
                 at += 1
             if at < count:
                 stack.append((at, dynamics.snapshot(state)))

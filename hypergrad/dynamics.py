@@ -101,8 +101,8 @@ class Dynamics:
         return State(list(map(copy, self.params)), [tuple(map(np.asarray, s)) for s in slots], norm(self.params))
 
     def snapshot(self, state: State) -> State:
-        """A copy to go on from later."""
-        return State(list(map(copy, state.params)), [tuple(map(copy, s)) for s in state.slots], state.norm)
+        """What must be kept of a state to go on from it later: itself, as long as no step spends it."""
+        return state
 
     def hyperparameters(self, step: int) -> list[tuple]:
         """The optimizer's hyperparameters for every array of the parameters."""
@@ -111,18 +111,21 @@ class Dynamics:
         return [kind(*row) for row in zip(*columns)] or [kind()] * len(self.params)
 
     @reported
-    def advance(self, state: State, gradient: list, step: int, spent: bool = False) -> State:
-        """The state after the step. What :meth:`kept` does not keep of the one before may be written over.
+    def advance(
+        self, state: State, gradient: list, step: int, *, spent_params: bool = False, spent_slots: bool = False
+    ) -> State:
+        """The state after the step.
 
         Args:
-          spent: whether nothing at all need be kept of it.
+          spent_params, spent_slots: whether no one will look at those of ``state`` again, nor at a list or tuple
+            that holds them. Then the arrays that nothing else refers to are written over.
 
         Raises:
           DivergedError: a parameter is not finite after it.
         """
         params, slots = [], []
         for i, (g, h) in enumerate(zip(gradient, self.hyperparameters(step))):
-            w_after, s_after = self._step(state, i, g, h, step, spent)
+            w_after, s_after = self._step(state, i, g, h, step, spent_params, spent_slots)
             params.append(w_after)
             slots.append(s_after)
         after = State(params, slots, norm(params))
@@ -132,20 +135,20 @@ class Dynamics:
                 raise DivergedError(step, state.norm, leaf_places(self.oracle.params, "params")[index])
         return after
 
-    def _step(self, state: State, i: int, g, h, step: int, spent: bool) -> tuple:
+    def _step(self, state: State, i: int, g, h, step: int, spent_params: bool, spent_slots: bool) -> tuple:
         """The optimizer's step for one array; that of a user cannot change or keep what it is given."""
         optimizer, s = self.optimizer, state.slots[i]
-        if optimizer.elementwise:
-            keeps_params = optimizer.keeps_params and not spent
-            w_after = empty_like(state.params[i]) if keeps_params else reuse(state.params, i)
-            s_after = tuple(reuse(s, k) if spent else empty_like(s[k]) for k in range(len(s)))
+        if optimizer.elementwise and optimizer.step_into is not None:
+            ours = type(optimizer).step_into is Decaying.step_into  # which may write over what it reads
+            w_after = reuse(state.params, i) if ours and spent_params else empty_like(state.params[i])
+            s_after = tuple(reuse(s, k) if ours and spent_slots else empty_like(s[k]) for k in range(len(s)))
             for to_w, w, g_piece, *slots in pieces(w_after, state.params[i], g, *s_after, *s):
                 optimizer.step_into(to_w, slots[: len(s)], w, slots[len(s) :], g_piece, h, step)
             return w_after, s_after
         w = state.params[i]
         if type(optimizer).step is Decaying.step:
             w, s = optimizer.step(w, s, g, h, step)
-            return np.asarray(w), s
+            return np.asarray(w, order="C"), tuple(np.asarray(a, order="C") for a in s)
         name, shape = type(optimizer).__name__, w.shape
         (w_given, g_given), s_given = read_only([w, g]), tuple(read_only(s))
         w_after, s_after = optimizer.step(w_given, s_given, g_given, h, step)
@@ -164,7 +167,7 @@ class Dynamics:
             if decaying:
                 slots.append(self.optimizer.state_after(state.params[i], state.slots[i], g, h, step))
             else:
-                slots.append(self._step(state, i, g, h, step, spent=False)[1])
+                slots.append(self._step(state, i, g, h, step, False, False)[1])
         return State(state.params, slots)
 
     def kept(self, state: State) -> State:
@@ -237,8 +240,11 @@ class Dynamics:
 
 
 def _own_array(array, *given) -> np.ndarray:
-    """The array, copied if it shares memory with what was given: that may change later."""
-    array = np.asarray(array)
+    """The array in C order, copied if it shares memory with what was given: that may change later.
+
+    In one order whatever the optimizer returns, since sums round differently in others.
+    """
+    array = np.asarray(array, order="C")
     return array.copy() if any(np.may_share_memory(array, other) for other in given) else array
 
 
@@ -265,12 +271,12 @@ def save(state, count: int, saved: dict[int, list | None]) -> None:
         saved[count] = [w.copy() for w in state.params]
 
 
-def forward_step(dynamics: Dynamics, state, step: int, saved: dict[int, list | None]):
-    """One step of plain training, seen by the callback, that uses up the state before it.
+def forward_step(dynamics: Dynamics, state, step: int, saved: dict[int, list | None], spent: bool = True):
+    """One step of plain training, seen by the callback; keeps a copy of the parameters before it if asked for.
 
-    Keeps a copy of the parameters before it if asked for.
+    Unless told otherwise it uses up the state before it.
     """
     save(state, step, saved)
     gradient = dynamics.oracle.gradient(state.params, step)
     dynamics.report(state, gradient, step)
-    return dynamics.advance(state, gradient, step, spent=True)
+    return dynamics.advance(state, gradient, step, spent_params=spent, spent_slots=spent)

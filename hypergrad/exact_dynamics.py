@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import copy, empty_like, pieces, reuse, zeros_like
+from .arrays import empty_like, pieces, reuse, zeros_like
 from .dynamics import Dynamics, State, norm, reported
 from .errors import DivergedError, FixedPointOverflowError
 from .exact import InformationBuffer, divide, from_fixed, multiply, numerator, to_fixed
@@ -89,12 +89,13 @@ class ExactDynamics(Dynamics):
             FixedArray(f.w.copy(), tuple(a.copy() for a in f.slots), tuple(b.copy() for b in f.buffers))
             for f in state.fixed
         ]
-        params, slots = list(map(copy, state.params)), [tuple(map(copy, s)) for s in state.slots]
-        return ExactState(params, slots, fixed, state.norm)
+        return ExactState(state.params, state.slots, fixed, state.norm)
 
     @reported
-    def advance(self, state: ExactState, gradient: list, step: int, spent: bool = False) -> ExactState:
-        """The state after the step; that of ``state`` in fixed point is used up, ``spent`` or not.
+    def advance(
+        self, state: ExactState, gradient: list, step: int, *, spent_params: bool = False, spent_slots: bool = False
+    ) -> ExactState:
+        """The state after the step; that of ``state`` in fixed point is used up in any case.
 
         Raises:
           DivergedError, FixedPointOverflowError: with the step.
@@ -103,8 +104,8 @@ class ExactDynamics(Dynamics):
         for i, h in enumerate(self.hyperparameters(step)):
             fixed, s = state.fixed[i], state.slots[i]
             check = partial(self._check_size, index=i, step=step, before=state.norm)
-            w_after = reuse(state.params, i) if spent else empty_like(state.params[i])
-            s_after = tuple(reuse(s, k) if spent else empty_like(s[k]) for k in range(len(s)))
+            w_after = reuse(state.params, i) if spent_params else empty_like(state.params[i])
+            s_after = tuple(reuse(s, k) if spent_slots else empty_like(s[k]) for k in range(len(s)))
             for part, g, to_w, *to_s in self._parts(gradient[i], w_after, *s_after):
                 increments = optimizer.increments(g, h)
                 for k, (name, bits) in enumerate(zip(optimizer.decays, optimizer.fraction_bits)):

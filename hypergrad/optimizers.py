@@ -13,13 +13,14 @@ business of the oracle, not of the optimizer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 
-from .arrays import empty_like, pieces, reuse, zeros_like
+from .arrays import empty_like, pieces, zeros_like
 from .hyperparameters import Range
 from .tracing import linearize, push
 
@@ -47,13 +48,16 @@ class Optimizer:
       keeps_gradient: whether ``pull_back`` needs the gradient of the step.
       keeps_params: whether it needs the parameters before the step (if not, it may be given None).
       elementwise: whether each entry's update depends on that entry alone, so that an array can be updated
-        in pieces by ``step_into``.
+        in pieces.
+      step_into: None, or a method ``(to_w, to_s, w, s, g, h, step)`` that writes ``step`` into arrays, to the
+        same bits; used if ``elementwise``.
     """
 
     ranges: ClassVar[dict[str, Range]] = {}
     keeps_gradient: ClassVar[bool] = True
     keeps_params: ClassVar[bool] = True
     elementwise: ClassVar[bool] = False
+    step_into: ClassVar[Callable | None] = None
     exact: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs):
@@ -65,6 +69,8 @@ class Optimizer:
             reset = {"elementwise": False} | {name: getattr(Optimizer, name) for name in ("push_forward", "pull_back")}
         if own & (update | {"pull_back"}):
             reset |= {"keeps_gradient": True, "keeps_params": True}
+        if own & {"step", "state_after"}:
+            reset["step_into"] = None
         for name, value in reset.items():
             if name not in own:
                 setattr(cls, name, value)
@@ -153,7 +159,7 @@ class Decaying(Optimizer):
         return w + self.displacement(s, g, h, step), s
 
     def step_into(self, to_w, to_s, w, s, g, h, step: int) -> None:
-        """:meth:`step`, written into ``to_w`` and ``to_s``, to the same bits."""
+        """:meth:`step`, written into ``to_w`` and ``to_s``, which may be ``w`` and ``s`` themselves."""
         for to, name, a, increment in zip(to_s, self.decays, s, self.increments(g, h)):
             np.multiply(getattr(h, name), a, out=to)
             to += increment
@@ -206,7 +212,7 @@ class SGD(Decaying):
 
     def push_forward(self, dw, ds, dg, dh, w, s, g, s_after, h, step: int) -> tuple:
         """dv⁺ = β dv − (1 − β) dg + dβ (v + g),    dw⁺ = dw + α dv⁺ + dα v⁺"""
-        dw_after, dv_after = empty_like(dw), reuse(ds, 0)
+        dw_after, dv_after = empty_like(dw), empty_like(dw)
         parts = pieces(dw_after, dv_after, dw, *ds, dg, *s, g, *s_after)
         for to_dw, to_dv, dw_part, dv_part, dg_part, v_part, g_part, v_after_part in parts:
             np.multiply(dv_part, h.momentum, out=to_dv)
@@ -225,7 +231,7 @@ class SGD(Decaying):
         where v + g = (v − v⁺) / (1 − β) needs no gradient kept. By this difference β̄ loses a factor of about
         1 / (1 − β) in relative accuracy: no matter up to β = 0.999, but 1e-7 is left at 1 − β = 1e-9.
         """
-        v_bar_before, g_bar = reuse(s_bar, 0), empty_like(w_bar)
+        v_bar_before, g_bar = empty_like(w_bar), empty_like(w_bar)
         lr_bar = momentum_bar = 0.0
         parts = pieces(v_bar_before, g_bar, w_bar, *s_bar, *s, *s_after)
         for to_v_bar, to_g_bar, w_bar_part, v_bar_part, v_part, v_after_part in parts:

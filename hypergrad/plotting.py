@@ -141,7 +141,7 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
         right.loglog(report.distances, shown, ".-", color="C0", label="steps of that length")
         for side, marker, name in zip(report.beside, "<>", ("below", "above")):
             label = f"short steps that far {name}"
-            right.plot(report.distances[3:6], np.clip(side, 1e-12, 1e3), marker, color="C1", label=label)
+            right.plot(report.distances[2:6], np.clip(side, 1e-12, 1e3), marker, color="C1", label=label)
         right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="tolerance")
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         right.set(xlabel="distance", ylabel="mismatch of derivative and differences")

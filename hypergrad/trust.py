@@ -19,7 +19,7 @@ from .tangents import tangent_norms_recorded
 
 _NEIGHBOURS = 4  # on either side, at the smallest distance
 _DOUBLINGS = 6  # from the smallest distance to the largest
-_BESIDE, _STEP = (8, 16, 32), 2  # where steps of that length on either side begin, in smallest distances
+_BESIDE, _STEP = (4, 8, 16, 32), 2  # where steps of that length on either side begin, in smallest distances
 _DIRECTION = 3  # the purpose of these random numbers, in seeds (seed, purpose)
 
 
@@ -37,8 +37,8 @@ class Trust:
       mismatch: how far the integral of the derivative over steps of each distance misses the difference
         of ``f``, relative to the integral of its magnitude; shape (m,).
       tolerance: what was allowed.
-      beside: the mismatch of short steps that begin 8, 16 and 32 smallest distances below (row 0) and above;
-        shape (2, 3).
+      beside: the mismatch of short steps that begin 4, 8, 16 and 32 smallest distances below (row 0) and above;
+        shape (2, 4).
       offsets, loss, gradient: what was computed: distances along the direction, ``f`` there and its
         derivative.
       tangent_norms: norm of the tangent of the parameters after each step of the first training in ``f``;
@@ -91,15 +91,16 @@ def trust(
     64 times as far. The slope is the mean of (|f'(a)| + |f'(b)|)/2, or the median of |f'| from 8 times the
     smallest distance on if that is larger: near a minimum f' is no measure. The mismatch is 0 for a straight
     line, small where ``f`` is smooth over s, and about 1 where the derivative has nothing to do with
-    ``f``. Steps of 2 s that begin 8, 16 and 32 s away show whether ``f`` is rough on both sides: then a
+    ``f``. Steps of 2 s that begin 4, 8, 16 and 32 s away show whether ``f`` is rough on both sides: then a
     match may be that of an island in chaos, smooth by chance. The verdict is
 
     - "trust" if the mismatch is within ``tolerance`` at the smallest distance, and not on such an island;
       ``scale`` is the largest distance to which that holds;
     - "trust at scales above s" if it is not, but is at the two largest distances at least: ``f`` is rough at
       short range, by rounding or kinks, and the derivative still tells its trend;
-    - "don't" otherwise. An island is where on both sides one of the steps misses by more than twice
-      ``tolerance``, unless the two largest distances match.
+    - "don't" otherwise. An island is where on both sides one of the steps misses by more than four times
+      ``tolerance`` (on a smooth ``f`` steps of 2 s miss by four times as much as those of s) of what the slope
+      there, or here if that is larger, makes over it; unless the two largest distances match.
 
     If ``f`` takes a keyword ``dtype``, ``f(hypers, dtype=numpy.float32)`` must do the same in float32; if it takes a
     keyword ``seed``, that must choose its random numbers. Both are reported and leave the verdict alone:
@@ -123,7 +124,7 @@ def trust(
       ArgumentError: an ``f`` that is not a scalar, does not depend on ``hypers`` or gives another result when
         called again; a bad number.
 
-    Cost: 24 runs in forward mode at 4 matrix products a step and layer, one in reverse mode for the
+    Cost: 26 runs in forward mode at 4 matrix products a step and layer, one in reverse mode for the
     direction of the gradient, and one for float32 and for each seed.
 
     >>> import autograd.numpy as np
@@ -161,7 +162,9 @@ def trust(
     around = _slope_around(points)
     mismatch = np.array([_mismatch(points, _intervals_at(multiple), distance, around) for multiple in multiples])
     sides = [(-i - _STEP, -i) for i in _BESIDE], [(i, i + _STEP) for i in _BESIDE]
-    beside = np.array([[_mismatch(points, [step], distance, around) for step in side] for side in sides])
+    here = float(np.mean([abs(points[i].gradient) for i in range(-_NEIGHBOURS, _NEIGHBOURS + 1)]))
+    slope = np.fmax(here, around)  # what is small next to the slope here does not matter
+    beside = np.array([[_mismatch(points, [step], distance, slope) for step in side] for side in sides])
     distances = distance * np.array(multiples)
     return Trust(
         *_verdict(mismatch, distances, beside, tolerance, _growth(norms)),
@@ -221,9 +224,10 @@ def _intervals_at(multiple: int) -> list[tuple[int, int]]:
 
 
 def _slope_around(points: dict[int, Point]) -> float:
-    """The median of |f'|, without the nearest neighbours."""
+    """The median of |f'| here and where the longer distances end."""
+    ends = (sign * 2**k for k in range(_DOUBLINGS + 1) for sign in (-1, 1) if 2**k > _NEIGHBOURS)
     with np.errstate(all="ignore"):
-        return float(np.median([abs(p.gradient) for i, p in points.items() if i == 0 or abs(i) > _NEIGHBOURS]))
+        return float(np.median([abs(points[i].gradient) for i in (0, *ends)]))
 
 
 def _mismatch(points: dict[int, Point], intervals: list, distance: float, around: float) -> float:
@@ -252,15 +256,15 @@ def _verdict(mismatch, distances, beside, tolerance: float, growth: float) -> tu
     """Verdict, reason and scale."""
     matches = mismatch <= tolerance
     tells_trend = matches[-2:].all()
-    island = (beside.max(axis=1) > 2.0 * tolerance).all() and not tells_trend
+    island = (beside.max(axis=1) > 4.0 * tolerance).all() and not tells_trend
     if matches[0] and not island:
         scale = float(distances[np.argmin(np.append(matches, False)) - 1])
         return "trust", f"the derivative matches differences of f over distances up to {scale:.3g} at least", scale
     grows = f" (its tangent grows by a factor {math.exp(min(growth, 700.0)):.3g} a step)" if growth > 0.0 else ""
     if matches[0]:
         reason = (
-            f"the derivative matches differences of f here, but on either side within {distances[-2]:.3g} there are "
-            f"short steps over which it misses them by {_share(beside.max(axis=1).min())} and more{grows}"
+            f"the derivative matches differences of f here, but a little further, on either side, it misses them over "
+            f"short steps by {_share(beside.max(axis=1).min())}{grows}"
         )
         return "don't", reason, math.nan
     first = f"over steps of {distances[0]:.3g} the derivative misses the difference of f by {_share(mismatch[0])}"

@@ -1,11 +1,13 @@
 """What an optimizer promises: derivatives where the second moment is 0, exact formats, and one's own steps."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import autograd.numpy as np
 import numpy as onp
 import pytest
-from autograd import grad
+from autograd import grad, make_jvp
 from problems import classifier
 
 import hypergrad as hg
@@ -159,3 +161,136 @@ def test_an_optimizer_of_ones_own_cannot_be_exact():
 
     with pytest.raises(errors.ArgumentError, match="exact=True is for SGD and Adam"):
         hg.train(LOSS, PARAMS, Own(0.1), steps=1)
+
+
+def bumpy(w, hyper, step):
+    return np.sum(np.cos(w)) + 0.25 * np.sum(w**4)
+
+
+@dataclass(frozen=True)
+class Decoupled(hg.Adam):
+    """A step of its own that is called elementwise: what the parent writes into arrays must not replace it."""
+
+    wd: Any = 0.1
+    elementwise: ClassVar = True
+
+    def step(self, w, s, g, h, step):
+        after, s = hg.Adam.step(self, w, s, g, h, step)
+        return after - h.lr * h.wd * w, s
+
+
+@dataclass(frozen=True)
+class Plain(hg.Optimizer):
+    """Called elementwise, with nothing that writes into arrays."""
+
+    lr: Any
+    elementwise: ClassVar = True
+
+    def init(self, w):
+        return ()
+
+    def step(self, w, s, g, h, step):
+        return w - h.lr * g, ()
+
+
+@dataclass(frozen=True)
+class Lagging(hg.Optimizer):
+    """Writes its first result before it reads the parameters for the second."""
+
+    lr: Any
+    elementwise: ClassVar = True
+
+    def init(self, w):
+        return (onp.zeros_like(w),)
+
+    def step(self, w, s, g, h, step):
+        after = w - h.lr * g + 0.5 * s[0]
+        return after, (after - w,)
+
+    def step_into(self, to_w, to_s, w, s, g, h, step):
+        to_w[...] = w - h.lr * g + 0.5 * s[0]
+        to_s[0][...] = to_w - w
+
+
+@dataclass(frozen=True)
+class Shifted(hg.SGD):
+    """v ← βv − (1−β)g + c; reads the cotangents again after its parent has pulled them back."""
+
+    c: Any = 0.3
+
+    def step(self, w, s, g, h, step):
+        v = h.momentum * s[0] - (1 - h.momentum) * g + h.c
+        return w + h.lr * v, (v,)
+
+    def pull_back(self, w_bar, s_bar, w, s, g, s_after, h, step, wanted):
+        without_momentum = type(wanted)(True, False, False)
+        w_bar, s_before, g_bar, _ = hg.SGD.pull_back(self, w_bar, s_bar, w, s, g, s_after, h, step, without_momentum)
+        total = h.lr * w_bar + s_bar[0]
+        return w_bar, s_before, g_bar, (float(onp.vdot(w_bar, s_after[0])), 0.0, float(onp.sum(total)))
+
+
+@pytest.mark.parametrize("make", [Decoupled, Plain, Lagging, Shifted])
+@pytest.mark.parametrize("size", [3, 40_000])
+def test_optimizers_of_ones_own_are_stepped_as_they_say(make, size):
+    start = onp.resize([0.3, -0.8, 1.2], size)
+
+    def f(lr, adjoint=None):
+        return np.mean(hg.train(bumpy, start, make(lr), steps=6, adjoint=adjoint) ** 3)
+
+    optimizer, w = make(0.1), start
+    s = optimizer.init(w)
+    h = SimpleNamespace(**{name: getattr(optimizer, name) for name in optimizer.names})
+    for step in range(6):
+        w, s = optimizer.step(w, s, w**3 - onp.sin(w), h, step)
+    assert f(0.1) == pytest.approx(onp.mean(w**3), rel=1e-12)
+    expected = (f(0.1 + 1e-6) - f(0.1 - 1e-6)) / 2e-6
+    for slope in (*(grad(f)(0.1, adjoint) for adjoint in (hg.Stored(), hg.Checkpointed(2))), make_jvp(f)(0.1)(1.0)[1]):
+        assert slope == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_push_forward_of_ones_own_sees_the_parameters_before_the_step():
+    seen = []
+
+    @dataclass(frozen=True)
+    class Watching(hg.SGD):
+        def push_forward(self, dw, ds, dg, dh, w, s, g, s_after, h, step):
+            seen.append(onp.array_equal(g, w))
+            return super().push_forward(dw, ds, dg, dh, w, s, g, s_after, h, step)
+
+    bowl = lambda w, hyper, step: 0.5 * np.sum(w**2)
+    make_jvp(lambda lr: np.sum(hg.train(bowl, onp.ones(3), Watching(lr), steps=4)))(0.1)(1.0)
+    hg.chaos.lyapunov(MinibatchBowl(), onp.ones(3), Watching(0.1), steps=4)
+    assert len(seen) == 8 and all(seen)
+
+
+class MinibatchBowl:
+    """½ w², with derivatives of its own."""
+
+    def __call__(self, w, hyper, step):
+        return 0.5 * np.sum(w**2)
+
+    def gradient(self, w, hyper, step):
+        return w.copy()
+
+    def gradient_with_hvp(self, w, hyper, step):
+        return w.copy(), lambda direction: direction.copy()
+
+
+def test_the_order_in_memory_of_what_an_optimizer_returns_changes_no_bit():
+    """A chaotic loss with sums over an array, and an optimizer that returns its transpose's transpose."""
+
+    @dataclass(frozen=True)
+    class Transposing(hg.Optimizer):
+        lr: Any
+
+        def init(self, w):
+            return ()
+
+        def step(self, w, s, g, h, step):
+            return np.dot(onp.eye(7)[::-1], (w - h.lr * g).T).T, ()
+
+    start = onp.random.default_rng(0).standard_normal((9, 7))
+    loss = lambda w, hyper, step: np.sum(np.cos(3.0 * w)) + np.sum(np.sum(w, axis=0) ** 2) * np.sum(w**2) / 100.0
+    f = lambda lr, adjoint: np.sum(hg.train(loss, start, Transposing(lr), steps=30, adjoint=adjoint) ** 3)
+    slopes = {float(grad(f)(0.05, adjoint)) for adjoint in (hg.Stored(), hg.Checkpointed(1), hg.Checkpointed(4))}
+    assert len(slopes) == 1

@@ -67,13 +67,19 @@ def test_an_island_in_chaos_is_not_trusted_but_the_shore_is():
     """Smooth from −0.01 to 0.01; and smooth below 0.01."""
     island = lambda x: x + 0.05 * np.sin(1e5 * x) * (x**2 > 1e-4)
     report = trust(island, 0.0)
-    assert report.verdict == "don't" and report.mismatch[0] < 1e-9 and "on either side" in report.reason
-    assert report.beside.shape == (2, 3) and (report.beside > 0.5).all()
+    assert report.verdict == "don't" and report.mismatch[0] < 1e-9 and "on either side, it misses" in report.reason
+    assert report.beside.shape == (2, 4) and (report.beside[:, 1:] > 0.5).all()
     for sign in (1, -1):
         shore = lambda x, sign=sign: x + 0.05 * np.sin(1e5 * x) * (sign * x > 0.01)
         report = trust(shore, 0.0)
         smooth, rough = report.beside[::sign]
-        assert report.verdict == "trust" and smooth.max() < 1e-9 < 0.5 < rough.min()
+        assert report.verdict == "trust" and smooth.max() < 1e-9 < 0.5 < rough[1:].min()
+
+
+@pytest.mark.parametrize("f", [lambda x: np.sin(300.0 * x), lambda x: np.exp(-((x / 0.012) ** 2))])
+def test_what_is_just_smooth_enough_is_no_island(f):
+    report = trust(f, 0.0)
+    assert report.verdict == "trust" and report.scale == report.distances[0] and report.mismatch[0] > 0.01
 
 
 def test_what_is_not_finite_is_not_trusted():
