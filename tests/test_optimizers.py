@@ -248,6 +248,13 @@ def test_optimizers_of_ones_own_are_stepped_as_they_say(make, size):
         assert slope == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_pull_back_of_ones_own_may_read_its_arguments_after_its_parent():
+    f = lambda c, adjoint=None: np.sum(hg.train(bumpy, onp.ones(3), Shifted(0.1, c=c), steps=5, adjoint=adjoint) ** 2)
+    expected = make_jvp(f)(0.2)(1.0)[1]
+    for adjoint in (hg.Stored(), hg.Checkpointed(2)):
+        assert grad(f)(0.2, adjoint) == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_push_forward_of_ones_own_sees_the_parameters_before_the_step():
     seen = []
 
