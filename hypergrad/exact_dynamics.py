@@ -75,10 +75,8 @@ class ExactDynamics(Dynamics):
             )
             for w in self.params
         ]
-        params, slots = (
-            list(map(empty_like, self.params)),
-            [tuple(map(zeros_like, [w] * len(bits))) for w in self.params],
-        )
+        params = list(map(empty_like, self.params))
+        slots = [tuple(zeros_like(w) for _ in bits) for w in params]
         for f, w in zip(fixed, params):
             from_fixed(f.w, _PARAM_BITS, w)
         return ExactState(params, slots, fixed, norm(params))
