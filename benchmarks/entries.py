@@ -13,6 +13,7 @@ from autograd import grad, make_jvp
 import hypergrad as hg
 from benchmarks.peers import PEERS, NotExpressible, algorithm_of_2015, unrolled
 from benchmarks.problems import Attention, Network
+from hypergrad.compiled import kernels, plain_numpy
 
 TRAINING, STORED, FLOOR, STORED_FLOOR = "training", "Stored()", "floor of training", "floor of Stored()"
 
@@ -33,19 +34,25 @@ class Entry(NamedTuple):
     tolerance: float = 1e-6
 
 
+def _in_numpy(run: Callable) -> Callable:
+    """The same without compiled loops."""
+    return plain_numpy()(run)
+
+
 def training(problem, **options) -> Entry:
     """Our training alone, and its final loss."""
     f = problem.final_loss(**options)
-    return Entry(lambda: f(problem.hypers))
+    return Entry(_in_numpy(lambda: f(problem.hypers)))
 
 
-def reverse(problem, adjoint, **options) -> Entry:
+def reverse(problem, adjoint, compiled=False, **options) -> Any:
     """Our hypergradient in reverse mode."""
+    if compiled and kernels() is None:
+        return "numba is not installed"
     f = problem.final_loss(adjoint, **options)
+    run = lambda: onp.concatenate([onp.ravel(g) for g in grad(f)(problem.hypers)])
     tolerance = 1e-2 if options.get("single") else 1e-6
-    return Entry(
-        lambda: onp.concatenate([onp.ravel(g) for g in grad(f)(problem.hypers)]), gradient=True, tolerance=tolerance
-    )
+    return Entry(run if compiled else _in_numpy(run), gradient=True, tolerance=tolerance)
 
 
 def forward(problem) -> Entry:
@@ -65,6 +72,7 @@ def of_network(problem: Network, peers: bool) -> dict[str, Any]:
         STORED: reverse(problem, hg.Stored()),
         "forward mode, one direction": forward(problem),
         "Reversible(), exact arithmetic": reverse(problem, hg.Reversible(), exact=True),
+        "Reversible(), arithmetic compiled by numba": reverse(problem, hg.Reversible(), exact=True, compiled=True),
         "Checkpointed(20)": reverse(problem, hg.Checkpointed(20)),
         "adjoint=None": reverse(problem, None),
         "Stored(), loss without derivatives of its own": reverse(problem, hg.Stored(), generic=True),
@@ -110,7 +118,7 @@ def of_sweep(problem: Network, peers: bool) -> dict[str, Any]:
             trained = hg.train(problem.loss, problem.params, optimizer, steps=steps, adjoint=adjoint)
             return problem.value(trained)
 
-        return lambda: onp.array([grad(after)(0.0, count) if count else 0.0 for count in counts])
+        return _in_numpy(lambda: onp.array([grad(after)(0.0, count) if count else 0.0 for count in counts]))
 
     def by_2015():
         nets = [Network(problem.sizes, count, problem.loss.batch_size) for count in counts[1:]]

@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 DOCS = Path(__file__).parent.parent / "docs"
-LIBRARIES = ("numpy", "scipy", "autograd", "torch", "higher", "torchopt", "jax")
+LIBRARIES = ("numpy", "scipy", "autograd", "numba", "torch", "higher", "torchopt", "jax")
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 

@@ -136,6 +136,11 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.matmul(a, b, out=empty((len(a), b.shape[1]), np.result_type(a, b)))
 
 
+def flat(*arrays: np.ndarray) -> list[np.ndarray]:
+    """The arrays in one dimension: views of those in C order."""
+    return [array.reshape(-1) for array in arrays]
+
+
 def pieces(*arrays: np.ndarray):
     """The arrays, all of one shape, as tuples of pieces that fit the cache.
 
@@ -146,6 +151,6 @@ def pieces(*arrays: np.ndarray):
     if arrays[0].size <= PIECE:
         yield arrays
         return
-    flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, PIECE):
-        yield tuple(array[start : start + PIECE] for array in flat)
+    whole = flat(*arrays)
+    for start in range(0, whole[0].size, PIECE):
+        yield tuple(array[start : start + PIECE] for array in whole)

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .compiled import kernels
 from .errors import ReversalError
 
 DENOMINATOR_BITS = 32
@@ -37,6 +38,7 @@ SMALLEST_FACTOR = 2.0**-SPILL_BITS
 _BOTTOM = np.uint64(1 << 48)
 _LOW_DIGIT = np.uint64(DENOMINATOR - 1)
 _LOW_SPILL = np.uint64((1 << SPILL_BITS) - 1)
+_NO_DIGITS = np.empty(0, np.uint16)
 _SHIFT, _SPILL_SHIFT = np.uint64(DENOMINATOR_BITS), np.uint64(SPILL_BITS)
 
 
@@ -53,7 +55,21 @@ def to_fixed(values: np.ndarray, fraction_bits: int) -> np.ndarray:
 
 def from_fixed(numbers: np.ndarray, fraction_bits: int, to: np.ndarray) -> None:
     """Write the float64 nearest to each number into an array in C order."""
-    np.multiply(numbers, 2.0**-fraction_bits, out=to.reshape(-1))
+    if loops := kernels(to):
+        loops.read(numbers, 2.0**-fraction_bits, to.reshape(-1))
+    else:
+        np.multiply(numbers, 2.0**-fraction_bits, out=to.reshape(-1))
+
+
+def add(numbers: np.ndarray, values: np.ndarray, fraction_bits: int, sign: int = 1) -> None:
+    """numbers ← numbers ± the nearest multiples of 2^-f to the values, in place; one-dimensional numbers."""
+    values = np.asarray(values)
+    if values.size == numbers.size and (loops := kernels(values)):
+        loops.add(numbers, values.reshape(-1), sign * 2.0**fraction_bits)
+    elif sign > 0:
+        numbers += to_fixed(values, fraction_bits).reshape(-1)
+    else:
+        numbers -= to_fixed(values, fraction_bits).reshape(-1)
 
 
 class _Stack:
@@ -62,12 +78,21 @@ class _Stack:
     def __init__(self):
         self.digits, self.size = np.empty(16, np.uint16), 0
 
-    def push(self, digits: np.ndarray) -> None:
-        end = self.size + len(digits)
+    def room(self, count: int) -> np.ndarray:
+        """Where the next digits go, with room for some."""
+        end = self.size + count
         if end > len(self.digits):
             self.digits.resize(end + end // 32, refcheck=False)
-        self.digits[self.size : end] = digits
-        self.size = end
+        return self.digits[self.size : end]
+
+    def push(self, digits: np.ndarray) -> None:
+        self.room(len(digits))[...] = digits
+        self.size += len(digits)
+
+    @property
+    def held(self) -> np.ndarray:
+        """The digits, the last one on top."""
+        return self.digits[: self.size]
 
     def pop(self, count: int) -> np.ndarray:
         if count > self.size:
@@ -98,6 +123,15 @@ class InformationBuffer:
         """Whether all that was pushed has been popped."""
         return bool((self.words == _BOTTOM).all()) and (self.stack is None or self.stack.size == 0)
 
+    def room(self, part: slice) -> np.ndarray:
+        """Where the digits that a part of the numbers spills go; empty if they are not kept."""
+        return _NO_DIGITS if self.stack is None else self.stack.room(len(self.words[part]))
+
+    def took(self, count: int) -> None:
+        """As many have been put there."""
+        if self.stack is not None:
+            self.stack.size += count
+
     def copy(self) -> InformationBuffer:
         """A copy without the stack: enough to go forwards from here."""
         copy = InformationBuffer(0, record=False)
@@ -113,13 +147,16 @@ def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice
       n: in [2¹⁶, 2³²).
       buffer: what keeps the digits of these numbers; they fill its ``part`` alone, if they are only some of its own.
     """
+    c, x, stack = numbers, buffer.words[part], buffer.stack
+    if loops := kernels():
+        buffer.took(loops.multiply(c, n, x, buffer.room(part)))
+        return
     divisor, limit = np.uint64(n), np.uint64(n << DENOMINATOR_BITS)
-    c, x = numbers, buffer.words[part]
     spilling = np.flatnonzero(x >= limit)
     if len(spilling):
         spilled = x[spilling]
-        if buffer.stack is not None:
-            buffer.stack.push((spilled & _LOW_SPILL).astype(np.uint16))
+        if stack is not None:
+            stack.push((spilled & _LOW_SPILL).astype(np.uint16))
         x[spilling] = spilled >> _SPILL_SHIFT
     quotient = x // divisor
     x -= quotient * divisor  # the digit m
@@ -136,8 +173,11 @@ def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice
 
 def divide(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice = slice(None)) -> None:
     """Undo :func:`multiply` with the same n, in place. What was multiplied in parts is divided from the last one on."""
+    c, x, stack = numbers, buffer.words[part], buffer.stack
+    if loops := kernels():
+        stack.pop(loops.divide(c, n, x, stack.held))
+        return
     divisor = np.uint64(n)
-    c, x = numbers, buffer.words[part]
     high = c // n
     low = (c - high * n).view(np.uint64)
     low <<= _SHIFT
@@ -151,4 +191,4 @@ def divide(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice =
     x += low
     taking = np.flatnonzero(x < _BOTTOM)
     if len(taking):
-        x[taking] = (x[taking] << _SPILL_SHIFT) | buffer.stack.pop(len(taking))
+        x[taking] = (x[taking] << _SPILL_SHIFT) | stack.pop(len(taking))

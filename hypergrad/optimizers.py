@@ -51,6 +51,7 @@ class Optimizer:
         in pieces.
       step_into: None, or a method ``(to_w, to_s, w, s, g, h, step)`` that writes ``step`` into arrays, to the
         same bits; used if ``elementwise``.
+      is_sgd: whether the update is that of :class:`SGD`, for which there are compiled loops in exact arithmetic.
     """
 
     ranges: ClassVar[dict[str, Range]] = {}
@@ -58,6 +59,7 @@ class Optimizer:
     keeps_params: ClassVar[bool] = True
     elementwise: ClassVar[bool] = False
     step_into: ClassVar[Callable | None] = None
+    is_sgd: ClassVar[bool] = False
     exact: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs):
@@ -66,7 +68,7 @@ class Optimizer:
         own, update = set(vars(cls)), {"step", "state_after", "increments", "displacement"}
         reset: dict[str, Any] = {}
         if own & update:
-            reset = {"elementwise": False} | {name: getattr(Optimizer, name) for name in ("push_forward", "pull_back")}
+            reset = {name: getattr(Optimizer, name) for name in ("push_forward", "pull_back", "elementwise", "is_sgd")}
         if own & (update | {"pull_back"}):
             reset |= {"keeps_gradient": True, "keeps_params": True}
         if own & {"step", "state_after"}:
@@ -203,6 +205,7 @@ class SGD(Decaying):
     keeps_gradient: ClassVar = False
     keeps_params: ClassVar = False
     elementwise: ClassVar = True
+    is_sgd: ClassVar = True
 
     def increments(self, g, h) -> tuple:
         return ((h.momentum - 1.0) * g,)

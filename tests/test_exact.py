@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypergrad.compiled import plain_numpy
 from hypergrad.errors import ReversalError
 from hypergrad.exact import (
     DENOMINATOR,
@@ -15,6 +16,18 @@ from hypergrad.exact import (
     numerator,
     to_fixed,
 )
+
+
+@pytest.fixture(autouse=True, scope="module", params=["numpy", "numba"])
+def arithmetic(request):
+    """Everything here holds for both."""
+    if request.param == "numpy":
+        with plain_numpy():
+            yield
+    else:
+        pytest.importorskip("numba")
+        yield
+
 
 factors = st.one_of(
     st.integers(2**16, DENOMINATOR - 1),

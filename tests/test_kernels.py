@@ -1,0 +1,209 @@
+"""Compiled loops: the same bits as NumPy, the same errors, and none where they are not wanted."""
+
+import os
+import subprocess
+import sys
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad, value_and_grad
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hypergrad as hg
+from hypergrad import compiled, exact
+from hypergrad.arrays import PIECE
+from hypergrad.errors import DivergedError, FixedPointOverflowError, ReversalError
+
+pytest.importorskip("numba", reason="the extra `fast` is not installed")
+
+factors = st.one_of(
+    st.integers(2**16, exact.DENOMINATOR - 1),
+    st.sampled_from([2**16, 2**16 + 1, 2**31, exact.DENOMINATOR - 1, exact.numerator(0.9), exact.numerator(0.999)]),
+)
+
+
+def both(compute):
+    """The result with compiled loops and that with NumPy alone."""
+    assert compiled.kernels() is not None
+    fast = compute()
+    with compiled.plain_numpy():
+        assert compiled.kernels() is None
+        return fast, compute()
+
+
+def assert_same_bits(fast: list, plain: list):
+    for a, b in zip(fast, plain, strict=True):
+        onp.testing.assert_array_equal(a, b, strict=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(factors, min_size=1, max_size=40), st.integers(0, 70), st.integers(0, 61), st.integers(0, 2**32))
+def test_exact_arithmetic_has_the_same_bits(sequence, size, magnitude_bits, seed):
+    def compute():
+        rng = onp.random.default_rng(seed)
+        numbers = rng.integers(-(2**magnitude_bits), 2**magnitude_bits, size, endpoint=True)
+        start, terms = numbers.copy(), rng.standard_normal((len(sequence), size)) * 2.0 ** (magnitude_bits - 54)
+        buffer, seen = exact.InformationBuffer(size), []
+        for n, term in zip(sequence, terms):
+            exact.multiply(numbers, n, buffer)
+            exact.add(numbers, term, 52)
+            seen += [numbers.copy(), buffer.words.copy(), buffer.stack.held.copy()]
+        floats = onp.empty(size)
+        exact.from_fixed(numbers, 52, floats)
+        for n, term in zip(reversed(sequence), reversed(terms)):
+            exact.add(numbers, term, 52, -1)
+            exact.divide(numbers, n, buffer)
+        assert buffer.is_initial() and onp.array_equal(numbers, start)
+        return [*seen, floats]
+
+    assert_same_bits(*both(compute))
+
+
+@settings(max_examples=100, deadline=None)
+@given(factors, st.integers(0, 2**32))
+def test_quotients_next_to_whole_numbers(n, seed):
+    """Where a quotient in floats is one off: the dividends are multiples of n, and one more or less."""
+
+    def compute():
+        rng = onp.random.default_rng(seed)
+        size, near = 200, lambda quotients: quotients * n + rng.integers(-1, 2, len(quotients))
+        most = min(2**62 // n, 2**47)
+        numbers, buffer = near(rng.integers(-most, most, size)), exact.InformationBuffer(size)
+        buffer.words[:] = near(rng.integers(2**48 // n + 2, 2**63 // n - 2, size)).astype(onp.uint64)
+        begin = [numbers.copy(), buffer.words.copy()]
+        exact.multiply(numbers, n, buffer)
+        seen = [numbers.copy(), buffer.words.copy(), buffer.stack.held.copy()]
+        exact.divide(numbers, n, buffer)
+        assert_same_bits([numbers, buffer.words], begin)
+        numbers[:], buffer.words[:] = begin  # as if they came out of a multiplication that had spilled these:
+        buffer.stack.push(rng.integers(0, 2**16, size).astype(onp.uint16))
+        exact.divide(numbers, n, buffer)
+        return [*seen, numbers, buffer.words]
+
+    assert_same_bits(*both(compute))
+
+
+SHAPES = {"w": (3, PIECE // 2), "b": (7,), "c": ()}  # more than a piece, less, and a number
+
+
+def loss(params, hyper, step):
+    ripples = sum(np.sum(np.cos(2.0 * w + step)) for w in params.values())
+    return sum(np.sum((w - 0.3) ** 2) for w in params.values()) - 0.2 * ripples
+
+
+def draw(seed: int) -> dict:
+    rng = onp.random.default_rng(seed)
+    return {name: onp.asarray(rng.standard_normal(shape)) for name, shape in SHAPES.items()}
+
+
+MAKERS = {
+    "SGD": lambda lr, decay: hg.SGD(lr, decay, exact=True),
+    "Adam": lambda lr, decay: hg.Adam(0.1 * lr, decay, exact=True),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("adjoint", [hg.Reversible(), hg.Checkpointed(2)], ids=["reversible", "checkpointed"])
+def test_a_run_and_its_derivatives_have_the_same_bits(name, adjoint):
+    params = draw(0)
+
+    def f(inputs):
+        w, lr, decay = inputs
+        trained = hg.train(loss, w, MAKERS[name](lr, decay), steps=7, adjoint=adjoint, save_at=[3, 7])
+        return sum(np.sum(w**3) for nest in trained for w in nest.values())
+
+    def compute():
+        inputs = (params, onp.linspace(0.05, 0.1, 7), onp.linspace(0.3, 0.95, 7))
+        value, (w_bar, lr_bar, decay_bar) = value_and_grad(f)(inputs)
+        return [value, *w_bar.values(), lr_bar, decay_bar]
+
+    assert_same_bits(*both(compute))
+
+
+@pytest.mark.parametrize(
+    ("lr", "scale", "error"),
+    [(1e5, 1.0, FixedPointOverflowError), (0.1, 1e4, FixedPointOverflowError), (0.1, np.inf, DivergedError)],
+    ids=["displacement", "gradient", "infinite gradient"],
+)
+def test_the_same_errors(lr, scale, error):
+    scaled = lambda params, hyper, step: loss(params, hyper, step) * (scale if step == 3 else 1.0)
+
+    def compute():
+        with pytest.raises(error) as caught, onp.errstate(all="ignore"):
+            hg.train(scaled, draw(0), hg.SGD(lr, 0.5, exact=True), steps=5)
+        return [str(caught.value), caught.value.step]
+
+    fast, plain = both(compute)
+    assert fast == plain
+
+
+def test_what_is_below_the_limit_entry_by_entry_is_no_error():
+    """Although the sum of squares, which is looked at first, is above it."""
+    w = onp.full(3_000, 500.0)
+    keep = lambda params, hyper, step: 0.0 * np.sum(params**2)
+    fast, plain = both(lambda: [hg.train(keep, w, hg.SGD(0.1, exact=True), steps=2)])
+    assert_same_bits(fast, plain)
+    assert onp.array_equal(fast[0], w)
+
+
+def test_undoing_something_else_is_reported():
+    class Forgetful:
+        """Its gradient is another one on the way back."""
+
+        def __call__(self, w, hyper, step):
+            return np.sum(w**2)
+
+        def gradient(self, w, hyper, step):
+            return 2.0 * w
+
+        def gradient_with_hvp(self, w, hyper, step):
+            return 2.1 * w, lambda d: 2.0 * d
+
+    def f(lr):
+        return np.sum(
+            hg.train(Forgetful(), onp.ones(50), hg.SGD(lr, 0.5, exact=True), steps=80, adjoint=hg.Reversible())
+        )
+
+    with pytest.raises(ReversalError, match="bit for bit"):
+        grad(f)(0.1)
+
+
+def test_an_update_of_ones_own_does_not_get_that_of_sgd():
+    class Halved(hg.SGD):
+        def displacement(self, s, g, h, step):
+            return 0.5 * h.lr * s[0]
+
+    run = lambda kind, lr: hg.train(loss, draw(1), kind(lr, 0.5, exact=True), steps=4)
+    halved, sgd = run(Halved, 0.1), run(hg.SGD, 0.05)
+    for name in SHAPES:
+        onp.testing.assert_allclose(halved[name], sgd[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "True True"),
+        ({compiled.SWITCH: "0"}, "False False"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "False True"),
+        ({"NUMBA_CACHE_DIR": "/dev/null/nowhere"}, "True True"),
+    ],
+    ids=["by default", "switched off", "numba switched off", "no place to keep machine code"],
+)
+def test_when_loops_are_compiled(environment, expected):
+    code = """
+import sys
+import autograd.numpy as np
+import hypergrad as hg
+loss = lambda w, hyper, step: 0.5 * np.sum(w**2)
+hg.train(loss, np.ones(3), hg.SGD(0.1), steps=1)
+assert "numba" not in sys.modules, "floats do without"
+trained = hg.train(loss, np.ones(3), hg.SGD(0.5, 0.5, exact=True), steps=1)
+assert np.array_equal(trained, np.full(3, 0.75))
+print(hg.compiled.kernels() is not None, "numba" in sys.modules)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+    assert run.stdout.strip() == expected, run.stderr
