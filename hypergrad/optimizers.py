@@ -8,7 +8,8 @@ arrays like ``w``), gradient ``g`` and hyperparameters ``h`` at that step (a nam
 - ``pull_back`` the cotangents of w, s, g and h, from those of (w, s) after.
 
 The last two come from autograd unless an optimizer has its own. How g itself depends on w is the
-business of the oracle, not of the optimizer.
+business of the oracle, not of the optimizer. In exact arithmetic there are compiled loops for SGD's
+update (:mod:`hypergrad.kernels`).
 """
 
 from __future__ import annotations
@@ -51,7 +52,6 @@ class Optimizer:
         in pieces.
       step_into: None, or a method ``(to_w, to_s, w, s, g, h, step)`` that writes ``step`` into arrays, to the
         same bits; used if ``elementwise``.
-      is_sgd: whether the update is that of :class:`SGD`, for which there are compiled loops in exact arithmetic.
     """
 
     ranges: ClassVar[dict[str, Range]] = {}
@@ -59,23 +59,23 @@ class Optimizer:
     keeps_params: ClassVar[bool] = True
     elementwise: ClassVar[bool] = False
     step_into: ClassVar[Callable | None] = None
-    is_sgd: ClassVar[bool] = False
     exact: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs):
-        """A subclass with another update inherits nothing that only its parent's allows, unless it says so."""
+        """Take away what was written for another update than that of the class, be it its own or from a mixin."""
         super().__init_subclass__(**kwargs)
-        own, update = set(vars(cls)), {"step", "state_after", "increments", "displacement"}
-        reset: dict[str, Any] = {}
-        if own & update:
-            reset = {name: getattr(Optimizer, name) for name in ("push_forward", "pull_back", "elementwise", "is_sgd")}
-        if own & (update | {"pull_back"}):
-            reset |= {"keeps_gradient": True, "keeps_params": True}
-        if own & {"step", "state_after"}:
-            reset["step_into"] = None
-        for name, value in reset.items():
-            if name not in own:
-                setattr(cls, name, value)
+        classes = cls.__mro__
+
+        def depth(name: str) -> int:
+            return next((i for i, kind in enumerate(classes) if name in vars(kind)), len(classes))
+
+        update = ("step", "state_after", "increments", "displacement", "decays")
+        written_for = dict.fromkeys(("elementwise", "push_forward", "pull_back"), update)
+        written_for |= dict.fromkeys(("keeps_gradient", "keeps_params"), (*update, "pull_back"))
+        written_for |= {"step_into": ("step", "state_after")}
+        outdated = [name for name, those in written_for.items() if min(map(depth, those)) < depth(name)]
+        for name in outdated:
+            setattr(cls, name, getattr(Optimizer, name))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -205,7 +205,6 @@ class SGD(Decaying):
     keeps_gradient: ClassVar = False
     keeps_params: ClassVar = False
     elementwise: ClassVar = True
-    is_sgd: ClassVar = True
 
     def increments(self, g, h) -> tuple:
         return ((h.momentum - 1.0) * g,)

@@ -84,6 +84,23 @@ def test_a_subclass_with_another_step_has_its_own_derivative():
         hg.train(loss, onp.ones(2), DecayedSGD(0.1, exact=True), steps=2)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("name", ["displacement", "increments", "decays"])
+def test_an_update_from_a_mixin_has_its_own_derivative(name, exact):
+    changed = {
+        "displacement": lambda self, s, g, h, step: h.lr * s[0] ** 3,
+        "increments": lambda self, g, h: (-h.lr * g**3,),
+        "decays": ("lr",),
+    }
+    Mixin = type("Mixin", (), {name: changed[name]})
+    Mixed = type("Mixed", (Mixin, hg.SGD), {})
+    assert not Mixed.elementwise and Mixed.keeps_params and hg.SGD.elementwise
+    loss = lambda w, h, t: 0.5 * np.sum((w - 1.0) ** 2)
+    w = onp.array([2.0, -1.0])
+    f = lambda h: np.sum(hg.train(loss, w, Mixed(*h, exact=exact), steps=5, adjoint=hg.Stored()) ** 2)
+    hg.testing.check_hypergradient(f, (0.3, 0.5))
+
+
 def test_a_step_cannot_change_what_it_is_given():
     @dataclass(frozen=True)
     class InPlace(hg.Optimizer):
