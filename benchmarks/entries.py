@@ -13,7 +13,7 @@ from autograd import grad, make_jvp
 import hypergrad as hg
 from benchmarks.peers import PEERS, NotExpressible, algorithm_of_2015, unrolled
 from benchmarks.problems import Attention, Network
-from hypergrad.compiled import kernels, plain_numpy
+from hypergrad.compiled import loops, plain_numpy
 
 TRAINING, STORED, FLOOR, STORED_FLOOR = "training", "Stored()", "floor of training", "floor of Stored()"
 
@@ -47,7 +47,7 @@ def training(problem, **options) -> Entry:
 
 def reverse(problem, adjoint, compiled=False, **options) -> Any:
     """Our hypergradient in reverse mode."""
-    if compiled and kernels() is None:
+    if compiled and loops() is None:
         return "numba is not installed"
     f = problem.final_loss(adjoint, **options)
     run = lambda: onp.concatenate([onp.ravel(g) for g in grad(f)(problem.hypers)])

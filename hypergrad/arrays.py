@@ -137,8 +137,8 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def flat(*arrays: np.ndarray) -> list[np.ndarray]:
-    """The arrays in one dimension: views of those in C order."""
-    return [array.reshape(-1) for array in arrays]
+    """The arrays in one dimension, contiguous: views of those in C order."""
+    return [array.ravel() for array in arrays]
 
 
 def pieces(*arrays: np.ndarray):

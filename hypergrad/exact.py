@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import kernels
+from .compiled import loops
 from .errors import ReversalError
 
 DENOMINATOR_BITS = 32
@@ -55,17 +55,17 @@ def to_fixed(values: np.ndarray, fraction_bits: int) -> np.ndarray:
 
 def from_fixed(numbers: np.ndarray, fraction_bits: int, to: np.ndarray) -> None:
     """Write the float64 nearest to each number into an array in C order."""
-    if loops := kernels(to):
-        loops.read(numbers, 2.0**-fraction_bits, to.reshape(-1))
+    if compiled := loops(to):
+        compiled.read(numbers, 2.0**-fraction_bits, to.reshape(-1))
     else:
         np.multiply(numbers, 2.0**-fraction_bits, out=to.reshape(-1))
 
 
 def add(numbers: np.ndarray, values: np.ndarray, fraction_bits: int, sign: int = 1) -> None:
-    """numbers ← numbers ± the nearest multiples of 2^-f to the values, in place; one-dimensional numbers."""
+    """numbers ← numbers ± the nearest multiples of 2^-f to the values, in place; the numbers in one dimension."""
     values = np.asarray(values)
-    if values.size == numbers.size and (loops := kernels(values)):
-        loops.add(numbers, values.reshape(-1), sign * 2.0**fraction_bits)
+    if values.size == numbers.size and (compiled := loops(values)):
+        compiled.add(numbers, values.ravel(), sign * 2.0**fraction_bits)
     elif sign > 0:
         numbers += to_fixed(values, fraction_bits).reshape(-1)
     else:
@@ -79,7 +79,7 @@ class _Stack:
         self.digits, self.size = np.empty(16, np.uint16), 0
 
     def room(self, count: int) -> np.ndarray:
-        """Where the next digits go, with room for some."""
+        """Where the next digits go, an array of so many; they count once ``size`` is larger by them."""
         end = self.size + count
         if end > len(self.digits):
             self.digits.resize(end + end // 32, refcheck=False)
@@ -124,11 +124,11 @@ class InformationBuffer:
         return bool((self.words == _BOTTOM).all()) and (self.stack is None or self.stack.size == 0)
 
     def room(self, part: slice) -> np.ndarray:
-        """Where the digits that a part of the numbers spills go; empty if they are not kept."""
+        """Where a compiled loop puts the digits that this part of the words spills; empty if they are not kept."""
         return _NO_DIGITS if self.stack is None else self.stack.room(len(self.words[part]))
 
-    def took(self, count: int) -> None:
-        """As many have been put there."""
+    def keep(self, count: int) -> None:
+        """Count as many of the digits put into :meth:`room` as held."""
         if self.stack is not None:
             self.stack.size += count
 
@@ -147,16 +147,16 @@ def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice
       n: in [2¹⁶, 2³²).
       buffer: what keeps the digits of these numbers; they fill its ``part`` alone, if they are only some of its own.
     """
-    c, x, stack = numbers, buffer.words[part], buffer.stack
-    if loops := kernels():
-        buffer.took(loops.multiply(c, n, x, buffer.room(part)))
+    c, x = numbers, buffer.words[part]
+    if compiled := loops():
+        buffer.keep(compiled.multiply(c, n, x, buffer.room(part)))
         return
     divisor, limit = np.uint64(n), np.uint64(n << DENOMINATOR_BITS)
     spilling = np.flatnonzero(x >= limit)
     if len(spilling):
         spilled = x[spilling]
-        if stack is not None:
-            stack.push((spilled & _LOW_SPILL).astype(np.uint16))
+        if buffer.stack is not None:
+            buffer.stack.push((spilled & _LOW_SPILL).astype(np.uint16))
         x[spilling] = spilled >> _SPILL_SHIFT
     quotient = x // divisor
     x -= quotient * divisor  # the digit m
@@ -173,9 +173,9 @@ def multiply(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice
 
 def divide(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice = slice(None)) -> None:
     """Undo :func:`multiply` with the same n, in place. What was multiplied in parts is divided from the last one on."""
-    c, x, stack = numbers, buffer.words[part], buffer.stack
-    if loops := kernels():
-        stack.pop(loops.divide(c, n, x, stack.held))
+    c, x = numbers, buffer.words[part]
+    if compiled := loops():
+        buffer.stack.pop(compiled.divide(c, n, x, buffer.stack.held))
         return
     divisor = np.uint64(n)
     high = c // n
@@ -191,4 +191,4 @@ def divide(numbers: np.ndarray, n: int, buffer: InformationBuffer, part: slice =
     x += low
     taking = np.flatnonzero(x < _BOTTOM)
     if len(taking):
-        x[taking] = (x[taking] << _SPILL_SHIFT) | stack.pop(len(taking))
+        x[taking] = (x[taking] << _SPILL_SHIFT) | buffer.stack.pop(len(taking))

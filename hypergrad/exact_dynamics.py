@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from .arrays import empty_like, flat, pieces, reuse, zeros_like
-from .compiled import kernels
+from .compiled import loops
 from .dynamics import Dynamics, State, norm, reported
 from .errors import DivergedError, FixedPointOverflowError
 from .exact import InformationBuffer, add, divide, from_fixed, multiply, numerator, to_fixed
 from .nests import leaf_places
+from .optimizers import SGD
 
 _PARAM_BITS = 52
 _LARGEST_INTEGER_BITS = 62  # one less than int64 has, so that the sum of two numbers fits
@@ -101,39 +102,40 @@ class ExactDynamics(Dynamics):
         Raises:
           DivergedError, FixedPointOverflowError: with the step.
         """
-        params, slots, square, kinds = [], [], 0.0, self._kinds
+        params, slots, square = [], [], 0.0
         for i, h in enumerate(self.hyperparameters(step)):
             s = state.slots[i]
+            check = partial(self._check_size, index=i, step=step, before=state.norm)
             w_after = reuse(state.params, i) if spent_params else empty_like(state.params[i])
             s_after = tuple(reuse(s, k) if spent_slots else empty_like(s[k]) for k in range(len(s)))
             for part, g, to_w, *to_s in self._parts(gradient[i], w_after, *s_after):
-                squares = self._advance_part(state.fixed[i], part, g, to_w, to_s, h, step)
-                if not all(found < 4.0 ** (_LARGEST_INTEGER_BITS - bits) for found, (_, bits) in zip(squares, kinds)):
-                    self._check_sizes(g, to_w, to_s, h, i, step, state.norm)
-                square += squares[-1]
+                self._advance_part(state.fixed[i], part, g, to_w, to_s, h, step, check)
+                square += check(to_w, bits=_PARAM_BITS, what="parameter")
             params.append(w_after)
             slots.append(s_after)
         return ExactState(params, slots, state.fixed, math.sqrt(square))
 
-    def _advance_part(self, fixed: FixedArray, part: slice, g, to_w, to_s, h, step: int) -> list[float]:
-        """The step for a part of an array, its floats written to ``to_w`` and ``to_s``.
-
-        Returns the sums of squares of all ``_kinds`` of numbers.
-        """
+    def _advance_part(self, fixed: FixedArray, part: slice, g, to_w, to_s, h, step: int, check: Callable) -> None:
+        """The step for a part of an array, its floats written to ``to_w`` and ``to_s``."""
         optimizer = self.optimizer
-        if loops := self._loops(g, to_w, *to_s):
-            return _sgd_advance(loops, fixed, part, g, to_w, *to_s, h, *optimizer.fraction_bits)
-        increments, squares = optimizer.increments(g, h), []
+        if compiled := self._loops(g, to_w, *to_s):
+            too_large = _sgd_advance(compiled, fixed, part, g, to_w, *to_s, h, *optimizer.fraction_bits)
+            if not too_large:
+                return  # otherwise the checks below, which are all that is left to do, say what and where
+        increments = optimizer.increments(g, h)
         for k, (name, bits) in enumerate(zip(optimizer.decays, optimizer.fraction_bits)):
-            numbers = fixed.slots[k][part]
-            multiply(numbers, numerator(getattr(h, name)), fixed.buffers[k], part)
-            add(numbers, increments[k], bits)
-            from_fixed(numbers, bits, to_s[k])
-            squares += [np.vdot(increments[k], increments[k]), np.vdot(to_s[k], to_s[k])]
+            check(increments[k], bits=bits, what="gradient for parameter")
+            if not compiled:
+                numbers = fixed.slots[k][part]
+                multiply(numbers, numerator(getattr(h, name)), fixed.buffers[k], part)
+                add(numbers, increments[k], bits)
+                from_fixed(numbers, bits, to_s[k])
+            check(to_s[k], bits=bits, what="state of parameter")
         displacement = optimizer.displacement(to_s, None, h, step)
-        add(fixed.w[part], displacement, _PARAM_BITS)
-        from_fixed(fixed.w[part], _PARAM_BITS, to_w)
-        return [*squares, np.vdot(displacement, displacement), np.vdot(to_w, to_w)]
+        check(displacement, bits=_PARAM_BITS, what="displacement of parameter")
+        if not compiled:
+            add(fixed.w[part], displacement, _PARAM_BITS)
+            from_fixed(fixed.w[part], _PARAM_BITS, to_w)
 
     def slots_after(self, state: ExactState, gradient: list, step: int) -> ExactState:
         """The whole state after the step: in exact arithmetic its parts come together."""
@@ -149,8 +151,8 @@ class ExactDynamics(Dynamics):
             w = reuse(after.params, i)
             for part, to_w, *s in self._parts(w, *after.slots[i]):
                 numbers = after.fixed[i].w[part]
-                if loops := self._loops(to_w, *s):
-                    loops.sgd_retreat_w(numbers, *flat(*s, to_w), h.lr, 2.0**_PARAM_BITS)
+                if compiled := self._loops(to_w, *s):
+                    compiled.sgd_retreat_w(numbers, *flat(*s, to_w), h.lr, 2.0**_PARAM_BITS)
                     continue
                 add(numbers, optimizer.displacement(s, None, h, step), _PARAM_BITS, -1)
                 from_fixed(numbers, _PARAM_BITS, to_w)
@@ -159,8 +161,8 @@ class ExactDynamics(Dynamics):
         for i, h in enumerate(hyperparameters):
             fixed, s = after.fixed[i], tuple(map(empty_like, after.slots[i]))
             for part, g, *to_s in reversed(self._parts(gradient[i], *s)):
-                if loops := self._loops(g, *to_s):
-                    _sgd_retreat_v(loops, fixed, part, g, *to_s, h, *optimizer.fraction_bits)
+                if compiled := self._loops(g, *to_s):
+                    _sgd_retreat_v(compiled, fixed, part, g, *to_s, h, *optimizer.fraction_bits)
                     continue
                 increments = optimizer.increments(g, h)
                 for k, (name, bits) in enumerate(zip(optimizer.decays, optimizer.fraction_bits)):
@@ -193,50 +195,46 @@ class ExactDynamics(Dynamics):
             parts.append((slice(start, end), *piece))
         return parts
 
-    def _loops(self, *arrays) -> ModuleType | None:
-        """Compiled loops for these arrays, if there are some for a whole step."""
-        return kernels(*arrays) if self.optimizer.is_sgd else None
-
     @cached_property
-    def _kinds(self) -> list[tuple[str, int]]:
-        """What is held in fixed point on the way through a step, and the bits after its point."""
-        of_slots = [(what, bits) for bits in self.optimizer.fraction_bits for what in ("gradient for", "state of")]
-        kinds = [*of_slots, ("displacement of", _PARAM_BITS)]
-        return [*((f"{what} parameter", bits) for what, bits in kinds), ("parameter", _PARAM_BITS)]
+    def _is_sgd(self) -> bool:
+        """Whether the update is that of SGD, which is compiled as a whole."""
+        kind = type(self.optimizer)
+        own = (kind.increments, kind.displacement, kind.decays)
+        return own == (SGD.increments, SGD.displacement, SGD.decays)
 
-    def _check_sizes(self, g, w, s, h, index: int, step: int, before: float) -> None:
-        """Raise at the first number of a step that is too large, from what the step read and wrote.
+    def _loops(self, *arrays) -> ModuleType | None:
+        """Compiled loops for the whole step of these arrays, if there are."""
+        return loops(*arrays) if self._is_sgd else None
 
-        A number and an increment that are both below the limit add up to less than int64 holds, so nothing has
-        wrapped around before that.
+    def _check_size(self, array: np.ndarray, index: int, bits: int, what: str, step: int, before: float) -> float:
+        """Raise where a number is not finite, or does not fit the format; the sum of squares, by which that is seen.
+
+        A number and an increment that are both below the limit, 2⁶², add up to less than int64 holds, so nothing
+        has wrapped around when it is checked.
         """
-        increments, displacement = self.optimizer.increments(g, h), self.optimizer.displacement(s, None, h, step)
-        arrays = [*itertools.chain(*zip(increments, s)), displacement, w]
-        for array, (what, bits) in zip(arrays, self._kinds):
-            self._check_size(array, index, bits, what, step, before)
-
-    def _check_size(self, array: np.ndarray, index: int, bits: int, what: str, step: int, before: float) -> None:
-        """Raise where a number is not finite, or does not fit the format."""
-        limit, largest = 2.0 ** (_LARGEST_INTEGER_BITS - bits), float(np.abs(array).max(initial=0.0))
-        place = leaf_places(self.oracle.params, "params")[index]
-        if not np.isfinite(largest):
-            raise DivergedError(step, before, place)
-        if largest >= limit:
-            raise FixedPointOverflowError(step, largest, limit, f"a {what} {place}")
+        limit, square = 2.0 ** (_LARGEST_INTEGER_BITS - bits), float(np.vdot(array, array))
+        if not square < limit**2:
+            largest = float(np.abs(array).max())
+            place = leaf_places(self.oracle.params, "params")[index]
+            if not np.isfinite(largest):
+                raise DivergedError(step, before, place)
+            if largest >= limit:
+                raise FixedPointOverflowError(step, largest, limit, f"a {what} {place}")
+        return square
 
 
-def _sgd_advance(loops: ModuleType, fixed: FixedArray, part: slice, g, to_w, to_v, h, bits: int) -> list[float]:
-    """A step of SGD for a part of an array; the sums of squares as :meth:`ExactDynamics._advance_part` returns them."""
+def _sgd_advance(compiled: ModuleType, fixed: FixedArray, part: slice, g, to_w, to_v, h, bits: int) -> int:
+    """The step of SGD for a part of an array; how many of its numbers were too large on the way."""
     (numbers,), (buffer,) = fixed.slots, fixed.buffers
-    rule = numerator(h.momentum), *h, 2.0**_PARAM_BITS, 2.0**bits
-    words, room = buffer.words[part], buffer.room(part)
-    taken, *squares = loops.sgd_advance(fixed.w[part], numbers[part], words, room, *flat(g, to_w, to_v), *rule)
-    buffer.took(taken)
-    return squares
+    arrays = fixed.w[part], numbers[part], buffer.words[part], buffer.room(part), *flat(g, to_w, to_v)
+    rule = numerator(h.momentum), h.lr, h.momentum, 2.0**_PARAM_BITS, 2.0**bits, 2.0**_LARGEST_INTEGER_BITS
+    spilled, too_large = compiled.sgd_advance(*arrays, *rule)
+    buffer.keep(spilled)
+    return too_large
 
 
-def _sgd_retreat_v(loops: ModuleType, fixed: FixedArray, part: slice, g, to_v, h, bits: int) -> None:
+def _sgd_retreat_v(compiled: ModuleType, fixed: FixedArray, part: slice, g, to_v, h, bits: int) -> None:
     """The velocity before the step, from the gradient there."""
     (numbers,), (buffer,) = fixed.slots, fixed.buffers
-    held, rule = buffer.stack.held, (numerator(h.momentum), h.momentum, 2.0**bits)
-    buffer.stack.pop(loops.sgd_retreat_v(numbers[part], buffer.words[part], *flat(g, to_v), held, *rule))
+    arrays = numbers[part], buffer.words[part], *flat(g, to_v), buffer.stack.held
+    buffer.stack.pop(compiled.sgd_retreat_v(*arrays, numerator(h.momentum), h.momentum, 2.0**bits))

@@ -1,8 +1,12 @@
 """Compiled loops: the same bits as NumPy, the same errors, and none where they are not wanted."""
 
+import math
 import os
+import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import autograd.numpy as np
 import numpy as onp
@@ -15,6 +19,7 @@ import hypergrad as hg
 from hypergrad import compiled, exact
 from hypergrad.arrays import PIECE
 from hypergrad.errors import DivergedError, FixedPointOverflowError, ReversalError
+from hypergrad.optimizers import Decaying
 
 pytest.importorskip("numba", reason="the extra `fast` is not installed")
 
@@ -26,10 +31,10 @@ factors = st.one_of(
 
 def both(compute):
     """The result with compiled loops and that with NumPy alone."""
-    assert compiled.kernels() is not None
+    assert compiled.loops() is not None
     fast = compute()
     with compiled.plain_numpy():
-        assert compiled.kernels() is None
+        assert compiled.loops() is None
         return fast, compute()
 
 
@@ -133,7 +138,7 @@ def test_the_same_errors(lr, scale, error):
     def compute():
         with pytest.raises(error) as caught, onp.errstate(all="ignore"):
             hg.train(scaled, draw(0), hg.SGD(lr, 0.5, exact=True), steps=5)
-        return [str(caught.value), caught.value.step]
+        return [str(caught.value), caught.value.step, caught.value.args, getattr(caught.value, "norm", None)]
 
     fast, plain = both(compute)
     assert fast == plain
@@ -170,15 +175,136 @@ def test_undoing_something_else_is_reported():
         grad(f)(0.1)
 
 
-def test_an_update_of_ones_own_does_not_get_that_of_sgd():
-    class Halved(hg.SGD):
-        def displacement(self, s, g, h, step):
-            return 0.5 * h.lr * s[0]
+class Frozen:
+    """A part of an optimizer that comes in from the side."""
 
-    run = lambda kind, lr: hg.train(loss, draw(1), kind(lr, 0.5, exact=True), steps=4)
-    halved, sgd = run(Halved, 0.1), run(hg.SGD, 0.05)
-    for name in SHAPES:
-        onp.testing.assert_allclose(halved[name], sgd[name], rtol=1e-12)
+    def displacement(self, s, g, h, step):
+        return 0.0 * s[0]
+
+
+class FrozenSGD(Frozen, hg.SGD):
+    pass
+
+
+class Halved(hg.SGD):
+    def displacement(self, s, g, h, step):
+        return 0.5 * h.lr * s[0]
+
+
+class OtherDecay(hg.SGD):
+    decays = ("lr",)
+
+
+@dataclass(frozen=True)
+class OneMoreField(hg.SGD):
+    note: float = 0.5
+
+
+class Late(hg.SGD):
+    pass
+
+
+Late.increments = lambda self, g, h: (-0.1 * g,)
+
+
+@pytest.mark.parametrize("kind", [FrozenSGD, Halved, OtherDecay, OneMoreField, Late])
+def test_an_update_of_ones_own_does_not_get_that_of_sgd(kind):
+    def compute(kind=kind):
+        trained = hg.train(loss, draw(1), kind(0.25, 0.5, exact=True), steps=4)
+        return list(trained.values())
+
+    fast, plain = both(compute)
+    assert_same_bits(fast, plain)
+    same = all(onp.array_equal(a, b) for a, b in zip(fast, compute(hg.SGD)))
+    assert same == (kind is OneMoreField)
+
+
+def test_a_huge_rate_at_a_velocity_of_zero():
+    """No product may be regrouped: rate · 2⁵² overflows."""
+    still = lambda w, hyper, step: 0.0 * np.sum(w)
+
+    def compute():
+        f = lambda lr: np.sum(hg.train(still, onp.ones(8), hg.SGD(lr, 0.5, exact=True), steps=3))
+        return value_and_grad(f)(1e300)
+
+    assert_same_bits(*both(compute))
+    assert compute() == (8.0, 0.0)
+
+
+@pytest.mark.parametrize("scale", [1e5, np.nan])
+def test_ones_own_displacement_never_sees_a_state_that_does_not_fit(scale):
+    @dataclass(frozen=True)
+    class Own(Decaying):
+        lr: Any
+        momentum: Any = 0.5
+        exact: bool = True
+
+        decays: ClassVar = ("momentum",)
+        reversible: ClassVar = True
+        fraction_bits: ClassVar = (52,)
+
+        def increments(self, g, h):
+            return ((1.0 - h.momentum) * g**2,)
+
+        def displacement(self, s, g, h, step):
+            return -h.lr * s[0] / math.sqrt(s[0].mean())
+
+    scaled = lambda w, hyper, step: np.sum(w**2) * (scale if step == 2 else 1.0)
+    error = FixedPointOverflowError if np.isfinite(scale) else DivergedError
+
+    def compute():
+        with pytest.raises(error) as caught, onp.errstate(all="ignore"):
+            hg.train(scaled, onp.ones(3), Own(0.1), steps=5)
+        return [caught.value.step]
+
+    assert both(compute) == ([2], [2])
+
+
+@pytest.mark.parametrize("order", ["C", "F", "strided", "read-only"])
+def test_gradients_in_any_layout(order):
+    class Quadratic:
+        def __call__(self, w, hyper, step):
+            return 0.5 * np.sum(w**2)
+
+        def gradient(self, w, hyper, step):
+            if order == "strided":
+                return onp.repeat(w, 2, axis=0)[::2]
+            g = onp.array(w, order="F" if order == "F" else "C")
+            g.flags.writeable = order != "read-only"
+            return g
+
+        def gradient_with_hvp(self, w, hyper, step):
+            return self.gradient(w, hyper, step), lambda d: d
+
+    w = onp.random.default_rng(0).standard_normal((3, 4))
+    f = lambda lr: np.sum(hg.train(Quadratic(), w, hg.SGD(lr, 0.5, exact=True), steps=5, adjoint=hg.Reversible()) ** 2)
+    fast, plain = both(lambda: value_and_grad(f)(0.3))
+    assert_same_bits(fast, plain)
+
+
+def test_arrays_from_other_processes_are_served_too():
+    assert compiled.loops(pickle.loads(pickle.dumps(onp.ones(3)))) is not None
+    assert compiled.loops(onp.ones(3, onp.float32)) is None
+
+
+TRAINING = """
+import sys
+import autograd.numpy as np
+import hypergrad as hg
+loss = lambda w, hyper, step: 0.5 * np.sum(w**2)
+hg.train(loss, np.ones(3), hg.SGD(0.1), steps=1)
+assert "numba" not in sys.modules, "floats do without"
+trained = hg.train(loss, np.ones(3), hg.SGD(0.5, 0.5, exact=True), steps=1)
+assert np.array_equal(trained, np.full(3, 0.75))
+print(hg.compiled.loops() is not None, "numba" in sys.modules)
+"""
+
+
+def run_apart(**environment):
+    command = [sys.executable, "-c", TRAINING]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    assert run.returncode == 0, run.stderr
+    return run
 
 
 @pytest.mark.parametrize(
@@ -192,18 +318,20 @@ def test_an_update_of_ones_own_does_not_get_that_of_sgd():
     ids=["by default", "switched off", "numba switched off", "no place to keep machine code"],
 )
 def test_when_loops_are_compiled(environment, expected):
-    code = """
-import sys
-import autograd.numpy as np
-import hypergrad as hg
-loss = lambda w, hyper, step: 0.5 * np.sum(w**2)
-hg.train(loss, np.ones(3), hg.SGD(0.1), steps=1)
-assert "numba" not in sys.modules, "floats do without"
-trained = hg.train(loss, np.ones(3), hg.SGD(0.5, 0.5, exact=True), steps=1)
-assert np.array_equal(trained, np.full(3, 0.75))
-print(hg.compiled.kernels() is not None, "numba" in sys.modules)
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | environment
-    )
-    assert run.stdout.strip() == expected, run.stderr
+    assert run_apart(**environment).stdout.strip() == expected
+
+
+def test_damaged_machine_code_is_made_again(tmp_path):
+    run_apart(NUMBA_CACHE_DIR=str(tmp_path))
+    kept = list(tmp_path.rglob("*.nb*"))
+    assert kept
+    for file in kept:
+        file.write_bytes(b"")
+    assert run_apart(NUMBA_CACHE_DIR=str(tmp_path)).stdout.strip() == "True True"
+
+
+def test_a_numba_that_does_not_work_is_a_warning(tmp_path):
+    (tmp_path / "numba.py").write_text("import numpy\nnumpy.gone_since_long\n")
+    run = run_apart(PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    assert run.stdout.strip() == "False False"
+    assert "numba is installed but cannot compile (AttributeError" in run.stderr
