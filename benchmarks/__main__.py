@@ -18,7 +18,6 @@ from functools import partial
 from benchmarks import memory, report
 from benchmarks.entries import TRAINING, check_agreement, tables
 from benchmarks.timing import interleaved, medians, peak_memory
-from hypergrad.compiled import loops
 
 
 def measure(name: str, args) -> list[dict]:
@@ -51,7 +50,6 @@ def measure_memory(name: str, entry: str, args) -> int:
     problem = make_problem()
     run = make_entries(problem, args.peers)[entry].run
     problem.value(problem.params)
-    loops()  # a compiler's memory is not that of the run
     before = peak_memory()
     run()
     return peak_memory() - before

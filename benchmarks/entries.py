@@ -47,7 +47,7 @@ def training(problem, **options) -> Entry:
 
 def reverse(problem, adjoint, compiled=False, **options) -> Any:
     """Our hypergradient in reverse mode."""
-    if compiled and loops() is None:
+    if compiled and loops() is None:  # which also compiles, before time and memory are measured
         return "numba is not installed"
     f = problem.final_loss(adjoint, **options)
     run = lambda: onp.concatenate([onp.ravel(g) for g in grad(f)(problem.hypers)])

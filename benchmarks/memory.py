@@ -29,7 +29,7 @@ ADJOINTS = {
 }
 
 
-@plain_numpy()  # a compiler's memory is not that of the derivative
+@plain_numpy()  # the memory of a compiler is not that of the derivative
 def measure(name: str, steps: int) -> dict:
     """Peak bytes of one derivative in this process, beyond what it holds before."""
     problem = Network((784, 200, 50, 10), steps, 250, log_lr=-1.0)
