@@ -138,7 +138,8 @@ def test_calm_runs_of_the_checked_in_maps_are_reproduced(part, level):
     assert onp.mean((again["measure"] > 0) == (measure > 0)) > 0.95
     for name, array in (("measure", measure), ("growth", growth)):
         apart = onp.abs(again[name].astype(int) - array)[calm]
-        assert (apart <= 1).all(), name
+        assert (apart > 1).sum() <= 0.01 * calm.sum(), name  # the products of other processors round differently
+        assert (apart <= 3).all(), name
 
 
 def test_rounding_to_float32_is_no_more_than_a_small_shift_in_the_deepest_zoom():
