@@ -1,8 +1,8 @@
 """The loops of exact arithmetic, compiled by numba.
 
 NumPy goes over an array once for every operation, and exact arithmetic has some twenty of them. Here all operations
-on an entry follow each other, which takes a fifth of the time. The mathematics is that of :mod:`hypergrad.exact` and
-:class:`hypergrad.SGD`, in NumPy; the results have the same bits.
+on an entry follow each other; a step of SGD takes a fifth of the time. The mathematics is that of
+:mod:`hypergrad.exact` and :class:`hypergrad.SGD`, in NumPy; the results have the same bits.
 
 Arrays are one-dimensional and contiguous. Everything is compiled when this module is imported, in some seconds, or
 read from disk where it has been compiled before.

@@ -23,6 +23,7 @@ from autograd.extend import defjvp, defvjp, primitive
 
 from .arrays import empty_like, pieces, zeros_like
 from .hyperparameters import Range
+from .inheritance import depth
 from .tracing import linearize, push
 
 
@@ -64,16 +65,15 @@ class Optimizer:
     def __init_subclass__(cls, **kwargs):
         """Take away what was written for another update than that of the class, be it its own or from a mixin."""
         super().__init_subclass__(**kwargs)
-        classes = cls.__mro__
 
-        def depth(name: str) -> int:
-            return next((i for i, kind in enumerate(classes) if name in vars(kind)), len(classes))
+        def nearest(*names: str) -> int:
+            return min(depth(cls, name, nowhere=len(cls.__mro__)) for name in names)
 
         update = ("step", "state_after", "increments", "displacement", "decays")
         written_for = dict.fromkeys(("elementwise", "push_forward", "pull_back"), update)
         written_for |= dict.fromkeys(("keeps_gradient", "keeps_params"), (*update, "pull_back"))
         written_for |= {"step_into": ("step", "state_after")}
-        outdated = [name for name, those in written_for.items() if min(map(depth, those)) < depth(name)]
+        outdated = [name for name, those in written_for.items() if nearest(*those) < nearest(name)]
         for name in outdated:
             setattr(cls, name, getattr(Optimizer, name))
 

@@ -28,6 +28,7 @@ from autograd.tracer import getval, isbox
 
 from .arrays import own
 from .errors import DifferentiationError, LossError, NestError, UnusedHyperWarning
+from .inheritance import depth
 from .nests import Structure, broadcast_prefix, leaf_places, leaves_like, unflatten
 from .tracing import linearize
 
@@ -195,12 +196,10 @@ def has_own_derivatives(function: Any, *value_methods: str) -> bool:
     if not all(hasattr(function, name) for name in derivatives):
         return False
 
-    def depth(name: str) -> int:
-        """How far up the class hierarchy a method is defined; −1 on the object itself."""
-        classes = type(function).__mro__
-        return next((i for i, kind in enumerate(classes) if name in vars(kind)), -1)
+    def depth_of(name: str) -> int:
+        return depth(type(function), name, nowhere=-1)  # then it is the object's own
 
-    return max(map(depth, derivatives)) <= min(depth(name) for name in value_methods)
+    return max(map(depth_of, derivatives)) <= min(map(depth_of, value_methods))
 
 
 def read_only(arrays: list) -> list:
