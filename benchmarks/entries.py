@@ -13,7 +13,7 @@ from autograd import grad, make_jvp
 import hypergrad as hg
 from benchmarks.peers import PEERS, NotExpressible, algorithm_of_2015, unrolled
 from benchmarks.problems import Attention, Network
-from hypergrad.compiled import loops, plain_numpy
+from hypergrad.fixed.compiled import loops, plain_numpy
 
 TRAINING, STORED, FLOOR, STORED_FLOOR = "training", "Stored()", "floor of training", "floor of Stored()"
 

@@ -18,7 +18,7 @@ from autograd import grad, make_jvp
 import hypergrad as hg
 from benchmarks.problems import Network
 from benchmarks.timing import peak_memory
-from hypergrad.compiled import plain_numpy
+from hypergrad.fixed.compiled import plain_numpy
 
 DOCS = Path(__file__).parent.parent / "docs"
 ADJOINTS = {
@@ -61,7 +61,7 @@ def plot(rows: list[dict]):
     """Peak memory against steps for every adjoint."""
     import matplotlib.pyplot as plt
 
-    from hypergrad.plotting import STYLE
+    from hypergrad.probe.figures import STYLE
 
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")

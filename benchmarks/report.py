@@ -109,7 +109,7 @@ def figure(rows: list[dict], base: str):
     """Time relative to training of everything in the first two tables, at 1 and 2 threads."""
     import matplotlib.pyplot as plt
 
-    from hypergrad.plotting import STYLE
+    from hypergrad.probe.figures import STYLE
 
     panels = [name for name in ("a", "b") if any(row["table"] == name for row in rows)]
     with plt.rc_context(STYLE):

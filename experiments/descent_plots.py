@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 import hypergrad as hg
 from hypergrad.nests import flatten
-from hypergrad.plotting import STYLE, Panel, iteration_colours, plot_by_iteration
+from hypergrad.probe.figures import STYLE, Panel, iteration_colours, plot_by_iteration
 
 
 def plot_schedules(results, config):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from hypergrad.tangents import divergence_tolerated
 
 import hypergrad as hg
 from hypergrad.nests import flatten, unflatten
-from hypergrad.tangents import divergence_tolerated
 
 
 def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, cache) -> list[np.ndarray]:

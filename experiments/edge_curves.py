@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import small_net
-from hypergrad.plotting import in_style
 from hypergrad.points import compute
+from hypergrad.probe.figures import in_style
 
 LABELS = {
     "steps": "number of steps",

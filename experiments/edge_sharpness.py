@@ -11,8 +11,8 @@ import numpy as np
 import hypergrad as hg
 from experiments import small_net
 from experiments.runner import seeds_in_words
-from hypergrad.plotting import in_style
 from hypergrad.points import compute
+from hypergrad.probe.figures import in_style
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,16 +12,16 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
+from hypergrad.dynamics import Inputs
+from hypergrad.tangents import run as train
+from hypergrad.tangents import run_with_tangent
 
 import hypergrad as hg
 from experiments.runner import CommandError, seeds_in_words
-from hypergrad.dynamics import Inputs
 from hypergrad.nests import flatten, unflatten
-from hypergrad.plotting import in_style
 from hypergrad.points import compute
+from hypergrad.probe.figures import in_style
 from hypergrad.problem import check_problem
-from hypergrad.tangents import run as train
-from hypergrad.tangents import run_with_tangent
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64, "extended": np.longdouble}
 ZOOM_POINTS = 81  # odd, so that the middle is one

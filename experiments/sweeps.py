@@ -10,7 +10,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.setting import Setting, initial_params, training_losses
-from hypergrad.plotting import plot_sweep
+from hypergrad.probe.figures import plot_sweep
 
 
 @dataclass(frozen=True, kw_only=True)

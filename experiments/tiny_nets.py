@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hypergrad.activations import get
+from hypergrad.nn.activations import get
 
 CEILING = 1e6  # where relative losses are cut off in the measure of convergence
 LOST = 1e12  # a run is given up when its relative loss is past this

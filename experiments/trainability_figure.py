@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from experiments.box_counting import boundary, dimension
 from experiments.runner import seeds_in_words
-from hypergrad.plotting import in_style
+from hypergrad.probe.figures import in_style
 
 PUBLISHED = (1.17, 1.98)  # range of the dimensions that Sohl-Dickstein reports
 SHARES = np.array([-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0])  # labelled on the colour bars, of the largest value

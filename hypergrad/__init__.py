@@ -1,18 +1,20 @@
 """Differentiate through training: a whole training run as one differentiable function."""
 
-from . import chaos, data, errors, init, meta, nn, probe, schedules, testing
-from .adjoints import Checkpointed, Reversible, Stored, Truncated
+from . import chaos, data, errors, init, losses, meta, nn, optimizers, probe, schedules, testing
+from .adjoints import Adjoint, Checkpointed, Cost, Reversible, Stored, Truncated
 from .errors import DivergedError
-from .hyperparameters import Range
 from .optimizers import SGD, Adam, Optimizer, RMSProp
 from .planner import Plan, plan
+from .ranges import Range
 from .train import train
 
 __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Adam",
+    "Adjoint",
     "Checkpointed",
+    "Cost",
     "DivergedError",
     "Optimizer",
     "Plan",
@@ -25,11 +27,17 @@ __all__ = [
     "data",
     "errors",
     "init",
+    "losses",
     "meta",
     "nn",
+    "optimizers",
     "plan",
     "probe",
     "schedules",
     "testing",
     "train",
 ]
+
+
+def __dir__():
+    return [*__all__, "__version__"]

@@ -1,7 +1,5 @@
 """The errors of the package. Each names the value, the place and the way out."""
 
-import operator
-
 
 class HypergradError(Exception):
     """Base of every error raised on purpose by hypergrad.
@@ -33,17 +31,6 @@ class ScheduleError(HypergradError, ValueError):
 
 class ArgumentError(HypergradError, ValueError):
     """An argument is outside what the function can do."""
-
-
-def check_integer(value, name: str, least: int) -> int:
-    """The value as an int.
-
-    Raises:
-      ArgumentError: it is no integer (True is none), or below ``least``.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
-        raise ArgumentError(f"{name} must be an integer ≥ {least}, got {value!r}")
-    return operator.index(value)
 
 
 class LossError(HypergradError, ValueError):
@@ -109,6 +96,55 @@ class DivergedError(HypergradError, ArithmeticError):
         )
 
 
+class NonFiniteLossGradientError(HypergradError, ArithmeticError):
+    """The gradient of the loss is not finite, although the parameters are: the loss's fault, not divergence.
+
+    Attributes:
+      step: the step (from 0) at which it is not.
+      place: the leaf.
+      value: of the loss there.
+      norm: Euclidean norm of all parameters there.
+    """
+
+    def __init__(self, step: int, what: str, place: str, value: float, norm: float, why: str):
+        super().__init__(step, what, place, value, norm, why)
+        self.step, self.what, self.place, self.value, self.norm, self.why = step, what, place, value, norm, why
+
+    def __str__(self):
+        return (
+            f"the loss's gradient is {self.what} at step {self.step} in {self.place}{self.why}, where the loss is "
+            f"{self.value:.4g} and the norm of the parameters {self.norm:.3g}; the loss itself has no derivative there "
+            "(a norm or square root at 0, a logarithm of 0, 0/0): start elsewhere, or write it with a derivative "
+            "there, such as sqrt(x² + ε)"
+        )
+
+
+class LossGradientWarning(RuntimeWarning):
+    """A point of a probe has no value, because the loss has no gradient somewhere; not because training diverged."""
+
+
+class ImpureLossError(HypergradError, RuntimeError):
+    """The loss is not a pure function of (params, hyper, step): a step computed again gave something else.
+
+    Attributes:
+      step: the step (from 0).
+      what: what differed.
+    """
+
+    def __init__(self, step: int, what: str):
+        super().__init__(step, what)
+        self.step, self.what = step, what
+
+    def __str__(self):
+        return (
+            f"step {self.step} was computed again, and {self.what} was not the same: the loss is not a function of "
+            "params, hyper and step alone, so its derivative through training would be wrong. Usual causes: random "
+            "numbers from a generator that goes on (make one from the step: numpy.random.default_rng((seed, step))); "
+            "running statistics; a loader that goes on (choose the minibatch by the step); one buffer filled again at "
+            "every step (make a new array). check_purity=False switches this check off"
+        )
+
+
 class NonFiniteHypergradientError(HypergradError, ArithmeticError):
     """A hypergradient, or the value it belongs to, is not finite, so that no step can be taken along it.
 
@@ -125,6 +161,14 @@ class NonFiniteHypergradientError(HypergradError, ArithmeticError):
             f"{self.when}{self.place} is not finite: the training lies past the edge of chaos, or overflows; "
             "lower the step size, start with a smaller learning rate, or give take_back=hypergrad.meta.TakeBack()"
         )
+
+
+class PrecisionWarning(UserWarning):
+    """A number could not be represented as finely as it was given."""
+
+
+class CostWarning(UserWarning):
+    """The memory budget makes a derivative much more expensive than it needs to be."""
 
 
 class UnusedHyperWarning(UserWarning):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import autograd.numpy as np
-import numpy as onp
-from autograd.tracer import getval
+import autograd.numpy as anp
+import numpy as np
 
-from .errors import ArgumentError, NestError, check_integer
+from .bridge import getval
+from .checks import check_integer
+from .errors import ArgumentError, NestError
 from .nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
 
 _WEIGHTS, _UNIFORM = 0, 1  # the purpose of these random numbers, in seeds (seed, purpose)
 
 
-def scaled_normal(shapes: Any, scale: Any, seed: int, dtype=onp.float64):
+def scaled_normal(shapes: Any, scale: Any, seed: int, dtype=np.float64):
     """Normal weights: w = scale · ε, ε ~ N(0, 1), with ε fixed by ``seed``.
 
     Weights and biases alike. Differentiable in ``scale``: the draw ε does not depend on it.
@@ -41,14 +42,14 @@ def scaled_normal(shapes: Any, scale: Any, seed: int, dtype=onp.float64):
     scales, cover, places = broadcast_prefix(scale, structure, name="scale", target="shapes")
     for value, place in zip(scales, places):
         check_leaf(value, place, allow_int=True)
-        if onp.shape(getval(value)) != () or not onp.isfinite(getval(value)):
+        if np.shape(getval(value)) != () or not np.isfinite(getval(value)):
             raise NestError(f"{place} must be a finite number, got {getval(value)!r}")
-    rng = onp.random.default_rng([int(seed), _WEIGHTS])
+    rng = np.random.default_rng([int(seed), _WEIGHTS])
     draws = [rng.standard_normal(shape).astype(dtype, copy=False) for shape in leaves]
     return unflatten(structure, [_scaled(scales[i], draw) for i, draw in zip(cover, draws)])
 
 
-def quantile(shapes: Any, free: Any, seed: int, dtype=onp.float64):
+def quantile(shapes: Any, free: Any, seed: int, dtype=np.float64):
     """Weights from a piecewise-linear quantile function: w = Q(u), u ~ U(0, 1), with u fixed by ``seed``.
 
     Q joins its values at K equally spaced knots, 0, 1/(K−1), …, 1, by straight lines. Its free parameters
@@ -83,13 +84,13 @@ def quantile(shapes: Any, free: Any, seed: int, dtype=onp.float64):
     frees, cover, places = broadcast_prefix(free, structure, name="free", target="shapes")
     for value, place in zip(frees, places):
         _check_free(value, place)
-    rng = onp.random.default_rng([int(seed), _UNIFORM])
+    rng = np.random.default_rng([int(seed), _UNIFORM])
     knots = [knot_values(value) for value in frees]
     draws = [rng.random(shape) for shape in leaves]
     return unflatten(structure, [_as_dtype(_interpolated(knots[i], u), dtype) for i, u in zip(cover, draws)])
 
 
-def uniform_quantile(half_width: float, knots: int = 20) -> onp.ndarray:
+def uniform_quantile(half_width: float, knots: int = 20) -> np.ndarray:
     """Free parameters of :func:`quantile` for the uniform distribution on ±half_width.
 
     Args:
@@ -106,9 +107,9 @@ def uniform_quantile(half_width: float, knots: int = 20) -> onp.ndarray:
     [-0.3, -0.1, 0.1, 0.3]
     """
     knots = check_integer(knots, "knots", 2)
-    if not (onp.isscalar(half_width) and onp.isfinite(half_width) and half_width > 0):
+    if not (np.isscalar(half_width) and np.isfinite(half_width) and half_width > 0):
         raise ArgumentError(f"half_width must be a finite number > 0, got {half_width!r}")
-    return onp.concatenate([[0.0], onp.full(knots - 1, onp.log(2.0 * half_width / (knots - 1)))])
+    return np.concatenate([[0.0], np.full(knots - 1, np.log(2.0 * half_width / (knots - 1)))])
 
 
 def knot_values(free):
@@ -120,8 +121,8 @@ def knot_values(free):
       NestError: ``free`` of another shape or type, or not finite.
     """
     _check_free(free, "free")
-    above_lowest = np.concatenate([np.zeros(1), np.cumsum(np.exp(free[1:]))])
-    mean = np.mean(0.5 * (above_lowest[1:] + above_lowest[:-1]))
+    above_lowest = anp.concatenate([anp.zeros(1), anp.cumsum(anp.exp(free[1:]))])
+    mean = anp.mean(0.5 * (above_lowest[1:] + above_lowest[:-1]))
     return free[0] + above_lowest - mean
 
 
@@ -136,10 +137,10 @@ def quantile_density(free):
       NestError: ``free`` of another shape or type, or not finite.
     """
     edges = knot_values(free)
-    return edges, np.exp(-free[1:]) / len(getval(free[1:]))
+    return edges, anp.exp(-free[1:]) / len(getval(free[1:]))
 
 
-def _interpolated(values, u: onp.ndarray):
+def _interpolated(values, u: np.ndarray):
     """The line through ``values`` at equally spaced knots, at u in [0, 1)."""
     place = u * (len(getval(values)) - 1)
     knot = place.astype(int)
@@ -149,20 +150,20 @@ def _interpolated(values, u: onp.ndarray):
 
 def _check_free(free, place: str) -> None:
     check_leaf(free, place)
-    shape = onp.shape(getval(free))
+    shape = np.shape(getval(free))
     if len(shape) != 1 or shape[0] < 2:
         raise NestError(
             f"{place} has shape {shape}, but a distribution is an array of shape (K,), K ≥ 2: its mean and the logs of "
             "K − 1 increments; start from hypergrad.init.uniform_quantile(half_width)"
         )
-    if not onp.isfinite(getval(free)).all():
+    if not np.isfinite(getval(free)).all():
         raise NestError(f"{place} is not finite: {getval(free)!r}")
 
 
 def _check(shapes, seed, dtype) -> tuple[list, Structure]:
     """The shapes in order and their structure, after checking everything but the distribution."""
-    if onp.dtype(dtype) not in (onp.float64, onp.float32):
-        raise ArgumentError(f"dtype must be float64 or float32, got {onp.dtype(dtype)}")
+    if np.dtype(dtype) not in (np.float64, np.float32):
+        raise ArgumentError(f"dtype must be float64 or float32, got {np.dtype(dtype)}")
     check_integer(seed, "seed", 0)
     leaves, structure = flatten(shapes, is_leaf=_is_shape)
     for shape, place in zip(leaves, leaf_places(structure, "shapes")):
@@ -172,7 +173,7 @@ def _check(shapes, seed, dtype) -> tuple[list, Structure]:
 
 
 def _is_shape(value) -> bool:
-    return isinstance(value, tuple) and all(isinstance(n, int | onp.integer) for n in value)
+    return isinstance(value, tuple) and all(isinstance(n, int | np.integer) for n in value)
 
 
 def _scaled(scale, draw):

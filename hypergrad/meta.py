@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from autograd import value_and_grad
-from autograd.tracer import isbox
 
+from .bridge import isbox
 from .cache import load, store
-from .dynamics import first_non_finite, norm
+from .checks import check_integer
 from .errors import (
     ArgumentError,
     DivergedError,
@@ -23,10 +23,10 @@ from .errors import (
     NonFiniteGradientWarning,
     NonFiniteHypergradientError,
     ScheduleError,
-    check_integer,
 )
 from .nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
 from .optimizers import SGD, Adam
+from .workspace import first_non_finite, norm
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,25 @@
-"""Nests: dicts, lists and tuples of arrays, flattened to a list of leaves and built up again.
+"""Nests: dicts, lists, tuples, named tuples and frozen dataclasses of arrays, as a list of leaves and built up again.
 
 Autograd's boxes count as what they hold, so a nest may be a box of a container, a container of
 boxes, or neither; flattening first is what keeps a plain ``{...}`` literal of boxes from slipping
-past a primitive unseen.
+past a primitive unseen. None is an absent leaf.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from autograd.extend import Box
-from autograd.tracer import getval
 
+from .bridge import getval, is_object_of_boxes
 from .errors import DifferentiationError, NestError
 
-CONTAINERS = (dict, list, tuple)
 _FLOATS = (np.float64, np.float32)
+_MAPPINGS, _SEQUENCES = (dict, OrderedDict), (list, tuple)
+_ABSENT = type(None)
 
 
 class Structure(NamedTuple):
@@ -32,29 +34,69 @@ class Structure(NamedTuple):
         """Number of leaves."""
         return 1 if self.kind is None else sum(child.size for child in self.children)
 
+    @property
+    def known_to_autograd(self) -> bool:
+        """Whether autograd can differentiate by such a nest as a whole."""
+        if self.kind is None:
+            return True
+        return self.kind in (dict, list, tuple) and all(child.known_to_autograd for child in self.children)
+
 
 LEAF = Structure(None, (), ())
 
 
 def _container_kind(value) -> type | None:
     """The exact container type of a nest node, seen through boxes; None for a leaf."""
-    kind = type(getval(value))
-    return kind if kind in CONTAINERS else None
+    value = getval(value)
+    kind = type(value)
+    if kind in _MAPPINGS or kind in _SEQUENCES or kind is _ABSENT or _is_named_tuple(kind):
+        return kind
+    return kind if is_dataclass(kind) and kind.__dataclass_params__.frozen else None  # type: ignore[attr-defined]
+
+
+def _is_named_tuple(kind: type) -> bool:
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def _family(kind: type | None):
+    """What may stand for each other where only the leaves matter: lists and tuples, dicts of both kinds."""
+    if kind in _MAPPINGS:
+        return dict
+    return tuple if kind is not None and issubclass(kind, list | tuple) else kind
+
+
+def _keys(nest, kind: type) -> tuple:
+    """The keys or names of a container's entries."""
+    if kind is _ABSENT:
+        return ()
+    if kind in _MAPPINGS:
+        return tuple(getval(nest))
+    if _is_named_tuple(kind):
+        return kind._fields  # type: ignore[attr-defined]
+    if kind in _SEQUENCES:
+        return tuple(range(len(getval(nest))))
+    return tuple(field.name for field in fields(kind))
+
+
+def _entry(nest, kind: type, index: int, key):
+    """An entry of a container, or of a box of one; those of sequences by their place."""
+    family = _family(kind)
+    return nest[key] if family is dict else nest[index] if family is tuple else getattr(nest, key)
 
 
 def flatten(nest, is_leaf: Callable[[Any], bool] = lambda value: False) -> tuple[list, Structure]:
     """The leaves of a nest, in order, and its structure.
 
-    >>> flatten({"a": 1.0, "b": [2.0, (3.0,)]})[0]
+    >>> flatten({"a": 1.0, "b": [2.0, (3.0,), None]})[0]
     [1.0, 2.0, 3.0]
     """
     kind = _container_kind(nest)
     if kind is None or is_leaf(nest):
         return [nest], LEAF
-    keys = tuple(getval(nest)) if kind is dict else tuple(range(len(getval(nest))))
+    keys = _keys(nest, kind)
     leaves, children = [], []
-    for key in keys:
-        below, structure = flatten(nest[key], is_leaf)
+    for index, key in enumerate(keys):
+        below, structure = flatten(_entry(nest, kind, index, key), is_leaf)
         leaves += below
         children.append(structure)
     return leaves, Structure(kind, keys, tuple(children))
@@ -66,29 +108,35 @@ def unflatten(structure: Structure, leaves) -> Any:
 
 
 def _build(structure: Structure, leaves) -> Any:
-    if structure.kind is None:
+    kind = structure.kind
+    if kind is None:
         return next(leaves)
+    if kind is _ABSENT:
+        return None
     children = [_build(child, leaves) for child in structure.children]
-    if structure.kind is dict:
-        return dict(zip(structure.keys, children))
-    return structure.kind(children)
+    if kind in _SEQUENCES:
+        return kind(children)  # type: ignore[call-arg]
+    if kind in _MAPPINGS:
+        return kind(zip(structure.keys, children))  # type: ignore[call-arg]
+    return kind(**dict(zip(structure.keys, children)))
 
 
 def leaves_like(nest, structure: Structure) -> list | None:
     """The leaves of a nest of just that structure (of lists or tuples alike), or None if it has another.
 
-    For every step of a run: errors that say what is wrong take longer.
+    The entries of dicts are taken by their keys. For every step of a run: errors that say what is wrong take longer.
     """
     kind = _container_kind(nest)
     if kind is None or structure.kind is None:
         return [nest] if kind is structure.kind else None
-    if (kind is dict) != (structure.kind is dict) or len(nest) != len(structure.keys):
+    keys = _keys(nest, kind)
+    if _family(kind) is not _family(structure.kind) or len(keys) != len(structure.keys):
         return None
-    if kind is dict and any(key not in nest for key in structure.keys):
+    if kind in _MAPPINGS and any(key not in keys for key in structure.keys):
         return None
     leaves: list = []
-    for key, child in zip(structure.keys, structure.children):
-        below = leaves_like(nest[key], child)
+    for index, (key, child) in enumerate(zip(structure.keys, structure.children)):
+        below = leaves_like(_entry(nest, kind, index, key), child)
         if below is None:
             return None
         leaves += below
@@ -96,14 +144,18 @@ def leaves_like(nest, structure: Structure) -> list | None:
 
 
 def leaf_places(structure: Structure, name: str) -> list[str]:
-    """How a user would write each leaf: ``params[0]['W']``."""
+    """How a user would write each leaf: ``params[0]['W']``, ``params.W``."""
     if structure.kind is None:
         return [name]
     return [
         place
         for key, child in zip(structure.keys, structure.children)
-        for place in leaf_places(child, f"{name}[{key!r}]")
+        for place in leaf_places(child, _place(name, structure.kind, key))
     ]
+
+
+def _place(name: str, kind: type, key) -> str:
+    return f"{name}[{key!r}]" if kind in _MAPPINGS or kind in _SEQUENCES else f"{name}.{key}"
 
 
 def broadcast_prefix(nest, structure: Structure, *, name: str, target: str) -> tuple[list, list[int], list[str]]:
@@ -130,21 +182,28 @@ def _prefix_leaves(node, below: Structure, place: str, target: str):
         yield node, below.size, place
         return
     if below.kind is None:
-        hint = "; write a schedule as an array: np.array([...])" if kind is not dict else ""
+        if kind is _ABSENT:
+            raise NestError(f"{place} is None, but {target} has an array there: give a number or an array")
+        hint = "; write a schedule as an array: np.array([...])" if kind not in _MAPPINGS else ""
         raise NestError(f"{place} is a {kind.__name__}, but {target} has a single array there{hint}")
-    keys = tuple(getval(node)) if kind is dict else tuple(range(len(getval(node))))
-    if (kind is dict) != (below.kind is dict) or set(keys) != set(below.keys):
+    keys = _keys(node, kind)
+    alike = _family(kind) is _family(below.kind) and len(keys) == len(below.keys)
+    if not alike or (kind in _MAPPINGS and set(keys) != set(below.keys)):
         raise NestError(
-            f"{place} is a {_describe(kind, keys)}, but {target} has a {_describe(below.kind, below.keys)} there: "
+            f"{place} is {_describe(kind, keys)}, but {target} has {_describe(below.kind, below.keys)} there: "
             f"give one value for all, or a nest that is a prefix of {target}; a schedule over steps is an array, "
             "np.array([...])"
         )
-    for key, child in zip(below.keys, below.children):
-        yield from _prefix_leaves(node[key], child, f"{place}[{key!r}]", target)
+    for index, (key, child) in enumerate(zip(below.keys, below.children)):
+        yield from _prefix_leaves(_entry(node, kind, index, key), child, _place(place, kind, key), target)
 
 
 def _describe(kind: type, keys: tuple) -> str:
-    return f"dict with keys {list(keys)}" if kind is dict else f"{kind.__name__} of length {len(keys)}"
+    if kind is _ABSENT:
+        return "None"
+    return (
+        f"a {kind.__name__} with keys {list(keys)}" if kind in _MAPPINGS else f"a {kind.__name__} of length {len(keys)}"
+    )
 
 
 def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
@@ -169,11 +228,11 @@ def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
                 "continuous value out of the nest"
             )
         raise NestError(
-            f"{place} is a {kind}: nests hold dicts, lists and tuples of float arrays "
-            "(convert other containers with dict(...) or list(...))"
+            f"{place} is a {kind}: nests hold dicts, lists and tuples of float arrays, named tuples and frozen "
+            "dataclasses (convert other containers with dict(...) or list(...))"
         )
     if dtype.kind == "O":
-        if any(isinstance(entry, Box) for entry in np.ravel(value)):
+        if is_object_of_boxes(np.asarray(value)):
             raise DifferentiationError(
                 f"{place} is an object array of values being differentiated, which would be lost; "
                 "build it with autograd.numpy: np.array([...]) from `import autograd.numpy as np`"
@@ -189,7 +248,9 @@ def check_params(leaves, places, *, single: bool = True) -> None:
     ``single`` tells whether float32 is allowed.
     """
     if not leaves:
-        raise NestError("params has no arrays: give a dict, list or tuple of float arrays, or one array")
+        raise NestError(
+            "params has no arrays (None is an absent leaf): give a dict, list or tuple of float arrays, or one array"
+        )
     for leaf, place in zip(leaves, places):
         check_leaf(leaf, place)
         value = np.asarray(getval(leaf))

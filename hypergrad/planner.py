@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import tracemalloc
-import weakref
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .adjoints import Checkpointed, Reversible, Stored
-from .arrays import nothing_kept
-from .binomial import recomputed
-from .dynamics import Dynamics
-from .errors import ArgumentError, MemoryBudgetError
-from .exact_dynamics import ExactDynamics
+from .adjoints import PLANNED
+from .adjoints.base import Sizes
+from .engine.dynamics import Dynamics
+from .errors import ArgumentError, CostWarning, MemoryBudgetError
+from .fixed.dynamics import ExactDynamics
+from .losses.base import Linearized
 from .problem import check_problem
 
 VARIABLE = "HYPERGRAD_MEMORY_BUDGET"
@@ -38,6 +37,20 @@ class Plan(NamedTuple):
     products: float
     budget: int
 
+    def __repr__(self):
+        return (
+            f"Plan({self.adjoint!r}: {in_words(self.memory)} of a budget of {in_words(self.budget)}, "
+            f"{self.products / 2:.3g} × the products of training)"
+        )
+
+
+def in_words(nbytes: float) -> str:
+    """A number of bytes with its unit."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.3g} {unit}"
+    return f"{nbytes:.0f} bytes"
+
 
 def plan(
     loss: Callable, params: Any, optimizer: Any, hyper: Any = None, *, steps: int, save_at=None, memory_budget=None
@@ -45,8 +58,8 @@ def plan(
     """Choose the adjoint that ``train(…, adjoint=None)`` would use, for the same arguments.
 
     :class:`Stored` if it fits the budget; else :class:`Reversible` where the dynamics are exact; else
-    :class:`Checkpointed` with as many snapshots as fit. What the intermediates of a step take is
-    measured on step 0; for the plan everything counts as differentiated.
+    :class:`Checkpointed` with as many snapshots as fit. The bytes that a step keeps are counted on
+    step 0; for the plan everything counts as differentiated.
 
     Args:
       loss, params, optimizer, hyper, steps, save_at: as for :func:`hypergrad.train`.
@@ -57,7 +70,7 @@ def plan(
       MemoryBudgetError: nothing fits; says the least that would.
       ArgumentError: a budget that is no number of bytes.
 
-    Cost: one gradient and Hessian-vector product.
+    Cost: one gradient. (``train`` itself plans with the first step of its run, and calls the loss no more than that.)
     """
     problem = check_problem(loss, params, optimizer, hyper, steps)
     saves = 1 if save_at is None else len(save_at)
@@ -65,103 +78,85 @@ def plan(
 
 
 _MARGIN = 0.95  # of the budget is planned for; predictions are within some per cent
+_DEAR = 20.0  # products a step and layer, ten trainings, from which a plan is not taken without a word
 
 
 def choose(dynamics: Dynamics, memory_budget=None, saves: int = 1) -> Plan:
-    """The plan for a run that has been checked and returns parameters at ``saves`` step counts."""
-    budget, needs, steps = parse_budget(memory_budget), _Needs(dynamics, saves), dynamics.steps
-    usable = _MARGIN * budget
+    """The plan for a run that has been checked and returns parameters at ``saves`` step counts.
 
-    def checkpointed(snapshots: int) -> Plan:
-        products = 6.0 + 2.0 * recomputed(steps, snapshots) / max(steps, 1)
-        return Plan(Checkpointed(snapshots), needs.checkpointed(snapshots), products, budget)
+    Linearizes step 0, if there is one; the run that follows takes it over.
+    """
+    budget = parse_budget(memory_budget)
+    sizes = sizes_of(dynamics, dynamics.prepare() if dynamics.steps else None, saves)
+    chosen = _cheapest(sizes, _MARGIN * budget, budget)
+    if chosen is None:
+        costs = [(adjoint, adjoint.cost(sizes)) for adjoint in PLANNED]
+        memory, least = min(((cost.memory, adjoint) for adjoint, cost in costs if cost), key=lambda pair: pair[0])
+        enough = int(memory / _MARGIN) + 1
+        raise MemoryBudgetError(
+            f"no adjoint fits the memory budget of {budget:,} bytes: the least is {enough:,} bytes, with "
+            f"{least!r}; allow that by train(..., memory_budget={enough}) or {VARIABLE}"
+        )
+    if chosen.products > _DEAR:
+        _warn_that_it_is_dear(chosen, sizes)
+    return chosen
 
-    plans = [Plan(Stored(), needs.stored(), 4.0, budget)]
-    if isinstance(dynamics, ExactDynamics):
-        plans.append(Plan(Reversible(), needs.reversible(), 6.0, budget))
-    plans.append(checkpointed(1))
-    for affordable in plans:
-        if affordable.memory <= usable:
-            if affordable == plans[-1]:
-                more = int((usable - affordable.memory) // needs.snapshot)
-                return checkpointed(min(1 + more, max(steps, 1)))
-            return affordable
-    least = min(plans, key=lambda candidate: candidate.memory)
-    enough = int(least.memory / _MARGIN) + 1
-    raise MemoryBudgetError(
-        f"no adjoint fits the memory budget of {budget:,} bytes: the least is {enough:,} bytes, with "
-        f"{least.adjoint!r}; allow that by train(..., memory_budget={enough}) or {VARIABLE}"
+
+def _cheapest(sizes: Sizes, memory: float, budget: int) -> Plan | None:
+    """The first of the planned adjoints that fits."""
+    for adjoint in PLANNED:
+        fitted = adjoint.fitted(sizes, memory)
+        cost = None if fitted is None else fitted.cost(sizes)
+        if cost is not None:
+            return Plan(fitted, cost.memory, cost.products, budget)
+    return None
+
+
+def _warn_that_it_is_dear(chosen: Plan, sizes: Sizes) -> None:
+    """Say what it costs, and the least budget with which it costs less than ten trainings."""
+    low, high = float(chosen.budget), 2.0 * chosen.budget
+    affordable = lambda budget: (_cheapest(sizes, _MARGIN * budget, int(budget)) or chosen).products <= _DEAR
+    while not affordable(high):
+        low, high = high, 2.0 * high
+    while high > 1.01 * low:
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if affordable(middle) else (middle, high)
+    warnings.warn(
+        f"with a memory budget of {in_words(chosen.budget)} the derivative takes {chosen.products / 2:.3g} × the "
+        f"products of training, with {chosen.adjoint!r}; with {in_words(high)} it takes less than 10 ×: "
+        f'train(..., memory_budget="{np.ceil(high / 1e5) / 10:g}MB"), or {VARIABLE}',
+        CostWarning,
+        stacklevel=4,
     )
 
 
-class _Needs:
-    """Bytes that each adjoint takes, from the sizes of the arrays and a measured step."""
+def vectors_of_reverse_mode(dynamics: Dynamics) -> int:
+    """Bytes of the vectors of a run: state, gradient, step 0 for the planner, the cotangents of these, the replay."""
+    return 11 * dynamics.layout.nbytes + 2 * dynamics.updates.nbytes()
 
-    def __init__(self, dynamics: Dynamics, saves: int = 1):
-        self.dynamics, self.saves = dynamics, saves
-        self.params = sum(w.nbytes for w in dynamics.params)
-        slots = [array for w in dynamics.params for array in dynamics.optimizer.init(w)]
-        self.state = self.params + sum(np.asarray(array).nbytes for array in slots)
-        self.fixed = 0
-        if isinstance(dynamics, ExactDynamics):  # numbers, and for each slot a word
-            self.fixed = self.state + (self.state - self.params)
-        self.snapshot = self.state + self.fixed
-        self.tape, self.working, referenced = (0, 0, 0) if dynamics.steps == 0 else self._measure()
-        self.record = self.state + self.tape  # what is kept of a step that is already differentiated
-        if not dynamics.optimizer.keeps_params:
-            self.record -= self.params - referenced
 
-    def _measure(self) -> tuple[int, int, int]:
-        """Bytes that the intermediates of step 0 hold, and the peak while they are made and used; and how many
-        bytes of the parameters the intermediates refer to."""
-        oracle, params = self.dynamics.oracle, [w.copy() for w in self.dynamics.params]
-        alive = [weakref.ref(w) for w in params]
-        already = tracemalloc.is_tracing()
-        if not already:
-            tracemalloc.start(1)
-        try:
-            with nothing_kept():
-                before = tracemalloc.get_traced_memory()[0]
-                tracemalloc.reset_peak()
-                gradient, hvp = oracle.gradient_with_hvp(params, 0)
-                held = tracemalloc.get_traced_memory()[0] - before
-                hvp(gradient)
-                peak = tracemalloc.get_traced_memory()[1] - before
-                tape = held - sum(g.nbytes for g in gradient)
-                del params, gradient
-                referenced = sum(ref().nbytes for ref in alive if ref() is not None)
-        finally:
-            if not already:
-                tracemalloc.stop()
-        return tape, peak, referenced
-
-    def _around_a_step(self, states: int) -> int:
-        """One step backwards: its own work, the states before and after it, their cotangents old and new,
-        those of the gradient and the result, and two elementwise temporaries."""
-        largest = max(w.nbytes for w in self.dynamics.params)
-        saved = 2 * (self.saves - 1) * self.params  # and their cotangents
-        return self.working + (states + 2) * self.state + 3 * self.params + 2 * largest + saved
-
-    def stored(self) -> int:
-        """Peak bytes of :class:`Stored`."""
-        gradient = self.params if self.dynamics.optimizer.keeps_gradient else 0
-        return int(self.dynamics.steps * (self.record + gradient) + self._around_a_step(states=1) - self.tape)
-
-    def checkpointed(self, snapshots: int) -> int:
-        """Peak bytes of :class:`Checkpointed`."""
-        steps, keeps_gradient = self.dynamics.steps, self.dynamics.optimizer.keeps_gradient
-        kept = min(snapshots, max(steps - 1, 1)) * self.snapshot
-        ahead = self.record if snapshots < steps else 0
-        return int(kept + self.fixed + self._around_a_step(states=2 if keeps_gradient else 1) + ahead)
-
-    def reversible(self) -> int:
-        """Peak bytes of :class:`Reversible`."""
-        bits = 0.0
-        for name, schedule in zip(self.dynamics.optimizer.names, self.dynamics.schedules):
-            if name in self.dynamics.optimizer.decays:
+def sizes_of(dynamics: Dynamics, linear: Linearized | None, saves: int) -> Sizes:
+    """What the parts of a run take, from the sizes of the arrays and what the loss keeps of a step."""
+    params, updates = dynamics.layout.nbytes, dynamics.updates
+    updates.start(dynamics.layout.of(dynamics.params))
+    state = params + updates.nbytes()
+    exact, fixed, bits = isinstance(dynamics, ExactDynamics), 0, 0.0
+    if exact:  # numbers, and for each slot a word
+        fixed = state + (state - params)
+        for name, schedule in zip(updates.optimizer.names, updates.schedules):
+            if name in updates.optimizer.decays:  # type: ignore[attr-defined]
                 lost = [-float(np.log2(leaf).sum()) for leaf in schedule.leaves]
-                bits += sum(lost[i] * w.size for i, w in zip(schedule.cover, self.dynamics.params))
-        return int(self.fixed + bits / 8 * 33 / 32 + self._around_a_step(states=2))
+                bits += sum(lost[i] * w.size for i, w in zip(schedule.cover, dynamics.params))
+    tape = 0 if linear is None else linear.nbytes()
+    record = tape + state - params
+    record += params if dynamics.keeps_params else 0
+    record += params if updates.needs_before else 0  # the gradient
+    reserved = record if dynamics.loss.kept_in_arena else record - tape
+    # The vectors of the run; the parameters that are returned, their cotangents and the gradient by them; and what a
+    # product and the derivative of an update work with.
+    working = vectors_of_reverse_mode(dynamics) + (2 * saves + 2) * params
+    working += dynamics.loss.working(tape) + updates.working()
+    return Sizes(dynamics.steps, params, state, fixed, int(bits / 8 * 33 / 32), tape, record, reserved, working, exact)
 
 
 def parse_budget(memory_budget) -> int:

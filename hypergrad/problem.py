@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
+from typing import Any
 
 import numpy as np
-from autograd.extend import defjvp, defvjp, primitive
-from autograd.tracer import getval, isbox
 
-from .dynamics import Dynamics, Inputs, Wanted, hyperparameter_type
-from .errors import ArgumentError, DifferentiationError, NestError, ScheduleError, check_integer
-from .exact import DENOMINATOR, SMALLEST_FACTOR
-from .exact_dynamics import ExactDynamics
-from .hyperparameters import Range, Schedule, expand
+from .bridge import check_one_trace, defjvp, defvjp, getval, isbox, primitive
+from .checks import check_integer
+from .engine.dynamics import Directions, Dynamics, Wanted
+from .engine.purity import Replay
+from .engine.updates import hyperparameter_type, updates_of
+from .errors import ArgumentError, NestError, PrecisionWarning, ScheduleError
+from .fixed.arithmetic import DENOMINATOR, SMALLEST_FACTOR
+from .fixed.dynamics import ExactDynamics
+from .losses import loss_of
+from .losses.base import Inputs
 from .nests import Structure, check_leaf, check_params, flatten, leaf_places
-from .optimizers import Decaying, Optimizer
-from .oracles import Oracle
-
-NESTED = (
-    "derivatives of derivatives through train (a Hessian, or grad inside grad or make_jvp) are not available: "
-    "differentiate once, and take differences of the hypergradient for second derivatives"
-)
+from .optimizers.base import Decaying, Optimizer
+from .optimizers.hyperparameters import Schedule, expand
+from .ranges import Range
+from .workspace import Layout
 
 
 @dataclass(frozen=True)
@@ -45,32 +48,32 @@ class Problem:
     steps: int
     callback: Callable | None
 
-    def group(self, flat: list) -> Inputs:
+    def group(self, flat: list) -> Directions:
         """A flat list of all inputs, or of anything that goes with them, cut into its parts."""
         leaves = iter(flat)
         params, hyper, *schedules = [[next(leaves) for _ in range(size)] for size in self.sizes]
-        return Inputs(params, hyper, schedules)
+        return Directions(params, hyper, schedules)
 
     def values(self) -> list:
-        """The plain inputs; one trace only, since the run is differentiated once."""
-        values = [x._value if isbox(x) else x for x in self.inputs]
-        if any(isbox(value) for value in values) or len({x._trace for x in self.inputs if isbox(x)}) > 1:
-            raise DifferentiationError(NESTED)
-        return [np.asarray(value) for value in values]
+        """The plain inputs; the run is differentiated once."""
+        return check_one_trace(self.inputs)
 
-    def dynamics(self, everything: bool = False) -> Dynamics:
+    def dynamics(self, everything: bool = False, check_purity: bool = False) -> Dynamics:
         """The run as a dynamical system that knows what is differentiated (or as if everything were)."""
         arrays, boxed = self.group(self.values()), self.group([everything or isbox(x) for x in self.inputs])
         wanted_schedules = hyperparameter_type(self.optimizer.names)(*(any(leaves) for leaves in boxed.schedules))
         wanted = Wanted(any(boxed.params), any(boxed.hyper), wanted_schedules)
+        layout = Layout(arrays.params)
+        schedules = [s.with_leaves(leaves) for s, leaves in zip(self.schedules, arrays.schedules)]
         return (ExactDynamics if self.optimizer.exact else Dynamics)(
-            oracle=Oracle(self.loss, self.structure, self.hyper_structure, arrays.hyper, wanted.hyper),
-            optimizer=self.optimizer,
+            loss=loss_of(self.loss, Inputs(self.structure, self.hyper_structure, arrays.hyper, wanted.hyper)),
+            updates=updates_of(self.optimizer, layout, schedules),
+            structure=self.structure,
             params=arrays.params,
-            schedules=[s.with_leaves(leaves) for s, leaves in zip(self.schedules, arrays.schedules)],
             steps=self.steps,
             wanted=wanted,
             callback=self.callback,
+            replay=Replay(self.steps, layout) if check_purity and self.steps else None,
         )
 
 
@@ -79,10 +82,13 @@ def check_problem(loss, params, optimizer, hyper, steps, callback=None) -> Probl
     steps = check_integer(steps, "steps", 0)
     if not callable(loss):
         raise ArgumentError(f"loss must be a function loss(params, hyper, step), got {loss!r}")
+    _check_optimizer(optimizer)
+    if params is None:
+        raise NestError("params is a builtins.NoneType: give a dict, list or tuple of float arrays, or one array")
     param_leaves, structure = flatten(params)
-    check_params(param_leaves, leaf_places(structure, "params"), single=not getattr(optimizer, "exact", False))
+    check_params(param_leaves, leaf_places(structure, "params"), single=not optimizer.exact)
     hyper_leaves, hyper_structure = ([], None) if hyper is None else flatten(hyper)
-    if hyper is not None:
+    if hyper_structure is not None:
         _check_hyper(hyper_leaves, leaf_places(hyper_structure, "hyper"))
     schedules = _expand_schedules(optimizer, structure, steps)
     groups = [param_leaves, hyper_leaves, *(schedule.leaves for schedule in schedules)]
@@ -95,37 +101,92 @@ def check_problem(loss, params, optimizer, hyper, steps, callback=None) -> Probl
         hyper_structure,
         schedules,
         steps,
-        callback,
+        _with_value(callback),
     )
 
 
-def _expand_schedules(optimizer, structure, steps: int) -> list:
-    """One schedule for each hyperparameter; exact arithmetic rounds the decays, and wants them in its range."""
-    if not isinstance(optimizer, Optimizer) or not is_dataclass(optimizer):
+def _with_value(callback) -> Callable | None:
+    """The callback as a function of five arguments; one that takes only four does not get the loss's value."""
+    if callback is None:
+        return None
+    if not callable(callback):
+        raise ArgumentError(
+            f"callback must be a function callback(step, params, state, gradient, value), got {callback!r}"
+        )
+    try:
+        signature = inspect.signature(callback)
+    except (TypeError, ValueError):  # some callables have none
+        return callback
+    for count in (5, 4):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            continue
+        return (
+            callback
+            if count == 5
+            else lambda step, params, state, gradient, value: callback(step, params, state, gradient)
+        )
+    raise ArgumentError(
+        f"callback must take (step, params, state, gradient) or (step, params, state, gradient, value), got {signature}"
+    )
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer) or not is_dataclass(optimizer):
         raise ArgumentError(
             f"optimizer must be an optimizer such as hypergrad.SGD(lr), or a dataclass derived from "
             f"hypergrad.Optimizer, got {optimizer!r}"
         )
-    kind, schedules = type(optimizer).__name__, []
     if optimizer.exact and (not isinstance(optimizer, Decaying) or type(optimizer).step is not Decaying.step):
+        kind = type(optimizer).__name__
         raise ArgumentError(f"exact=True is for SGD and Adam, whose updates can be undone; {kind} has its own step")
+
+
+def _expand_schedules(optimizer: Optimizer, structure, steps: int) -> list:
+    """One schedule for each hyperparameter; exact arithmetic rounds the decays, and wants them in its range."""
+    kind, schedules = type(optimizer).__name__, []
     for name in optimizer.names:
         allowed, where = optimizer.ranges.get(name, Range()), f"{kind}.{name}"
         schedule = expand(getattr(optimizer, name), structure, steps, name=where, allowed=allowed)
-        if optimizer.exact and name in optimizer.decays:
-            largest = 1.0 - 0.5 / DENOMINATOR
+        if optimizer.exact and name in optimizer.decays:  # type: ignore[attr-defined]
             for leaf in schedule.leaves:
-                values = getval(leaf)
-                outside = ~((values >= SMALLEST_FACTOR) & (values < largest))
-                if outside.any():
-                    raise ScheduleError(
-                        f"{where} must lie in [2^-16, 1 - 2^-33) for exact arithmetic, got "
-                        f"{float(values[outside][0])!r} at step {int(np.argmax(outside))}; "
-                        f"use exact=False with Checkpointed() or Stored()"
-                    )
+                _check_decay(getval(leaf), where)
             schedule = schedule.with_leaves([_rounded(leaf) for leaf in schedule.leaves])
         schedules.append(schedule)
     return schedules
+
+
+_LARGEST_ROUNDING, _NOTED_ROUNDING = 1e-2, 1e-6  # of 1 − β, relative: more is refused, or warned of
+
+
+def _check_decay(values: np.ndarray, where: str) -> None:
+    """Whether exact arithmetic can work with a decay β, and how far its rounding to n/2³² moves 1 − β.
+
+    A step depends on 1 − β, of which few digits are left where β is close to 1.
+    """
+    outside = ~((values >= SMALLEST_FACTOR) & (values < 1.0))
+    rounding = np.abs(np.rint(values * DENOMINATOR) / DENOMINATOR - values) / np.maximum(1.0 - values, 1e-300)
+    outside |= np.rint(values * DENOMINATOR) >= DENOMINATOR
+    if outside.any():
+        raise ScheduleError(
+            f"{where} must lie in [2^-16, 1 - 2^-33) for exact arithmetic, got "
+            f"{float(values[outside][0])!r} at step {int(np.argmax(outside))}; "
+            f"use exact=False with Checkpointed() or Stored()"
+        )
+    worst = int(np.argmax(rounding))
+    said = (
+        f"exact arithmetic rounds {where} to a multiple of 2^-32: {float(values[worst])!r} at step {worst} by "
+        f"{rounding[worst]:.1e} of its distance to 1"
+    )
+    if rounding[worst] >= _LARGEST_ROUNDING:
+        raise ScheduleError(f"{said}, and the derivative with it; use exact=False with Checkpointed() or Stored()")
+    if rounding[worst] >= _NOTED_ROUNDING:
+        warnings.warn(
+            f"{said}; run and derivative are those of the rounded one. With exact=False they are not rounded",
+            PrecisionWarning,
+            stacklevel=5,
+        )
 
 
 @primitive

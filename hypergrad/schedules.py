@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import autograd.numpy as np
-import numpy as onp
-from autograd.tracer import getval
+import autograd.numpy as anp
+import numpy as np
 
-from .errors import ScheduleError, check_integer
-from .hyperparameters import Range
+from .bridge import getval
+from .checks import check_integer
+from .errors import ScheduleError
 from .nests import check_leaf
+from .ranges import Range
 
 
 def binned(values: Any, steps: int):
@@ -66,8 +67,8 @@ def bin_means(schedule: Any, bins: int):
     bins, steps = check_integer(bins, "bins", 1), _length(schedule, "schedule")
     if bins > steps:
         raise ScheduleError(f"schedule has {steps} steps, too few for {bins} bins")
-    member = onp.arange(bins)[:, None] == _bin_of(bins, steps)
-    return binned(np.dot(member / member.sum(axis=1, keepdims=True), schedule), steps)
+    member = np.arange(bins)[:, None] == _bin_of(bins, steps)
+    return binned(anp.dot(member / member.sum(axis=1, keepdims=True), schedule), steps)
 
 
 def moving_average(schedule: Any, width: int):
@@ -93,13 +94,13 @@ def moving_average(schedule: Any, width: int):
     steps, width = _length(schedule, "schedule"), check_integer(width, "width", 1)
     if width % 2 == 0:
         raise ScheduleError(f"width must be odd, so that a window has a middle step, got {width}")
-    sums = np.concatenate([np.zeros(1), np.cumsum(schedule)])
-    low = onp.maximum(onp.arange(steps) - width // 2, 0)
-    high = onp.minimum(onp.arange(steps) + width // 2 + 1, steps)
+    sums = anp.concatenate([anp.zeros(1), anp.cumsum(schedule)])
+    low = np.maximum(np.arange(steps) - width // 2, 0)
+    high = np.minimum(np.arange(steps) + width // 2 + 1, steps)
     return (sums[high] - sums[low]) / (high - low)
 
 
-def bounded(free: Any, low: float = -onp.inf, high: float = onp.inf):
+def bounded(free: Any, low: float = -np.inf, high: float = np.inf):
     """Free values mapped into the open interval (low, high), increasing and smooth.
 
         low + (high − low) / (1 + e⁻ˣ);   low + log(1 + eˣ);   high − log(1 + e⁻ˣ);   x
@@ -122,14 +123,14 @@ def bounded(free: Any, low: float = -onp.inf, high: float = onp.inf):
     """
     _check_interval(low, high)
     check_leaf(free, "free", allow_int=True)
-    if onp.isfinite(low) and onp.isfinite(high):
-        return low + (high - low) * np.exp(-np.logaddexp(0.0, -free))
-    if onp.isfinite(low):
-        return low + np.logaddexp(0.0, free)
-    return high - np.logaddexp(0.0, -free) if onp.isfinite(high) else 1.0 * free
+    if np.isfinite(low) and np.isfinite(high):
+        return low + (high - low) * anp.exp(-anp.logaddexp(0.0, -free))
+    if np.isfinite(low):
+        return low + anp.logaddexp(0.0, free)
+    return high - anp.logaddexp(0.0, -free) if np.isfinite(high) else 1.0 * free
 
 
-def unbounded(values: Any, low: float = -onp.inf, high: float = onp.inf):
+def unbounded(values: Any, low: float = -np.inf, high: float = np.inf):
     """The free values that :func:`bounded` maps to ``values``: its inverse.
 
     Args:
@@ -148,20 +149,20 @@ def unbounded(values: Any, low: float = -onp.inf, high: float = onp.inf):
     """
     _check_interval(low, high)
     check_leaf(values, "values", allow_int=True)
-    plain, allowed = onp.asarray(getval(values)), Range(low, high, low_included=False)
+    plain, allowed = np.asarray(getval(values)), Range(low, high, low_included=False)
     outside = ~allowed.contains(plain)
     if outside.any():
         raise ScheduleError(f"values must lie in {allowed}, got {float(plain[outside][0])!r}")
-    if onp.isfinite(low) and onp.isfinite(high):
-        return np.log(values - low) - np.log(high - values)
-    if onp.isfinite(low):
+    if np.isfinite(low) and np.isfinite(high):
+        return anp.log(values - low) - anp.log(high - values)
+    if np.isfinite(low):
         return _inverse_softplus(values - low)
-    return -_inverse_softplus(high - values) if onp.isfinite(high) else 1.0 * values
+    return -_inverse_softplus(high - values) if np.isfinite(high) else 1.0 * values
 
 
 def _inverse_softplus(y):
     """x with log(1 + eˣ) = y, written so that a large y does not overflow."""
-    return y + np.log(-np.expm1(-y))
+    return y + anp.log(-anp.expm1(-y))
 
 
 def _check_interval(low: float, high: float) -> None:
@@ -169,14 +170,14 @@ def _check_interval(low: float, high: float) -> None:
         raise ScheduleError(f"low must lie below high, got the interval ({low!r}, {high!r})")
 
 
-def _bin_of(bins: int, steps: int) -> onp.ndarray:
+def _bin_of(bins: int, steps: int) -> np.ndarray:
     """The bin of each step."""
-    return onp.arange(steps) * bins // steps
+    return np.arange(steps) * bins // steps
 
 
 def _length(values, name: str) -> int:
     check_leaf(values, name)
-    shape = onp.shape(getval(values))
+    shape = np.shape(getval(values))
     if len(shape) != 1 or shape[0] == 0:
         raise ScheduleError(f"{name} must be an array of shape (n,), got shape {shape}")
     return shape[0]

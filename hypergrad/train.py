@@ -5,17 +5,29 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from autograd.core import JVPNode, VJPNode
-from autograd.tracer import isbox, new_box
 
-from . import tangents
+from .adjoints import Adjoint
+from .bridge import (
+    NESTED,
+    Outputs,
+    getval,
+    isbox,
+    probe_of,
+    result_of_forward_mode,
+    result_of_reverse_mode,
+    takes_forward_mode,
+    tangent_of,
+)
+from .engine import forward
+from .engine.dynamics import Directions, Dynamics
 from .errors import ArgumentError, DifferentiationError
-from .nests import flatten, unflatten
-from .planner import choose, parse_budget
-from .problem import NESTED, check_problem
+from .nests import Structure, flatten, leaves_like, unflatten
+from .planner import choose, parse_budget, vectors_of_reverse_mode
+from .problem import check_problem
 
 
 def train(
@@ -29,6 +41,8 @@ def train(
     save_at: list[int] | None = None,
     callback: Callable | None = None,
     memory_budget: int | str | None = None,
+    on_divergence: str = "raise",
+    check_purity: bool = True,
 ):
     """Train for ``steps`` steps and return the parameters, differentiably.
 
@@ -38,9 +52,10 @@ def train(
 
     Args:
       loss: ``loss(params, hyper, step)``, the scalar training loss at ``step`` (int, from 0), written
-        with autograd.numpy. ``step`` picks the minibatch, so that a step can be replayed. A loss may
-        offer its own ``gradient`` and ``gradient_with_hvp`` (see :mod:`hypergrad.oracles`).
-      params: any nest of dicts, lists and tuples of float64 arrays (or float32: computed in float32).
+        with autograd.numpy. It must be a pure function of these: ``step`` picks the minibatch, so that a step can be
+        replayed. Derivatives written out come as a :class:`hypergrad.losses.WrittenLoss`.
+      params: any nest of dicts, lists, tuples, named tuples and frozen dataclasses of float64 arrays (or float32:
+        computed in float32); None is an absent leaf.
       optimizer: for example :class:`hypergrad.SGD`; its hyperparameters are scalars, arrays
         ``(steps,)``, or nests of those that are a prefix of ``params``.
       hyper: a nest like ``params``, passed on to ``loss``; None if the loss needs none.
@@ -48,10 +63,15 @@ def train(
       adjoint: how reverse mode gets the trajectory back; if None, :func:`hypergrad.plan` chooses the
         fastest that fits the memory budget. The choice never changes the trajectory.
       save_at: step counts in 0..steps, increasing; then a list of parameters is returned, one for each.
-      callback: ``callback(step, params, state, gradient)``, called once a step before its update, with
-        copies; ``state`` is the optimizer's, as a named tuple of nests.
+      callback: ``callback(step, params, state, gradient, value)``, called once a step before its update, with
+        copies; ``state`` is the optimizer's, as a named tuple of nests; ``value`` that of the loss. One that takes
+        four arguments does not get the value.
       memory_budget: bytes for ``adjoint=None``, or a text such as "500MB"; if None, the environment
         variable HYPERGRAD_MEMORY_BUDGET, or else a quarter of the free memory.
+      on_divergence: "raise", or "nan": then the parameters at step counts that a run did not reach are NaN, and so is
+        every derivative of them; in reverse mode the training runs a second time, up to there.
+      check_purity: whether a reverse run computes one of its steps again and compares, bit for bit, since a loss
+        that is no pure function has wrong derivatives. It costs about one step.
 
     Returns:
       The trained parameters in the shape of ``params``; with ``save_at`` a list of those.
@@ -62,11 +82,13 @@ def train(
       LossError: the loss is not a scalar, or does not depend on ``params``.
       DifferentiationError: a derivative that would be silently wrong.
       DivergedError: a parameter became non-finite; it carries the step and the norm.
+      NonFiniteLossGradientError: it did because the loss has no gradient there; it carries the step and the leaf.
+      ImpureLossError: a step computed again gave something else.
       FixedPointOverflowError: exact arithmetic cannot hold a number; it carries the step.
 
     Cost, in matrix products a step and layer: 2 for training alone, 4 in forward mode and in reverse
     mode with :class:`hypergrad.Stored`. Memory: O(P) without derivatives and in forward mode. Reverse
-    mode with another adjoint: as that says.
+    mode with another adjoint: as that says. Different threads may train at the same time.
 
     >>> import autograd.numpy as np
     >>> from autograd import grad
@@ -81,55 +103,110 @@ def train(
     problem = check_problem(loss, params, optimizer, hyper, steps, callback)
     counts = _check_save_at(save_at, problem.steps)
     _check_adjoint(adjoint)
-    dynamics, inputs = problem.dynamics(), problem.inputs
+    if on_divergence not in ("raise", "nan"):
+        raise ArgumentError(f'on_divergence must be "raise" or "nan", got {on_divergence!r}')
+    inputs, probe = problem.inputs, probe_of(problem.inputs)
+    differentiated = any(map(isbox, inputs))
+    reverse = differentiated and not takes_forward_mode(inputs)
+    dynamics = problem.dynamics(check_purity=check_purity and reverse)
     if adjoint is not None:
         adjoint.check(dynamics)
     if memory_budget is not None:
         parse_budget(memory_budget)
+    if probe is not None:
+        probe.losses.append((loss, *(_plain(nest) for nest in (params, hyper))))
+    dynamics.layout.arena.expect(vectors_of_reverse_mode(dynamics) if reverse else 3 * dynamics.layout.nbytes)
+    failures = [] if on_divergence == "nan" else probe.failures if probe is not None else None
 
-    def in_shape(saved: list[list]):
-        nests = [unflatten(problem.structure, leaves) for leaves in saved]
-        return nests[0] if save_at is None else nests
+    nest = _outputs(problem.structure, None if save_at is None else len(counts))
+    if not differentiated:
+        return nest.build(_joined(forward.train(dynamics, counts, failures)))
+    if not reverse:
+        dots = problem.group([_tangent(x, value) for x, value in zip(inputs, problem.values())])
+        saved, saved_dots = forward.train_with_tangent(dynamics, dots, counts, failures, probe)
+        return result_of_forward_mode(nest, _joined(saved), _joined(saved_dots), inputs)
+    run = _planned(memory_budget) if adjoint is None else adjoint.run
+    saved, pullback = _run(run, dynamics, counts, tolerant=on_divergence == "nan")
 
-    trace = max((x._trace for x in inputs if isbox(x)), default=None)
-    if trace is None:
-        return in_shape(tangents.run(dynamics, counts))
-    if any(isinstance(x._node, JVPNode) for x in inputs if isbox(x)):
-        given = problem.group([_tangent(x, value) for x, value in zip(inputs, problem.values())])
-        saved, dots = tangents.run_with_tangent(dynamics, given, counts)
-        return new_box(in_shape(saved), trace, JVPNode.new_root(in_shape(dots)))
-    adjoint = adjoint or choose(dynamics, memory_budget, len(counts)).adjoint
-    saved, pullback = adjoint.linearize(dynamics, counts)
-    return new_box(in_shape(saved), trace, _reverse_node(inputs, pullback, len(counts)))
+    def pull_back(cotangents: list) -> list:
+        per_count = len(cotangents) // len(counts)
+        bars = pullback([cotangents[i : i + per_count] for i in range(0, len(cotangents), per_count)])
+        return [*bars.params, *bars.hyper, *_joined(bars.schedules)]
+
+    return result_of_reverse_mode(nest, _joined(saved), inputs, pull_back)
 
 
-def _reverse_node(inputs: list, pullback: Callable, saves: int) -> VJPNode:
-    """The node of the whole run in autograd's graph: its parents are the boxed inputs.
+def _joined(lists: list[list]) -> list:
+    return [leaf for leaves in lists for leaf in leaves]
 
-    Made by hand and not by a primitive, because the adjoint is prepared while the run goes forward.
-    """
 
-    def vjp(cotangent):
-        leaves, _ = flatten(cotangent)
-        if any(isbox(leaf) for leaf in leaves):
-            raise DifferentiationError(NESTED)
+def _plain(nest):
+    """A nest without boxes."""
+    leaves, structure = flatten(nest)
+    return unflatten(structure, [getval(leaf) for leaf in leaves])
+
+
+def _planned(memory_budget) -> Callable:
+    """The run under the adjoint that the planner chooses once the first step has been made."""
+
+    def run(dynamics: Dynamics, counts: list[int]):
+        return choose(dynamics, memory_budget, len(counts)).adjoint.run(dynamics, counts)
+
+    return run
+
+
+def _run(run: Callable, dynamics: Dynamics, counts: list[int], tolerant: bool) -> tuple[list[list], Callable]:
+    """A run in reverse mode; where divergence is tolerated, NaN for what it did not reach, and for its derivatives."""
+    try:
+        return run(dynamics, counts)
+    except forward.FAILURES as error:
+        if not tolerant:
+            raise
+        reached = error.step
+    # Only as many steps as succeed: whatever the adjoint, it can be taken back over those.
+    shorter = replace(dynamics, steps=reached, callback=None, replay=None, first=[])
+    within = [count for count in counts if count <= reached]
+    saved, pullback = run(shorter, within or [reached])
+    lost = [forward.not_reached(dynamics.params) for _ in counts[len(within) :]]
+
+    def pull_back(cotangents: list[list]) -> Directions:
+        known, unknown = cotangents[: len(within)], _joined(cotangents[len(within) :])
+        bars = pullback(known or [[np.zeros_like(w) for w in dynamics.params]])
+        if any(np.any(cotangent) for cotangent in unknown):
+            for bar in (*bars.params, *bars.hyper, *_joined(bars.schedules)):
+                bar[...] = np.nan
+        return bars
+
+    return [*saved[: len(within)], *lost], pull_back
+
+
+def _outputs(structure: Structure, saves: int | None) -> Outputs:
+    """How the results of a run are put together: one nest, or a list of them."""
+
+    def build(leaves: list) -> Any:
+        if saves is None:
+            return unflatten(structure, leaves)
         per_count = len(leaves) // saves
-        bars = pullback([leaves[i : i + per_count] for i in range(0, len(leaves), per_count)])
-        flat = [*bars.params, *bars.hyper, *(leaf for leaves in bars.schedules for leaf in leaves)]
-        return [bar for x, bar in zip(inputs, flat) if isbox(x)]
+        return [unflatten(structure, leaves[i : i + per_count]) for i in range(0, len(leaves), per_count)]
 
-    node = VJPNode.new_root()
-    node.parents = [x._node for x in inputs if isbox(x)]
-    node.vjp = vjp
-    return node
+    def take_apart(cotangent: Any) -> list:
+        nests = [cotangent] if saves is None else list(cotangent)
+        found = [leaves_like(nest, structure) for nest in nests]
+        if len(found) != (saves or 1) or any(leaves is None for leaves in found):
+            raise ArgumentError(
+                "the cotangent of a run must be a nest like what train returned, with the same keys and lengths, got "
+                f"{cotangent!r:.200}"
+            )
+        return [leaf for leaves in found if leaves is not None for leaf in leaves]
+
+    return Outputs(build, take_apart, structure.known_to_autograd)
 
 
 def _tangent(x, value) -> np.ndarray:
     """The tangent an input brings from a forward trace; zeros for a constant."""
-    value = np.asarray(value)
-    if not isbox(x):
+    value, leaf = np.asarray(value), tangent_of(x)
+    if leaf is None:
         return np.zeros_like(value)
-    leaf = x._node.g
     if isbox(leaf):
         raise DifferentiationError(NESTED)
     if np.shape(leaf) != value.shape:
@@ -162,5 +239,8 @@ def _check_save_at(save_at, steps: int) -> list[int]:
 def _check_adjoint(adjoint) -> None:
     if adjoint is None:
         return
-    if not hasattr(adjoint, "linearize") or isinstance(adjoint, type):
-        raise ArgumentError(f"adjoint must be an adjoint such as hypergrad.Stored(), or None, got {adjoint!r}")
+    if isinstance(adjoint, type) or not isinstance(adjoint, Adjoint):
+        raise ArgumentError(
+            f"adjoint must be an adjoint such as hypergrad.Stored(), or None, got {adjoint!r}; one of your own is "
+            "derived from hypergrad.Adjoint"
+        )

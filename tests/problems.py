@@ -17,6 +17,11 @@ def classifier(sizes=(6, 5, 4, 3), activation="tanh", rows=20, batch_size=7, see
     return model, hg.nn.MinibatchLoss(model, X, T, batch_size), params, X, T
 
 
+def written(loss):
+    """A loss that is an object with its derivatives written out, as train takes them."""
+    return hg.losses.WrittenLoss(loss.__call__, gradient=loss.gradient, gradient_with_hvp=loss.gradient_with_hvp)
+
+
 def by_autograd(loss):
     """The same loss without its own gradient."""
     return lambda params, hyper, step: loss(params, hyper, step)

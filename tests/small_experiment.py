@@ -15,7 +15,7 @@ import numpy as onp
 
 import hypergrad as hg
 from experiments import runner
-from hypergrad.plotting import plot_sweep
+from hypergrad.probe.figures import plot_sweep
 
 LOOK_AT = ""
 

@@ -6,7 +6,7 @@ import autograd.numpy as np
 import numpy as onp
 import pytest
 from autograd import grad, make_jvp
-from problems import classifier
+from problems import classifier, written
 
 import hypergrad as hg
 from hypergrad import errors
@@ -190,7 +190,9 @@ class WrongGradient:
 )
 def test_own_gradient_of_the_wrong_shape(gradient, message):
     with pytest.raises(errors.LossError, match=message):
-        train([onp.ones(2), onp.ones(2)][: 1 + isinstance(gradient, onp.ndarray)], loss=WrongGradient(gradient))
+        train(
+            [onp.ones(2), onp.ones(2)][: 1 + isinstance(gradient, onp.ndarray)], loss=written(WrongGradient(gradient))
+        )
 
 
 class Boxed:
@@ -203,7 +205,7 @@ class Boxed:
         return LOSS(params, None, step) * self.h
 
     def gradient(self, params, hyper, step):
-        return [(W * self.h, b * self.h) for W, b in LOSS.gradient(params, None, step)]
+        return [(W * self.h, b * self.h) for W, b in MODEL.gradient(params, *LOSS.batch(step))]
 
     def gradient_with_hvp(self, params, hyper, step):
         return self.gradient(params, hyper, step), lambda direction: direction
@@ -214,8 +216,8 @@ def by_literal(run):
     return {
         "closure": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h),
         "closure beside a traced input": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h, optimizer=hg.SGD(h)),
-        "own gradient": lambda h: run(loss=Boxed(h)),
-        "own gradient beside a traced input": lambda h: run(loss=Boxed(h), optimizer=hg.SGD(h)),
+        "own gradient": lambda h: run(loss=written(Boxed(h))),
+        "own gradient beside a traced input": lambda h: run(loss=written(Boxed(h)), optimizer=hg.SGD(h)),
         "object array as hyper": lambda h: run(hyper={"weights": onp.array([h, 1.0], dtype=object)}),
         "object array as schedule": lambda h: run(optimizer=hg.SGD(onp.array([h] * 5, dtype=object))),
         "data of a minibatch loss": lambda h: run(loss=hg.nn.MinibatchLoss(MODEL, X * h, T, 7)),
@@ -264,7 +266,7 @@ def test_second_derivatives_through_training_are_refused():
         (lambda: MODEL.error_rate(PARAMS, X, onp.argmax(T, 1)), r"T has shape \(20,\)"),
         (lambda: MODEL.predict(PARAMS, X[0]), r"X has shape \(6,\), but .* needs \(n, 6\)"),
         (lambda: MODEL.loss(PARAMS[:2], X, T), r"params of MLP.* must be a list of \(W, b\) of shapes"),
-        (lambda: LOSS.gradient(PARAMS[1:], None, 0), r"params of MLP.* must be a list of \(W, b\) of shapes"),
+        (lambda: MODEL.gradient(PARAMS[1:], X, T), r"params of MLP.* must be a list of \(W, b\) of shapes"),
         (lambda: hg.nn.MLP(5), r"sizes must name at least"),
         (lambda: hg.nn.MLP([5, 2], ["tanh"]), r"activation must be one of"),
         (lambda: hg.probe.sweep(lambda x: {"a": x}, [1.0], progress=False), r"outside an array"),

@@ -9,7 +9,7 @@ from problems import by_autograd, classifier, penalised
 import hypergrad as hg
 from hypergrad import errors
 from hypergrad.chaos import lyapunov, max_lr, sharpness
-from hypergrad.dynamics import State
+from hypergrad.engine.dynamics import State
 from hypergrad.nests import flatten, unflatten
 from hypergrad.problem import check_problem
 
@@ -66,9 +66,13 @@ def test_all_exponents_sum_to_the_determinant_by_differences(optimizer):
     loss = lambda w, hyper, step: np.sum(np.cos(w * (step + 1.0))) + w[0] * w[1] ** 2
     start = onp.array([0.4, -0.3])
     dynamics = check_problem(loss, start, optimizer, None, 5).dynamics()
-    pack = lambda state: onp.concatenate([state.params[0], *state.slots[0]])
-    unpack = lambda x: State([x[:2]], [tuple(x[2:].reshape(-1, 2))])
-    advance = lambda x, step: pack(dynamics.advance(unpack(x), dynamics.oracle.gradient([x[:2]], step), step))
+    slots = len(optimizer.decays)
+    pack = lambda state: onp.concatenate([state.params.arrays[0], *(s.arrays[0] for s in state.slots)])
+
+    def advance(x, step):
+        vectors = [dynamics.layout.of([part]) for part in onp.split(x, slots + 1)]
+        return pack(dynamics.step(State(vectors[0], vectors[1:]), step))
+
     x = pack(dynamics.start())
     result = lyapunov(loss, start, optimizer, steps=5, directions=x.size)
     for step in range(5):

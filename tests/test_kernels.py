@@ -14,12 +14,20 @@ import pytest
 from autograd import grad, value_and_grad
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import written
 
 import hypergrad as hg
-from hypergrad import compiled, exact
-from hypergrad.arrays import PIECE
-from hypergrad.errors import DivergedError, FixedPointOverflowError, ReversalError
+from hypergrad.errors import (
+    DivergedError,
+    FixedPointOverflowError,
+    ImpureLossError,
+    NonFiniteLossGradientError,
+    ReversalError,
+)
+from hypergrad.fixed import arithmetic as exact
+from hypergrad.fixed import compiled
 from hypergrad.optimizers import Decaying
+from hypergrad.workspace import PIECE
 
 pytest.importorskip("numba", reason="the extra `fast` is not installed")
 
@@ -166,13 +174,14 @@ def test_undoing_something_else_is_reported():
         def gradient_with_hvp(self, w, hyper, step):
             return 2.1 * w, lambda d: 2.0 * d
 
-    def f(lr):
-        return np.sum(
-            hg.train(Forgetful(), onp.ones(50), hg.SGD(lr, 0.5, exact=True), steps=80, adjoint=hg.Reversible())
-        )
+    def f(lr, check_purity):
+        options = {"adjoint": hg.Reversible(), "check_purity": check_purity}
+        return np.sum(hg.train(written(Forgetful()), onp.ones(50), hg.SGD(lr, 0.5, exact=True), steps=80, **options))
 
     with pytest.raises(ReversalError, match="bit for bit"):
-        grad(f)(0.1)
+        grad(f)(0.1, False)
+    with pytest.raises(ImpureLossError, match="the gradient was not the same"):
+        grad(f)(0.1, True)
 
 
 class Frozen:
@@ -250,7 +259,7 @@ def test_ones_own_displacement_never_sees_a_state_that_does_not_fit(scale):
             return -h.lr * s[0] / math.sqrt(s[0].mean())
 
     scaled = lambda w, hyper, step: np.sum(w**2) * (scale if step == 2 else 1.0)
-    error = FixedPointOverflowError if np.isfinite(scale) else DivergedError
+    error = FixedPointOverflowError if np.isfinite(scale) else NonFiniteLossGradientError
 
     def compute():
         with pytest.raises(error) as caught, onp.errstate(all="ignore"):
@@ -277,7 +286,9 @@ def test_gradients_in_any_layout(order):
             return self.gradient(w, hyper, step), lambda d: d
 
     w = onp.random.default_rng(0).standard_normal((3, 4))
-    f = lambda lr: np.sum(hg.train(Quadratic(), w, hg.SGD(lr, 0.5, exact=True), steps=5, adjoint=hg.Reversible()) ** 2)
+    f = lambda lr: np.sum(
+        hg.train(written(Quadratic()), w, hg.SGD(lr, 0.5, exact=True), steps=5, adjoint=hg.Reversible()) ** 2
+    )
     fast, plain = both(lambda: value_and_grad(f)(0.3))
     assert_same_bits(fast, plain)
 
@@ -296,7 +307,8 @@ hg.train(loss, np.ones(3), hg.SGD(0.1), steps=1)
 assert "numba" not in sys.modules, "floats do without"
 trained = hg.train(loss, np.ones(3), hg.SGD(0.5, 0.5, exact=True), steps=1)
 assert np.array_equal(trained, np.full(3, 0.75))
-print(hg.compiled.loops() is not None, "numba" in sys.modules)
+from hypergrad.fixed.compiled import loops
+print(loops() is not None, "numba" in sys.modules)
 """
 
 

@@ -5,11 +5,11 @@ import numpy as onp
 import pytest
 from autograd import grad, make_jvp
 from autograd.core import make_vjp
-from problems import classifier, relative_error
+from problems import classifier, relative_error, written
 
 import hypergrad as hg
-from hypergrad.activations import ACTIVATIONS
 from hypergrad.nests import flatten, unflatten
+from hypergrad.nn.activations import ACTIVATIONS
 
 
 def random_like(nest, seed):
@@ -109,7 +109,7 @@ def test_a_loss_may_use_one_buffer_for_all_its_gradients(optimizer):
     f = lambda loss: lambda lr: sum(np.sum(w**2) for w in hg.train(loss, start, optimizer(lr), steps=6))
     plain = lambda p, h, t: Buffered.__call__(None, p, h, t)
     for adjoint_free in (grad, lambda g: lambda x: make_jvp(g)(x)(1.0)[1]):
-        assert adjoint_free(f(Buffered()))(0.1) == pytest.approx(grad(f(plain))(0.1), rel=1e-12)
+        assert adjoint_free(f(written(Buffered())))(0.1) == pytest.approx(grad(f(plain))(0.1), rel=1e-12)
 
     class Meddling(Buffered):
         def gradient(self, params, hyper, step):
@@ -117,7 +117,7 @@ def test_a_loss_may_use_one_buffer_for_all_its_gradients(optimizer):
             return params
 
     with pytest.raises(ValueError, match="read-only"):
-        hg.train(Meddling(), start, optimizer(0.1), steps=1)
+        hg.train(written(Meddling()), start, optimizer(0.1), steps=1)
 
 
 def test_gradients_are_taken_in_the_dtype_of_their_parameter():
@@ -164,7 +164,6 @@ def test_a_model_of_the_user_without_derivatives_works_in_a_minibatch_loss():
     rng = onp.random.default_rng(0)
     X, T = rng.standard_normal((12, 3)), rng.standard_normal(12)
     loss = hg.nn.MinibatchLoss(Linear(), X, T, 4)
-    assert not hasattr(loss, "gradient")
     f = lambda lr: Linear().loss(hg.train(loss, onp.zeros(3), hg.SGD(lr), steps=6), X, T)
     hg.testing.check_hypergradient(f, 0.3)
 

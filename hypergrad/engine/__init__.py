@@ -1,0 +1,1 @@
+"""The engine: one step of a run, its tangent and its pullback, and runs forwards."""

@@ -1,0 +1,153 @@
+"""Runs that go forwards only: plain training, and training together with a directional derivative."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+
+from ..bridge import Probe
+from ..errors import DivergedError, FixedPointOverflowError, NonFiniteGradientWarning, NonFiniteLossGradientError
+from ..losses.base import Linearized
+from ..workspace import Arena, Vector
+from .dynamics import Directions, Dynamics, State, reported
+
+FAILURES = (DivergedError, FixedPointOverflowError, NonFiniteLossGradientError)
+
+
+class Saved:
+    """Copies of the parameters at the step counts asked for; NaN for those that a run did not reach."""
+
+    def __init__(self, counts: list[int]):
+        self.counts = counts
+        self.at: dict[int, list] = {}
+
+    def take(self, params: Vector, count: int) -> None:
+        """Copy the parameters if they are asked for at this count."""
+        if count in self.counts:
+            self.at[count] = [w.copy() for w in params.arrays]
+
+    def all(self, like: list) -> list[list]:
+        """One list of arrays for each count."""
+        return [self.at[count] if count in self.at else not_reached(like) for count in self.counts]
+
+
+def not_reached(like: list) -> list:
+    """NaN in the shapes of the parameters."""
+    return [np.full_like(w, np.nan) for w in like]
+
+
+def train(dynamics: Dynamics, counts: list[int], failures: list | None = None) -> list[list]:
+    """Plain training: the parameters at the step counts asked for. 2 products a step and layer.
+
+    Args:
+      failures: None, or a list to which an error of a run that ends early is added, instead of being raised.
+    """
+    state, saved = dynamics.start(), Saved(counts)
+    try:
+        for step in range(dynamics.steps):
+            saved.take(state.params, step)
+            state = dynamics.step(state, step)
+        saved.take(state.params, dynamics.steps)
+    except FAILURES as error:
+        _tolerate(error, failures)
+    return saved.all(dynamics.params)
+
+
+def _tolerate(error: Exception, failures: list | None) -> None:
+    if failures is None:
+        raise error
+    failures.append(error)
+
+
+class Tangent:
+    """The tangent of a run, moved forwards step by step together with it."""
+
+    def __init__(self, dynamics: Dynamics, state: State, params_dot: list):
+        self.dynamics = dynamics
+        self.params, self.gradient = dynamics.layout.of(params_dot), dynamics.layout.vector()
+        self.slots = dynamics.updates.zeros(state.slots)
+
+    @reported
+    def move(self, before: State, gradient: Vector, after: State, schedule_dots: list, step: int) -> None:
+        """The optimizer's part of one step, from the tangent of the gradient, which is used up."""
+        self.slots = self.dynamics.updates.push_forward(
+            self.params,
+            self.slots,
+            self.gradient,
+            schedule_dots,
+            before.params,
+            before.slots,
+            gradient,
+            after.slots,
+            step,
+        )
+
+
+def train_with_tangent(
+    dynamics: Dynamics, dots: Directions, counts: list[int], failures: list | None = None, probe: Probe | None = None
+) -> tuple[list[list], list[list]]:
+    """Training and the tangent of the parameters at the step counts asked for.
+
+    Cost: 4 products a step and layer, whatever the number of counts.
+
+    Args:
+      failures: as for :func:`train`.
+      probe: gets the norms of the tangent; then nothing is warned of.
+    """
+    state, gradient = dynamics.start(), dynamics.layout.vector()
+    other = dynamics.room(state)  # what the step before leaves is read while the next one is written
+    tangent = Tangent(dynamics, state, dots.params)
+    saved, saved_dots, overflowed = Saved(counts), Saved(counts), False
+    norms: list[float] = []
+    if probe is not None:
+        probe.tangent_norms.append(norms)
+    try:
+        for step in range(dynamics.steps):
+            saved.take(state.params, step)
+            saved_dots.take(tangent.params, step)
+            value = dynamics.tangent(state, step, gradient, tangent.params, dots.hyper, tangent.gradient)
+            dynamics.report(state, gradient, step, value)
+            after = dynamics.advance(state, gradient, step, other, value)
+            tangent.move(state, gradient, after, dots.schedules, step)
+            norms.append(tangent.params.norm())
+            if not overflowed and not math.isfinite(norms[-1]) and tangent.params.first_non_finite() is not None:
+                overflowed = True
+                if probe is None:
+                    before = norms[-2] if step else 0.0
+                    linear = dynamics.loss.linearize(state.params.arrays, step, tangent.gradient.arrays, Arena())
+                    warn_of_overflow(dynamics, "the tangent overflowed", step, before, linear)
+            state, other = after, state
+        saved.take(state.params, dynamics.steps)
+        saved_dots.take(tangent.params, dynamics.steps)
+    except FAILURES as error:
+        _tolerate(error, failures)
+    return saved.all(dynamics.params), saved_dots.all(dynamics.params)
+
+
+def warn_of_overflow(dynamics: Dynamics, what: str, step: int, before: float, linear: Linearized) -> None:
+    """Warn that a derivative is not finite, and say what made it so: the loss, the optimizer, or growth.
+
+    Args:
+      before: the norm of the derivative one step earlier.
+      linear: of the step.
+    """
+    ones, product = dynamics.layout.vector(), dynamics.layout.vector()
+    ones.fill(1.0)
+    with np.errstate(all="ignore"):
+        linear.product(ones.arrays, product.arrays)
+    if product.first_non_finite() is not None:
+        why = "the loss's second derivatives are not finite there (a norm or square root at 0?)"
+    elif before < _LARGE:
+        name = type(dynamics.updates.optimizer).__name__
+        why = (
+            f"the derivative of {name}'s own update is not finite there: the slope of a square root at 0 is infinite, "
+            "as in sqrt(v) + ε for a parameter that got no gradient yet; add ε inside the root"
+        )
+    else:
+        why = "it grew from step to step, the run is far into chaos"
+    warnings.warn(f"{what} at step {step} of {dynamics.steps}: {why}", NonFiniteGradientWarning, stacklevel=2)
+
+
+_LARGE = 1e100  # a derivative above this has grown until it overflowed

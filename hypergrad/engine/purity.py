@@ -1,0 +1,97 @@
+"""Whether the loss is a pure function of (params, hyper, step): one step of a reverse run is computed again.
+
+A loss that draws from a stateful generator, keeps running statistics, goes through a loader or fills one buffer
+again at every step gives wrong derivatives without a word. So one step's value, gradient and product are
+compared, bit for bit, with those that the run had. The product that was kept is taken before the step is
+computed again, because that fills a reused buffer anew and would hide the fault.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ImpureLossError
+from ..losses.base import Linearized, Loss
+from ..workspace import Arena, Layout, Vector, same_bits
+
+_REPLAY = 4  # the purpose of this random number, in seeds (seed, purpose)
+
+
+def replayed_step(steps: int) -> int:
+    """Which step is computed again where all are kept: never the last, whose minibatch a reused buffer still holds.
+
+    It is one step before the last, or a prime number of steps from 11 on: then a cycle of a few minibatches does not
+    bring the last one's back.
+    """
+    distances = [1] + [n for n in range(11, steps) if all(n % k for k in range(2, int(n**0.5) + 1))]
+    chosen = int(np.random.default_rng([steps, _REPLAY]).integers(len(distances)))
+    return max(steps - 1 - distances[chosen], 0)
+
+
+class Replay:
+    """What the run had at the step that is computed again.
+
+    Args:
+      steps: of the run. With one step only it is not computed again: it is compared whether what was kept for its
+        product is the same on the way back.
+    """
+
+    def __init__(self, steps: int, layout: Layout):
+        self.step, self.alone = replayed_step(steps), steps == 1
+        self.layout = layout
+        self.params: Vector | None = None
+        self.gradient: Vector | None = None
+        self.product: Vector | None = None
+        self.value: float | None = None
+        self.done = False
+
+    def choose_among(self, steps: list[int]) -> None:
+        """Compute one of these steps again, whose records wait while other steps are computed; if there are any."""
+        if steps:
+            self.step = steps[int(np.random.default_rng([len(steps), _REPLAY]).integers(len(steps)))]
+
+    def see(self, step: int, params: Vector, gradient: Vector, value: float | None) -> None:
+        """Keep what the run had, the first time that it comes to the step."""
+        if step == self.step and self.params is None:
+            self.params, self.gradient, self.value = self.layout.copy(params), self.layout.copy(gradient), value
+
+    def keep_product(self, linear: Linearized) -> None:
+        """With one step only: a product now, to be compared with the same on the way back."""
+        if self.alone and self.product is None and self.gradient is not None:
+            self.product = self.layout.vector()
+            linear.product(self.gradient.arrays, self.product.arrays)
+
+    def check_kept(self, step: int, linear: Linearized) -> None:
+        """With one step only: whether its product is still the same."""
+        if self.alone and self.product is not None and not self.done:
+            again = self.layout.vector()
+            linear.product(self.gradient.arrays, again.arrays)  # type: ignore[union-attr]
+            self.done = True
+            if not again.same_bits(self.product):
+                raise ImpureLossError(step, "the Hessian-vector product")
+
+    def check(self, loss: Loss, step: int, direction: Vector, kept: Linearized) -> None:
+        """Compute the step again and compare.
+
+        Args:
+          direction: of the products that are compared.
+          kept: what the run kept of this step.
+
+        Raises:
+          ImpureLossError: says which step and what differs.
+        """
+        if step != self.step or self.alone or self.done or self.params is None:
+            return
+        self.done = True
+        gradient, product, again = self.layout.vector(), self.layout.vector(), self.layout.vector()
+        with np.errstate(all="ignore"):
+            mixed = kept.product(direction.arrays, product.arrays)  # first, or a reused buffer would be filled anew
+            linear = loss.linearize(self.params.arrays, step, gradient.arrays, Arena())
+            mixed_again = linear.product(direction.arrays, again.arrays)
+        known = linear.value is not None and self.value is not None
+        if known and not same_bits(np.asarray(linear.value), np.asarray(self.value)):
+            raise ImpureLossError(step, f"the loss ({self.value!r}, then {linear.value!r})")
+        if not gradient.same_bits(self.gradient):  # type: ignore[arg-type]
+            raise ImpureLossError(step, "the gradient")
+        if not again.same_bits(product) or not all(map(same_bits, mixed, mixed_again)):
+            raise ImpureLossError(step, "the Hessian-vector product")

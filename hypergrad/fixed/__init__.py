@@ -1,0 +1,1 @@
+"""Exactly reversible training: integers are here only."""

@@ -1,0 +1,189 @@
+"""Gradient and Hessian-vector product of a softmax classifier of dense layers, written out.
+
+For layers z_l = a_{l-1} W_l + b_l, a_l = φ(z_l), a_0 = X, with the last one linear, and the mean
+over n rows of the cross-entropy of softmax(z_L) = p against targets T whose rows sum to s:
+
+    δ_L = (s p − T) / n        e_l = δ_{l+1} W_{l+1}ᵀ        δ_l = e_l φ'(z_l)
+    ∂/∂W_l = a_{l-1}ᵀ δ_l      ∂/∂b_l = Σ_rows δ_l
+
+The R-operator (derivative in the direction (U, u), Pearlmutter 1994) turns these into
+
+    R z_l = a_{l-1} U_l + R a_{l-1} W_l + u_l              R a_l = φ'(z_l) R z_l
+    R δ_L = s (p R z − p ⟨p, R z⟩) / n
+    R δ_l = (R δ_{l+1} W_{l+1}ᵀ + δ_{l+1} U_{l+1}ᵀ) φ'(z_l) + e_l φ''(z_l) R z_l
+    R ∂/∂W_l = a_{l-1}ᵀ R δ_l + R a_{l-1}ᵀ δ_l
+
+X has no tangent, so the first layer, the large one, costs one product forwards and one backwards,
+for the gradient and for the R-operator alike.
+
+Kept for the R-operator are a_l and e_l (and z_l where φ' is no function of a_l). What follows from them by
+a pass over (rows, width) is computed again: in the cache that is faster than memory that is touched once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from .activations import Activation
+
+# What overflows here shows in the parameters, where training looks for it and reports the step.
+_reported = np.errstate(over="ignore", invalid="ignore")
+
+
+@_reported
+def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty) -> None:
+    """Gradient of the mean cross-entropy, written into ``to``, a list of (∂W, ∂b) like ``params``.
+
+    What it works with comes from ``empty``, which is like :func:`numpy.empty`.
+    """
+    inputs, preactivations = _forward(params, X, activation, empty)
+    delta = _softmax(preactivations.pop())
+    delta *= _row_weights(T)
+    delta -= T / len(T)
+    for layer in reversed(range(len(params))):
+        a, (to_W, to_b) = inputs[layer], to[layer]
+        np.matmul(a.T, delta, out=to_W)
+        to_b[...] = _sum_of_rows(delta)
+        if layer > 0:
+            delta = _product(delta, params[layer][0].T, empty)
+            delta *= activation.slope(preactivations[layer - 1], a)
+
+
+@_reported
+def gradient_with_hvp(
+    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty
+) -> Callable:
+    """The same gradient, and ``hvp(direction, to, empty, add)``, which writes the product, or adds it, from
+    the intermediates kept.
+
+    Keeps, in memory from ``empty``, two arrays of (rows, width) for each hidden layer, three for gelu, and copies of
+    the weights of ``params`` but for the first.
+    """
+    inputs, preactivations = _forward(params, X, activation, empty)
+    last = len(params) - 1
+    weights = [None, *(_copy(W, empty) for W, _ in params[1:])]
+    probabilities = _softmax(preactivations.pop())
+    row_weights = _row_weights(T)
+    errors = [None] * last
+    delta = probabilities * row_weights
+    delta -= T / len(T)
+    delta_of_last = delta
+    for layer in reversed(range(len(params))):
+        a, (to_W, to_b) = inputs[layer], to[layer]
+        np.matmul(a.T, delta, out=to_W)
+        to_b[...] = _sum_of_rows(delta)
+        if layer > 0:
+            errors[layer - 1] = _product(delta, weights[layer].T, empty)
+            delta = errors[layer - 1] * activation.slope(preactivations[layer - 1], a)
+
+    @_reported
+    def hvp(direction: list, to: list, empty=np.empty, add: bool = False) -> None:
+        of_rows, of_weights = _Reused(empty), _Reused(empty)
+        r_zs, r_inputs, slopes = [], [None], []
+        for layer, (U, u) in enumerate(direction):
+            a = inputs[layer]
+            r_z = _product(a, U, empty)
+            r_z += u
+            if layer > 0:
+                r_z += _product(r_inputs[layer], weights[layer], of_rows)
+            r_zs.append(r_z)
+            if layer < last:
+                slopes.append(activation.slope(preactivations[layer], inputs[layer + 1]))
+                r_inputs.append(np.multiply(slopes[layer], r_z, out=empty(r_z.shape, r_z.dtype)))
+        r_delta = probabilities * r_zs[last]
+        r_delta -= probabilities * _row_sums(r_delta)
+        r_delta *= row_weights
+        delta = delta_of_last
+        for layer in reversed(range(len(weights))):
+            a, (to_W, to_b) = inputs[layer], to[layer]
+            if add:
+                to_W += _product(a.T, r_delta, of_weights)
+                to_b += _sum_of_rows(r_delta)
+            else:
+                np.matmul(a.T, r_delta, out=to_W)
+                to_b[...] = _sum_of_rows(r_delta)
+            if layer > 0:
+                to_W += _product(r_inputs[layer].T, delta, of_weights)
+                z, slope, error = preactivations[layer - 1], slopes[layer - 1], errors[layer - 1]
+                r_delta = _product(r_delta, weights[layer].T, empty)
+                r_delta += _product(delta, direction[layer][0].T, of_rows)
+                r_delta *= slope
+                if activation.bend is not None:
+                    bend = activation.bend(z, a, slope)
+                    bend *= r_zs[layer - 1]
+                    bend *= error
+                    r_delta += bend
+                delta = error * slope
+
+    return hvp
+
+
+def _product(a: np.ndarray, b: np.ndarray, empty) -> np.ndarray:
+    return np.matmul(a, b, out=empty((len(a), b.shape[1]), np.result_type(a, b)))
+
+
+class _Reused:
+    """An ``empty`` whose arrays all lie in the same memory, as large as the largest: each is used up before the
+    next.
+    """
+
+    def __init__(self, empty):
+        self.empty, self.memory = empty, np.empty(0, np.uint8)
+
+    def __call__(self, shape, dtype) -> np.ndarray:
+        size = np.dtype(dtype).itemsize * shape[0] * shape[1]
+        if size > len(self.memory):
+            self.memory = self.empty(size, np.uint8)
+        return self.memory[:size].view(dtype).reshape(shape)
+
+
+def _copy(a: np.ndarray, empty) -> np.ndarray:
+    copy = empty(a.shape, a.dtype)
+    copy[...] = a
+    return copy
+
+
+def _forward(params: list, X: np.ndarray, activation: Activation, empty) -> tuple[list, list]:
+    """The input of every layer; and its preactivation z, where derivatives need it and at the end."""
+    inputs, preactivations = [X], []
+    for layer, (W, b) in enumerate(params):
+        z = _product(inputs[layer], W, empty)
+        z += b
+        if layer == len(params) - 1:
+            preactivations.append(z)
+        else:
+            a = empty(z.shape, z.dtype) if activation.needs_preactivation else z
+            activation.write(z, a)
+            preactivations.append(z if activation.needs_preactivation else None)
+            inputs.append(a)
+    return inputs, preactivations
+
+
+def _softmax(z: np.ndarray) -> np.ndarray:
+    p = z - np.max(z.T.copy(), axis=0)[:, None]  # NumPy takes the maxima of long rows faster than of short ones
+    np.exp(p, out=p)
+    p /= _row_sums(p)
+    return p
+
+
+def _row_weights(T: np.ndarray) -> np.ndarray:
+    """s / n: what each row of the softmax weighs in the mean, shape (rows, 1)."""
+    return _row_sums(T) / len(T)
+
+
+def _row_sums(a: np.ndarray) -> np.ndarray:
+    """Sums along the rows, shape (rows, 1): as a matrix product, which is faster for few columns."""
+    return np.dot(a, _ones(a.shape[1], a.dtype))[:, None]
+
+
+def _sum_of_rows(a: np.ndarray) -> np.ndarray:
+    """The sum of all rows, shape (columns,)."""
+    return np.dot(_ones(len(a), a.dtype), a)
+
+
+@lru_cache
+def _ones(length: int, dtype: np.dtype) -> np.ndarray:
+    return np.ones(length, dtype)

@@ -1,0 +1,117 @@
+"""Multilayer perceptrons: plain functions of a nest of parameters."""
+
+from __future__ import annotations
+
+import autograd.numpy as anp
+import numpy as np
+
+from ..bridge import getval, isbox
+from ..checks import check_integer
+from ..errors import ArgumentError
+from ..losses.base import Frozen
+from . import activations, backprop
+
+
+class MLP(Frozen):
+    """A multilayer perceptron with softmax cross-entropy: ``MLP([784, 200, 50, 10])``.
+
+    The parameters are a list of ``(W, b)``, one for each layer: W of shape (inputs, outputs), b of
+    shape (outputs,). The last layer is linear.
+
+    Args:
+      sizes: the widths, from the input to the classes.
+      activation: of the hidden layers: "tanh", "relu", "gelu" (exact, with erf) or "identity".
+
+    Attributes:
+      shapes: the shapes of the parameters, for :func:`hypergrad.init.scaled_normal`.
+    """
+
+    def __init__(self, sizes: list[int], activation: str = "tanh"):
+        sizes = list(sizes) if isinstance(sizes, list | tuple | np.ndarray) else [sizes]
+        self.sizes = [check_integer(size, f"sizes[{i}]", 1) for i, size in enumerate(sizes)]
+        if len(self.sizes) < 2:
+            raise ArgumentError(f"sizes must name at least the input and the output width, got {sizes!r}")
+        activations.get(activation)
+        self.activation = activation
+        self.shapes = [((m, n), (n,)) for m, n in zip(self.sizes, self.sizes[1:])]
+
+    def __repr__(self):
+        return f"MLP({self.sizes}, activation={self.activation!r})"
+
+    def logits(self, params, X):
+        """Log-probabilities of the classes up to a constant a row, shape (n, classes)."""
+        self._check_params(params)
+        phi = activations.get(self.activation).value
+        a = self._data_like(params, X, "X")
+        for layer, (W, b) in enumerate(params):
+            a = anp.dot(a, W) + b
+            if layer < len(self.sizes) - 2:
+                a = phi(a)
+        return a
+
+    def loss(self, params, X, T):
+        """Mean over the rows of the cross-entropy −Σ T log softmax(logits), a scalar, in nats."""
+        z = self.logits(params, X)
+        # Any constant may be taken off a row, so the largest entry is, without differentiating it.
+        z = z - np.max(getval(z), axis=1, keepdims=True)
+        log_normaliser = anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True))
+        T = self._data_like(params, T, "T", len(z))
+        return -anp.sum(T * (z - log_normaliser)) / len(z)
+
+    def predict(self, params, X):
+        """The most probable class of each row, integers of shape (n,)."""
+        return np.argmax(getval(self.logits(params, X)), axis=1)
+
+    def error_rate(self, params, X, T) -> float:
+        """Share of the rows whose most probable class is not that of T, in [0, 1]."""
+        classes = self.predict(params, X)
+        return float(np.mean(classes != np.argmax(self._data_like(params, T, "T", len(classes)), axis=1)))
+
+    def gradient(self, params, X, T):
+        """Gradient of :meth:`loss`, written out (see :mod:`hypergrad.backprop`)."""
+        to = _like(params)
+        backprop.gradient(params, *self._checked(params, X, T), activations.get(self.activation), to)
+        return to
+
+    def gradient_with_hvp(self, params, X, T):
+        """The gradient, and ``hvp(direction)``, the product of the Hessian with a nest like ``params``."""
+        to = _like(params)
+        phi = activations.get(self.activation)
+        write_product = backprop.gradient_with_hvp(params, *self._checked(params, X, T), phi, to)
+
+        def hvp(direction):
+            product = _like(params)
+            write_product(direction, product)
+            return product
+
+        return to, hvp
+
+    def _checked(self, params, X, T):
+        """The data as the written-out derivatives take them."""
+        self._check_params(params)
+        X = self._data_like(params, X, "X")
+        return X, self._data_like(params, T, "T", len(X))
+
+    def _check_params(self, params) -> None:
+        """Raise unless the parameters have the shapes of this model."""
+        try:
+            shapes = [(anp.shape(W), anp.shape(b)) for W, b in params]
+        except (TypeError, ValueError):
+            shapes = None
+        if shapes != self.shapes:
+            raise ArgumentError(f"params of {self!r} must be a list of (W, b) of shapes {self.shapes}, got {shapes}")
+
+    def _data_like(self, params, data, name: str, rows: int | None = None):
+        """X or T in the dtype of the parameters, so that float32 parameters are computed in float32."""
+        data = data if isbox(data) else np.asarray(data)
+        width = self.sizes[0 if name == "X" else -1]
+        if data.ndim != 2 or data.shape[1] != width or (rows is not None and len(data) != rows):
+            wanted = f"({'n' if rows is None else rows}, {width})"
+            hint = "; one-hot encode labels with np.eye(classes)[labels]" if name == "T" else ""
+            raise ArgumentError(f"{name} has shape {data.shape}, but {self!r} needs {wanted}{hint}")
+        dtype = getval(params[0][0]).dtype
+        return data if isbox(data) or data.dtype == dtype else data.astype(dtype)
+
+
+def _like(params) -> list:
+    return [(np.empty_like(W), np.empty_like(b)) for W, b in params]

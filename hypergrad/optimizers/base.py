@@ -1,0 +1,146 @@
+"""What an optimizer is: a pure update rule for one array.
+
+For one array, with parameters ``w``, state ``s``, gradient ``g`` and hyperparameters ``h`` at that step (a named
+tuple of floats), ``step`` computes (w, s) after the update. Its derivatives come from autograd. How g depends on
+w is the business of the loss; which arrays are kept is that of the adjoint.
+
+Code that is written out for a rule, for speed, is registered for its very class (:func:`written_for`), so that
+no class derived from it can inherit it together with another update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any, ClassVar, NamedTuple
+
+from ..errors import ArgumentError
+from ..ranges import Range
+
+_FLAGS = (bool, int, str, "bool", "int", "str")
+
+
+class Optimizer:
+    """Base of every optimizer: a frozen dataclass whose fields are its hyperparameters.
+
+    A new one has two pure functions written with autograd.numpy; the rest follows from them.
+
+        @dataclass(frozen=True)
+        class Descent(Optimizer):
+            lr: Any
+
+            def init(self, w):
+                return ()
+
+            def step(self, w, s, g, h, step):
+                return w - h.lr * g, ()
+
+    Each hyperparameter is given as a scalar, an array ``(steps,)``, or a nest of those that is a prefix
+    of the parameters; ``h`` holds its value for this array at this step. A field that is annotated ``bool``,
+    ``int`` or ``str``, or whose default is a bool, a text, None or a function, is a flag: not differentiated, and read
+    as ``self.field``. The state of an array is any nest of arrays and numbers; integers in it are counters,
+    which have no derivative.
+
+    Attributes:
+      ranges: the interval each hyperparameter must lie in, by name; any finite number if not there.
+    """
+
+    ranges: ClassVar[dict[str, Range]] = {}
+    exact: Any = False
+
+    def __new__(cls, *args, **kwargs):
+        names = [field.name for field in fields(cls)] if hasattr(cls, "__dataclass_fields__") else []
+        twice = [name for name in names[: len(args)] if name in kwargs]
+        if twice or len(args) > len(names) > 0:
+            raise ArgumentError(
+                f"{cls.__name__} takes only its hyperparameters, {', '.join(names)}, got {len(args)} values without a "
+                f"name{f' and {twice[0]} once more by name' if twice else ''}; the parameters go to train: "
+                f"hypergrad.train(loss, params, {cls.__name__}({names[0]}=…), steps=…)"
+            )
+        return super().__new__(cls)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the hyperparameters, in order."""
+        return tuple(field.name for field in fields(self) if not _is_flag(field))  # type: ignore[arg-type]
+
+    def init(self, w) -> Any:
+        """The state before the first step, for an array of the shape of ``w``: a nest of arrays and numbers."""
+        raise NotImplementedError(f"{type(self).__name__} needs init(w) -> state")
+
+    def step(self, w, s, g, h, step: int) -> tuple:
+        """(w, s) after the update."""
+        raise NotImplementedError(f"{type(self).__name__} needs step(w, s, g, h, step) -> (w, s)")
+
+
+def _is_flag(field: Field) -> bool:
+    default = field.default
+    return field.type in _FLAGS or default is None or isinstance(default, bool | str) or callable(default)
+
+
+class Decaying(Optimizer):
+    """An optimizer whose state decays: s ← d s + increment(g), w ← w + displacement(s, g).
+
+    Attributes:
+      decays: for each state array, the name of the hyperparameter d that multiplies it.
+      reversible: whether the displacement depends on the state after the update alone, and not on g:
+        then the update can be undone.
+      fraction_bits: for each state array, the bits after the point of its fixed-point numbers in exact
+        arithmetic.
+    """
+
+    decays: ClassVar[tuple[str, ...]]
+    reversible: ClassVar[bool]
+    fraction_bits: ClassVar[tuple[int, ...]]
+
+    def init(self, w) -> tuple:
+        return tuple(0.0 * w for _ in self.decays)
+
+    def increments(self, g, h) -> tuple:
+        """What the gradient adds to each state array."""
+        raise NotImplementedError
+
+    def displacement(self, s, g, h, step: int):
+        """What is added to w, from the state after the update."""
+        raise NotImplementedError
+
+    def state_after(self, w, s, g, h, step: int) -> tuple:
+        """The state alone after the update."""
+        increments = self.increments(g, h)
+        return tuple(getattr(h, name) * a + increment for name, a, increment in zip(self.decays, s, increments))
+
+    def step(self, w, s, g, h, step: int) -> tuple:
+        s = self.state_after(w, s, g, h, step)
+        return w + self.displacement(s, g, h, step), s
+
+
+class Written(NamedTuple):
+    """Code written out for one update rule, whose every entry is updated apart from the others.
+
+    Attributes:
+      step_into: ``(optimizer, to_w, to_s, w, s, g, h, step)`` writes the update of a part of an array into arrays,
+        which may be those it reads; to the same bits as ``step``.
+      push_forward: None, or ``(dw, ds, dg, dh, s, g, s_after, h)``, which turns the tangents of w and s before into
+        those after, in place, and writes over ``dg``.
+      pull_back: None, or ``(w_bar, s_bar, g_bar, s, s_after, h, wanted)``, which turns the cotangents of w and s
+        after into those before, in place, writes that of g, and returns those of h.
+      needs_before: whether ``pull_back`` needs the parameters and the gradient of the step.
+    """
+
+    step_into: Callable
+    push_forward: Callable | None = None
+    pull_back: Callable | None = None
+    needs_before: bool = True
+
+
+_WRITTEN: dict[type, Written] = {}
+
+
+def written_for(kind: type, code: Written) -> None:
+    """Use this code for optimizers of just that class."""
+    _WRITTEN[kind] = code
+
+
+def written_code(optimizer: Optimizer) -> Written | None:
+    """What is written out for the class of this optimizer."""
+    return _WRITTEN.get(type(optimizer))

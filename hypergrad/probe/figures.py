@@ -1,0 +1,285 @@
+"""Figures. Matplotlib is imported here only, and this module only when a figure is drawn."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..errors import ArgumentError
+
+STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def in_style(plot):
+    """A function ``plot(…, plt)`` that returns a figure, drawn in the style of all figures and closed for pyplot."""
+
+    @functools.wraps(plot)
+    def drawn(*args):
+        with plt.rc_context(STYLE):
+            figure = plot(*args, plt)
+        plt.close(figure)  # out of pyplot's list; the figure itself stays usable
+        return figure
+
+    return drawn
+
+
+def plot_sweep(
+    *sweeps: Any,
+    xlabel: str = "value",
+    ylabel: str = "loss",
+    slope_label: str = "its derivative",
+    labels=None,
+    title: str = "",
+    moving_average: int = 0,
+    magnitude: bool = False,
+) -> Figure:
+    """The losses of a sweep above and their derivatives below, over the same values.
+
+    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`), and for the
+    losses that of all points where it is not much more. Points that leave it are marked by triangles
+    at the border, and the part past the edge of the last curve is shaded.
+
+    Args:
+      sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
+      xlabel, ylabel, slope_label: what was varied, what was measured and its derivative, with units.
+      labels: one for each of the k losses.
+      title: of the figure.
+      moving_average: a panel shows the losses less their moving average over so many values; 0 for none.
+      magnitude: a panel shows the magnitude of the derivatives on a logarithmic axis.
+
+    Returns:
+      The figure; ``figure.savefig(path)`` writes it.
+    """
+    curves = sweeps[0].loss.reshape(len(sweeps[0].values), -1).shape[1]
+    if labels is not None and (isinstance(labels, str) or len(labels) != curves):
+        raise ArgumentError(f"labels must be a list of {curves}, one for each loss, got {labels!r}")
+    smooth = np.concatenate([s.smooth.reshape(-1, curves) for s in sweeps])
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.9, 0.0, curves) if curves > 1 else [0.0])
+    rows = 2 + bool(moving_average) + magnitude
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, 1, sharex=True, figsize=(7.5, 1.5 + 2.5 * rows), layout="constrained")
+        for axis, name in zip(axes, ("loss", "gradient")):
+            data = [getattr(s, name).reshape(-1, curves) for s in sweeps]
+            limits = smooth_limits(np.concatenate(data), smooth, at_most=10.0 if name == "loss" else 0.0)
+            for repetition, (one, sweep) in enumerate(zip(data, sweeps)):
+                for k in range(curves):
+                    label = labels[k] if labels is not None and repetition == 0 else None
+                    dotted = len(sweep.values) > 100 and ~sweep.smooth.reshape(-1, curves)[:, k]
+                    style = {"color": colours[k], "label": label, "alpha": _alpha(repetition)}
+                    draw_clipped(axis, sweep.values, one[:, k], limits, dotted, **style)
+        axes[0].set_ylabel(ylabel)
+        axes[1].set_ylabel(slope_label)
+        axes[1].axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        if moving_average:
+            draw_without_average(axes[2], sweeps, colours, moving_average)
+        if magnitude:
+            draw_magnitude(axes[-1], sweeps, colours)
+        axes[-1].set_xlabel(xlabel)
+        shade_past_edge(axes, sweeps, "" if labels is None else labels[-1])
+        largest = max(np.abs(s.gradient[np.isfinite(s.gradient)]).max(initial=0.0) for s in sweeps)
+        if largest > max(map(abs, axes[1].get_ylim())):
+            axes[0].plot([], [], "^", color="0.4", label=f"outside the frame (derivative up to {largest:.0e})")
+        if any(np.isnan(s.loss).any() for s in sweeps):
+            axes[0].plot([], [], "x", color="0.4", label="diverged")
+        entries, columns = axes[0].get_legend_handles_labels(), 2 if curves < 3 else 3
+        figure.legend(*entries, frameon=False, loc="outside lower center", ncols=columns)
+        figure.suptitle(title, fontsize="medium")
+    plt.close(figure)  # out of pyplot's list; the figure itself stays usable
+    return figure
+
+
+def _alpha(repetition: int) -> float:
+    """The first repetition stands out."""
+    return 1.0 if repetition == 0 else 0.45
+
+
+def draw_without_average(axis, sweeps: tuple, colours, window: int) -> None:
+    """The losses less their moving average over ``window`` values, which leaves out half a window at both ends."""
+    for repetition, sweep in enumerate(sweeps):
+        losses = sweep.loss.reshape(len(sweep.values), -1)
+        centre = np.convolve(sweep.values, np.full(window, 1 / window), "valid")
+        for k, colour in enumerate(colours):
+            average = np.convolve(losses[:, k], np.full(window, 1 / window), "valid")
+            rest = losses[:, k] - np.interp(sweep.values, centre, average, left=np.nan, right=np.nan)
+            axis.plot(sweep.values, rest, linewidth=1.0, color=colour, alpha=_alpha(repetition))
+    axis.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+    axis.set_ylabel(f"loss less its moving\naverage over {window} values")
+
+
+def draw_magnitude(axis, sweeps: tuple, colours) -> None:
+    """The magnitudes of the derivatives on a logarithmic axis; a gap where they are zero or not finite."""
+    for repetition, sweep in enumerate(sweeps):
+        gradients = np.abs(sweep.gradient.reshape(len(sweep.values), -1))
+        gradients[(gradients == 0.0) | ~np.isfinite(gradients)] = np.nan
+        for k, colour in enumerate(colours):
+            axis.plot(sweep.values, gradients[:, k], ".-", linewidth=1.0, color=colour, alpha=_alpha(repetition))
+    axis.set_yscale("log")
+    axis.set_ylabel("magnitude of\nthe derivative")
+
+
+def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
+    """What :func:`hypergrad.chaos.trust` computed: ``f`` with its slopes, and the mismatch at each distance."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.4), layout="constrained")
+        low, high = smooth_limits(report.loss, np.isfinite(report.loss))
+        left.plot(report.offsets, report.loss, ".", color="C0", label="f")
+        half = np.diff(report.offsets).min() * 0.4 * np.maximum(1.0, np.abs(report.offsets) / report.distances[2])
+        with np.errstate(all="ignore"):
+            rise = np.clip(half * report.gradient, low - high, high - low)
+        for x, y, dx, dy in zip(report.offsets, report.loss, half, rise):
+            left.plot([x - dx, x + dx], [y - dy, y + dy], color="C1", linewidth=1.3)
+        left.plot([], [], color="C1", label="its derivative")
+        left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
+        left.legend(frameon=False)
+        shown = np.clip(report.mismatch, 1e-12, 1e3)
+        right.loglog(report.distances, shown, ".-", color="C0", label="steps of that length")
+        for side, marker, name in zip(report.beside, "<>", ("below", "above")):
+            label = f"short steps that far {name}"
+            right.plot(report.distances[2:6], np.clip(side, 1e-12, 1e3), marker, color="C1", label=label)
+        right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="tolerance")
+        right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+        right.set(xlabel="distance", ylabel="mismatch of derivative and differences")
+        figure.suptitle(f"{report.verdict}: {report.reason}", fontsize="small", wrap=True)
+    plt.close(figure)
+    return figure
+
+
+def smooth_limits(data: np.ndarray, smooth: np.ndarray, at_most: float = 0.0) -> tuple[float, float]:
+    """Vertical range of the smooth part with a margin; of all finite points where nothing is smooth.
+
+    Also of all finite points where that is no more than ``at_most`` times as much.
+    """
+    finite = data[np.isfinite(data)]
+    shown = data[smooth] if smooth.any() else finite
+    if shown.size and np.ptp(finite) <= at_most * np.ptp(shown):
+        shown = finite
+    low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
+    margin = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
+    return float(low - margin), float(high + margin)
+
+
+def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, label=None, alpha=1.0) -> None:
+    """A curve within ``limits``; points beyond are triangles at the border, NaN a cross at the bottom.
+
+    Where ``dotted`` (False, or a mask) the points are not joined: a line would only fill the plane.
+    """
+    low, high = limits
+    axis.set_ylim(low, high)
+    dense = dotted is not False
+    within = np.clip(y, low - (high - low), high + (high - low))  # leaves the frame, but not by 20 decades
+    joined = np.where(dotted, np.nan, within)
+    style = {"color": color, "alpha": alpha}
+    axis.plot(x, joined, label=label, linewidth=1.3, marker=None if dense else ".", **style)
+    if dense:
+        inside = dotted & (y >= low) & (y <= high)
+        axis.plot(x[inside], y[inside], ".", markersize=3, **style)
+    for outside, border, marker in ((y > high, high, "^"), (y < low, low, "v"), (np.isnan(y), low, "x")):
+        (line,) = axis.plot(x[outside], np.full(outside.sum(), border), marker, clip_on=False, **style)
+        line.set_markersize(2.5 if dense else 6)
+        line.set_in_layout(False)
+
+
+def shade_past_edge(axes, sweeps: tuple, which: str) -> None:
+    """Shade what lies past the edge of the last loss, the earliest among repetitions.
+
+    On a fine grid that is :attr:`hypergrad.probe.Sweep.edge`; on a coarse one, where the edge may lie anywhere in
+    its interval, the last smooth point.
+    """
+    counts = [np.count_nonzero(s.smooth.reshape(len(s.values), -1)[:, -1]) for s in sweeps]
+    x, smooth_points = sweeps[0].values, min(counts)
+    if smooth_points == len(x):
+        return
+    fine = len(x) > 100
+    edge = x[smooth_points if fine else max(smooth_points - 1, 0)]
+    what = "derivative does not match the loss" if fine else "neighbouring losses do not match the derivative"
+    for axis in axes:
+        label = f"{which}: {what}" if which else what
+        axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label=label)
+        axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)
+    if fine:
+        above = axes[0].get_xaxis_transform()
+        axes[0].text(edge, 1.01, f"edge {edge:.2f}", transform=above, fontsize="small", color="0.4", ha="center")
+
+
+class Panel(NamedTuple):
+    """One quantity of a meta-descent over x, at every meta-iteration; for :func:`plot_by_iteration`.
+
+    Attributes:
+      x: shape (p,), or (s, n, p) if it differs among descents and iterations.
+      y: shape (s, n, p) for s descents and n iterations, NaN where there is none.
+      xlabel, ylabel: with units.
+      limits: vertical range; what lies outside is cut off. Everything if None.
+      scale: of the vertical axis, "linear", "log" or "symlog".
+      linear_within: for "symlog", up to which magnitude it is linear.
+      stairs: whether y is constant between the p + 1 edges x.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    xlabel: str
+    ylabel: str
+    limits: tuple[float, float] | None = None
+    scale: str = "linear"
+    linear_within: float = 1.0
+    stairs: bool = False
+
+
+def plot_by_iteration(*panels: Panel, columns: list[str], title: str = "") -> Figure:
+    """A column for each descent and a row for each panel; every meta-iteration is a curve, dark to light.
+
+    Args:
+      panels: the rows.
+      columns: a heading for each descent.
+      title: of the figure.
+    """
+    iterations = panels[0].y.shape[1]
+    colours = iteration_colours(iterations)
+    with plt.rc_context(STYLE):
+        size = (3.2 * len(columns) + 1.0, 2.4 * len(panels) + 0.8)
+        figure, axes = plt.subplots(
+            len(panels), len(columns), figsize=size, layout="constrained", sharey="row", sharex="row", squeeze=False
+        )
+        for row, panel in zip(axes, panels):
+            for column, (axis, heading) in enumerate(zip(row, columns)):
+                for iteration in range(iterations):
+                    x = panel.x if panel.x.ndim == 1 else panel.x[column, iteration]
+                    y = panel.y[column, iteration]
+                    if panel.stairs and np.isfinite(y).all():
+                        axis.stairs(y, x, color=colours(iteration), linewidth=1.2)
+                    elif not panel.stairs:
+                        axis.plot(x, y, color=colours(iteration), linewidth=1.2, marker="." if len(x) <= 25 else None)
+                axis.set_xlabel(panel.xlabel)
+                if panel is panels[0]:
+                    axis.set_title(heading, fontsize="medium")
+            options = {"linthresh": panel.linear_within} if panel.scale == "symlog" else {}
+            row[0].set_yscale(panel.scale, **options)
+            row[0].set_ylabel(panel.ylabel)
+            if panel.limits is not None:
+                row[0].set_ylim(panel.limits)
+        show_iterations(figure, axes, iterations)
+        figure.suptitle(title, fontsize="medium")
+    plt.close(figure)
+    return figure
+
+
+def iteration_colours(iterations: int):
+    """The colour of a meta-iteration: from dark, the first, to light."""
+    return lambda iteration: matplotlib.colormaps["viridis"](0.95 * iteration / max(iterations - 1, 1))
+
+
+def show_iterations(figure: Figure, axes, iterations: int) -> None:
+    """A colour bar for :func:`iteration_colours`."""
+    colours = [iteration_colours(iterations)(i) for i in range(iterations)]
+    mapping = matplotlib.cm.ScalarMappable(
+        matplotlib.colors.BoundaryNorm(np.arange(iterations + 1) - 0.5, iterations),
+        matplotlib.colors.ListedColormap(colours),
+    )
+    ticks = np.unique(np.linspace(0, iterations - 1, min(iterations, 8)).astype(int))
+    bar = figure.colorbar(mapping, ax=axes, shrink=0.6, aspect=40, pad=0.02, ticks=ticks)
+    bar.set_label("meta-iteration")
+    bar.ax.minorticks_off()
