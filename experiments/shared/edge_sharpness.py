@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments import small_net
-from experiments.runner import seeds_in_words
+from experiments.shared import small_net
+from experiments.shared.runner import seeds_in_words
 from hypergrad.plotting import in_style
 from hypergrad.points import compute
 
