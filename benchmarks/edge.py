@@ -19,7 +19,7 @@ from autograd.tracer import getval
 
 import hypergrad as hg
 from experiments import jan14_lr_wiggliness as jan14
-from experiments.results import FIGURES, load
+from experiments.shared.results import FIGURES, load
 from hypergrad.probe.edge import WIDTH
 
 CACHE = Path(__file__).parent / ".cache" / "edge"

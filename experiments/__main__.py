@@ -1,6 +1,6 @@
 """``python -m experiments`` lists the experiments: date, question, and how long each part ran for the figures here."""
 
-from experiments.results import FIGURES, CommandError, describe, questions
+from experiments.shared.results import FIGURES, CommandError, describe, questions
 
 
 def took(description: dict) -> str:

@@ -15,7 +15,7 @@ with neither.
 
 import sys
 
-from experiments import edge_agreement, edge_curves, edge_sharpness, runner
+from experiments.shared import edge_agreement, edge_curves, edge_sharpness, runner
 
 LOOK_AT = (
     "Look where the edge leaves the bound of the linear theory: with small minibatches chaos begins far below it,\n"

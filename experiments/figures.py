@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.results import FIGURES, CommandError, describe, draw, load, questions
+from experiments.shared.results import FIGURES, CommandError, describe, draw, load, questions
 
 
 def every_part() -> list[tuple[str, int]]:

@@ -13,9 +13,9 @@ a smaller training run in float32, float64 and extended precision, against diffe
 
 import sys
 
-from experiments import runner
-from experiments.precision import Precision
-from experiments.sweeps import Sweeps
+from experiments.shared import runner
+from experiments.shared.precision import Precision
+from experiments.shared.sweeps import Sweeps
 
 LOOK_AT = (
     "Look where the curves leave the frame: up to there the lower one is the slope of the upper one. Part 4 shows\n"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from autograd import grad
 
-from experiments import runner
-from experiments.setting import Setting, initial_params, training_losses
+from experiments.shared import runner
+from experiments.shared.setting import Setting, initial_params, training_losses
 from hypergrad.nests import flatten
 from hypergrad.points import compute
 from hypergrad.probe.figures import in_style

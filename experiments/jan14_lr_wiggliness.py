@@ -10,8 +10,8 @@ Part 2, a closer look: 0.5 to 2.5 after 50 steps, 1,000 values.
 
 import sys
 
-from experiments import runner
-from experiments.sweeps import Sweeps
+from experiments.shared import runner
+from experiments.shared.sweeps import Sweeps
 
 LOOK_AT = (
     "Look at the right-hand side: up to the dashed line the lower curve is the slope of the upper one; past it the\n"

@@ -19,7 +19,7 @@ import autograd.numpy as np
 import numpy as onp
 
 import hypergrad as hg
-from experiments import descent_plots, descents, runner
+from experiments.shared import descents, runner, schedule_plots
 
 LOOK_AT = "Look at the last meta-iterations: the schedule splits into spikes, and the hypergradient grows by decades."
 
@@ -79,17 +79,18 @@ class Results(NamedTuple):
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
     """A meta-descent and the learning curves along it: a piece of each array of the results."""
     ((X, T),) = hg.data.load_mnist(config.images)
-    model, remedy = hg.nn.MLP([784, 200, 50, 10]), REMEDIES[name]
+    model = hg.nn.MLP([784, 200, 50, 10])
     batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
-    iterations, steps = max(1, config.iterations // config.every), max(20, config.steps // config.every)
-    curve_steps = onp.unique(onp.linspace(0, steps, config.points).astype(int))
+    remedy = REMEDIES[name]
+    iterations = max(1, config.iterations // config.every)
+    steps = max(20, config.steps // config.every)
     epochs = -(-steps // batch_loss.batches)
+    curve_steps = onp.unique(onp.linspace(0, steps, config.points).astype(int))
 
     def train(log_lr, seed, save_at=None):
         params = hg.init.scaled_normal(model.shapes, onp.exp(config.log_scale), seed)
         lr = np.exp(hg.schedules.bin_means(log_lr, epochs) if remedy.by_epoch else log_lr)
-        optimizer, adjoint = hg.SGD(lr, 0.9), hg.Checkpointed(200)
-        return hg.train(batch_loss, params, optimizer, steps=steps, adjoint=adjoint, save_at=save_at)
+        return hg.train(batch_loss, params, hg.SGD(lr, 0.9), steps=steps, adjoint=hg.Checkpointed(200), save_at=save_at)
 
     def final_loss(log_lr):
         return sum(model.loss(train(log_lr, seed + 100 * i), X, T) for i in range(remedy.seeds)) / remedy.seeds
@@ -97,12 +98,18 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     def curve(log_lr):
         return [model.loss(params, X[:1000], T[:1000]) for params in train(log_lr, seed, curve_steps)]
 
-    options = {"steps": iterations, "step_size": config.meta_step, "take_back": remedy.take_back}
-    found = descents.history(final_loss, onp.zeros(steps), cache=cache / f"{name} seed{seed}", **options)
-    best = hg.meta.best(found).hypers
-    fresh = [[model.loss(train(h, 10_000 + i), X, T) for i in range(config.fresh)] for h in (found[0].hypers, best)]
-    curve = descents.or_nan(curve, len(curve_steps))
-    rows = [(e.value, e.hypers, e.gradient, e.taken_back, curve(e)) for e in found]
+    found = descents.history(
+        final_loss,
+        onp.zeros(steps),
+        steps=iterations,
+        step_size=config.meta_step,
+        take_back=remedy.take_back,
+        cache=cache / f"{name} seed{seed}",
+    )
+    first, best = found[0].hypers, hg.meta.best(found).hypers
+    fresh = [[model.loss(train(h, 10_000 + i), X, T) for i in range(config.fresh)] for h in (first, best)]
+    curve_of = descents.or_nan(curve, len(curve_steps))
+    rows = [(e.value, e.hypers, e.gradient, e.taken_back, curve_of(e)) for e in found]
     return *descents.columns(rows, iterations + 1), curve_steps, onp.array(fresh)
 
 
@@ -110,7 +117,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     return Results(*descents.in_parallel(descend, config, config.remedies, jobs, cache))
 
 
-plot = descent_plots.plot_schedules
+plot = schedule_plots.plot_schedules
 
 if __name__ == "__main__":
     sys.exit(runner.main(sys.modules[__name__]))

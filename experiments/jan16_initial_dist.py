@@ -17,7 +17,7 @@ import numpy as onp
 from autograd import grad
 
 import hypergrad as hg
-from experiments import descent_plots, descents, runner
+from experiments.shared import descents, distribution_plots, runner
 from hypergrad.nests import flatten
 
 LOOK_AT = "Look at the first layer's weights: their mean is what a step too large ruins."
@@ -80,12 +80,19 @@ class Results(NamedTuple):
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
     """A meta-descent and what is measured around it: a piece of each array of the results."""
     ((X, T),) = hg.data.load_mnist(1_000)
-    model, way = hg.nn.MLP([784, 50, 10]), WAYS[name]
-    batch_loss, curve_steps = hg.nn.MinibatchLoss(model, X, T, 250), onp.linspace(0, 20, config.points).astype(int)
+    model = hg.nn.MLP([784, 50, 10])
+    batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
+    way = WAYS[name]
+    iterations = max(1, config.iterations // config.every)
+    curve_steps = onp.linspace(0, 20, config.points).astype(int)
     one = hg.init.uniform_quantile(float(onp.exp(config.log_width)))
     start = [(one, one), (one, one)] if config.per_array else one
-    draw = lambda free, number: hg.init.quantile(model.shapes, free, number)
-    by_fan_in = lambda number: hg.init.scaled_normal(model.shapes, [(784**-0.5, 0.0), (50**-0.5, 0.0)], number)
+
+    def draw(free, number):
+        return hg.init.quantile(model.shapes, free, number)
+
+    def by_fan_in(number):
+        return hg.init.scaled_normal(model.shapes, [(784**-0.5, 0.0), (50**-0.5, 0.0)], number)
 
     def losses(params, save_at=(20,)):
         saved = hg.train(batch_loss, params, hg.SGD(1.0, 0.9), steps=20, save_at=save_at, adjoint=hg.Stored())
@@ -95,17 +102,27 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
         first = 1_000 * seed + (way.draws * iteration if way.fresh else 0)
         return sum(losses(draw(free, first + i))[0] for i in range(way.draws)) / way.draws
 
-    iterations, rates = max(1, config.iterations // config.every), onp.r_[way.mean_step, onp.full(19, way.meta_step)]
-    options = {"numbered": True, "adam": way.adam, "transform": descents.clipping(way.clip), "step_size": rates}
-    found = descents.history(drawn_loss, start, steps=iterations, cache=cache / f"{name} seed{seed}", **options)
-    best, others = hg.meta.best(found).hypers, range(10**6, 10**6 + config.held_out)
+    found = descents.history(
+        drawn_loss,
+        start,
+        steps=iterations,
+        step_size=onp.r_[way.mean_step, onp.full(19, way.meta_step)],
+        numbered=True,
+        adam=way.adam,
+        transform=descents.clipping(way.clip),
+        cache=cache / f"{name} seed{seed}",
+    )
+    best = hg.meta.best(found).hypers
+    others = range(10**6, 10**6 + config.held_out)
     held_out = [[losses(params)[0] for params in (draw(start, i), draw(best, i), by_fan_in(i))] for i in others]
+
     probes = range(1_000 * seed, 1_000 * seed + config.probes)
     by_draw = [flatten(grad(lambda free, i=i: losses(draw(free, i))[0])(start))[0] for i in probes]
-    weights = flatten(grad(lambda params: losses(params)[0])(draw(start, 1_000 * seed)))[0]
-    curve = descents.or_nan(lambda free: losses(draw(free, 1_000 * seed), curve_steps), config.points)
-    rows = [(e.value, flatten(e.hypers)[0], flatten(e.gradient)[0], curve(e)) for e in found]
-    percentiles = [onp.percentile(abs(w), range(101)) for w in weights]
+    by_weight = flatten(grad(lambda params: losses(params)[0])(draw(start, 1_000 * seed)))[0]
+    percentiles = [onp.percentile(abs(w), range(101)) for w in by_weight]
+
+    curve_of = descents.or_nan(lambda free: losses(draw(free, 1_000 * seed), curve_steps), config.points)
+    rows = [(e.value, flatten(e.hypers)[0], flatten(e.gradient)[0], curve_of(e)) for e in found]
     return *descents.columns(rows, iterations + 1), curve_steps, held_out, by_draw, percentiles
 
 
@@ -113,7 +130,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     return Results(*descents.in_parallel(descend, config, config.ways, jobs, cache))
 
 
-plot = descent_plots.plot_distributions
+plot = distribution_plots.plot_distributions
 
 if __name__ == "__main__":
     sys.exit(runner.main(sys.modules[__name__]))

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import runner, tiny_nets
-from experiments.box_counting import boundary
-from experiments.trainability_figure import plot
+from experiments.shared import runner, tiny_nets
+from experiments.shared.box_counting import boundary
+from experiments.shared.trainability_figure import plot
 from hypergrad.points import compute
 
 __all__ = ["LOOK_AT", "PARTS", "Results", "plot", "run"]
@@ -101,13 +101,15 @@ def zoomed(config: Config, frame, measure, growth) -> np.ndarray:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
+    n = -(-config.resolution // config.every)
+    numbers = range(-(-(n * n) // BLOCK))
     seeds = []
     for seed in range(config.seeds):
-        frame, maps = np.array([config.low, config.high]).T, []
+        frame = np.array([config.low, config.high]).T
+        maps = []
         for level in range(config.zooms + 1):
-            n = -(-config.resolution // config.every)
-            f, folder = partial(block, config, seed, frame), cache / f"seed{seed}-zoom{level}"
-            blocks = compute(f, range(-(-(n * n) // BLOCK)), n_jobs=jobs, cache=folder)
+            folder = cache / f"seed{seed}-zoom{level}"
+            blocks = compute(partial(block, config, seed, frame), numbers, n_jobs=jobs, cache=folder)
             measure, growth = (np.concatenate([b[k] for b in blocks]).reshape(n, n) for k in ("measure", "growth"))
             maps.append((frame, measure, growth))
             frame = zoomed(config, frame, measure, growth)

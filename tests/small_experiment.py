@@ -14,7 +14,7 @@ import autograd.numpy as np
 import numpy as onp
 
 import hypergrad as hg
-from experiments import runner
+from experiments.shared import runner
 from hypergrad.probe.figures import plot_sweep
 
 LOOK_AT = ""

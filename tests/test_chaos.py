@@ -50,7 +50,7 @@ def test_the_logistic_map():
     result = lyapunov(loss, onp.array([0.3]), hg.SGD(1.0, 0.0), steps=2_000)
     assert result.exponents[0] == pytest.approx(onp.log(2.0), rel=0.03)
     two = lyapunov(loss, onp.array([0.3]), hg.SGD(1.0, 0.0), steps=50, directions=2)
-    assert two.exponents[1] == -onp.inf or two.exponents[1] < -20, "momentum 0 forgets the velocity"
+    assert two.exponents[1] < -20, "momentum 0 forgets the velocity"
 
 
 def test_what_overflows_as_a_tangent_has_an_exponent():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import small_experiment
 
-from experiments import runner
+from experiments.shared import runner
 
 pytest.importorskip("distributed", reason="needs the extra cluster")
 SMALL = Path(small_experiment.__file__)

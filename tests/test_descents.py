@@ -1,24 +1,21 @@
 """The experiments with meta-descent: short runs, their checked-in results and figures."""
 
 import dataclasses
-import json
 
 import autograd.numpy as np
-import matplotlib
 import numpy as onp
 import pytest
-from matplotlib.testing.compare import compare_images
 
 import hypergrad as hg
-from experiments import descents, jan15_lr_schedule, jan16_initial_dist, runner
+from experiments import jan15_lr_schedule, jan16_initial_dist
+from experiments.shared import descents, runner
 
 PARTS = [(module, part) for module in (jan15_lr_schedule, jan16_initial_dist) for part in module.PARTS]
 NAMES = [f"{module.__name__.split('.')[-1]}-{part}" for module, part in PARTS]
 
 
 def checked_in(module, part):
-    folder = runner.FIGURES / module.__name__.split(".")[-1]
-    return folder, *runner.load(module, folder, part)
+    return runner.load(module, runner.FIGURES / module.__name__.split(".")[-1], part)
 
 
 @pytest.mark.parametrize(("module", "part"), PARTS, ids=NAMES)
@@ -27,27 +24,29 @@ def test_a_short_run_agrees_with_the_checked_in_results_and_is_drawn(module, par
     config = dataclasses.replace(full, every=full.quick_every, seeds=1)
     results = module.run(config, jobs=1, cache=tmp_path / "cache")
     assert runner.draw(module, tmp_path, part, config, results).stat().st_size > 10_000
-    _, _, stored = checked_in(module, part)
-    if results.gradient.shape[-1] == stored.gradient.shape[-1]:  # trainings of the same length
-        for name in ("value", "gradient"):
-            ours, theirs = (getattr(r, name)[:, :1, :2] for r in (results, stored))
-            # One meta-step is calm everywhere but where the meta-step itself is far too large.
-            calm = np.flatnonzero(theirs[:, 0, 1].reshape(len(theirs), -1).max(axis=1) < 1.0)
-            assert np.linalg.norm((ours - theirs)[:, :, 0]) <= 1e-6 * np.linalg.norm(theirs[:, :, 0])
-            assert np.linalg.norm((ours - theirs)[calm]) <= 1e-6 * np.linalg.norm(theirs[calm])
+    _, stored = checked_in(module, part)
+    if (module, part) == (jan15_lr_schedule, 3):
+        return  # a shorter training, not one of fewer values; see the next test
+    for name in ("value", "gradient", "curve"):
+        ours, theirs = (getattr(r, name)[:, :1, :2] for r in (results, stored))
+        assert ours.shape == theirs.shape
+        assert np.linalg.norm(ours - theirs) <= 1e-6 * np.linalg.norm(theirs), name
 
 
-@pytest.mark.parametrize(("module", "part"), PARTS, ids=NAMES)
-def test_checked_in_figures_redraw(module, part, tmp_path):
-    folder, config, results = checked_in(module, part)
-    assert config == module.PARTS[part], "the checked-in results are those of the full run"
-    path = runner.draw(module, tmp_path, part, config, results)
-    if json.loads((folder / f"part{part}.json").read_text())["versions"]["matplotlib"] == matplotlib.__version__:
-        assert compare_images(str(folder / f"part{part}.png"), str(path), tol=5.0) is None
+def test_the_long_training_of_the_schedules_is_reproduced():
+    """The first learning curve of part 3: 1,200 steps with all learning rates 1."""
+    config, stored = checked_in(jan15_lr_schedule, 3)
+    X, T = hg.data.load_mnist(config.images)[0]
+    model = hg.nn.MLP([784, 200, 50, 10])
+    params = hg.init.scaled_normal(model.shapes, onp.exp(config.log_scale), 0)
+    counts = stored.curve_steps[0, 0].astype(int)[:21]
+    saved = hg.train(hg.nn.MinibatchLoss(model, X, T, 250), params, hg.SGD(1.0, 0.9), steps=counts[-1], save_at=counts)
+    curve = [model.loss(trained, X[:1000], T[:1000]) for trained in saved]
+    onp.testing.assert_allclose(curve, stored.curve[0, 0, 0, :21], rtol=1e-6)
 
 
 def test_learned_distributions_beat_their_start_and_the_fan_in_rule_on_draws_not_trained_on():
-    _, _, results = checked_in(jan16_initial_dist, 4)
+    _, results = checked_in(jan16_initial_dist, 4)
     start, found, fan_in = np.moveaxis(results.held_out[-1], -1, 0)
     assert (found.max(axis=1) < start.min(axis=1)).all()
     assert (found.mean(axis=1) < 0.8 * fan_in.mean(axis=1)).all()
@@ -74,7 +73,7 @@ def test_clipping_leaves_small_gradients_alone_and_shortens_large_ones():
 
 def test_the_scales_of_the_learned_distributions_matter_and_not_their_shape():
     """Normal weights of the same standard deviations train as well, on the draws that were not trained on."""
-    _, config, results = checked_in(jan16_initial_dist, 4)
+    config, results = checked_in(jan16_initial_dist, 4)
     ((X, T),) = hg.data.load_mnist(1_000)
     model = hg.nn.MLP([784, 50, 10])
     batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)

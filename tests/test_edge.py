@@ -8,7 +8,7 @@ from problems import classifier
 
 import hypergrad as hg
 from experiments import jan14_lr_wiggliness as jan14
-from experiments import runner
+from experiments.shared import runner
 from hypergrad.errors import ArgumentError
 from hypergrad.probe import Sweep, locate_edge, sweep
 from hypergrad.probe.edge import first_mismatch

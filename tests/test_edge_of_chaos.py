@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments import edge_curves, edge_of_chaos, edge_sharpness, results, small_net
+from experiments import edge_of_chaos
+from experiments.shared import edge_curves, edge_sharpness, results, small_net
 
 SMALL = {"images": 50, "batch_size": 25, "steps": 10, "width": 5, "budget": 16, "seeds": 2}
 

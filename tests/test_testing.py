@@ -64,7 +64,7 @@ def test_a_gradient_that_is_lost_fails():
 
 
 def test_chaos_fails():
-    """Ten squarings of the logistic map: exact derivatives that describe nothing at a visible distance."""
+    """Sixty steps of the logistic map: exact derivatives that describe nothing at a visible distance."""
 
     def f(x):
         for _ in range(60):

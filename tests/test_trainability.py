@@ -8,9 +8,9 @@ import pytest
 from autograd import make_jvp
 
 import hypergrad as hg
-from experiments import results, tiny_nets
 from experiments import trainability_map as trainability
-from experiments.box_counting import boundary, dimension
+from experiments.shared import results, tiny_nets
+from experiments.shared.box_counting import boundary, dimension
 
 SEED, DATA, UNITS, STEPS = 3, 12, 5, 30
 LOG_LRS = onp.array([[1.0, 0.5, 2.5, -1.0], [0.5, 1.5, 0.0, 2.0]])  # of four runs, calm ones
@@ -125,20 +125,26 @@ def test_a_zoom_holds_the_boundary_of_what_rounding_does_not_decide():
     assert left <= 9.0 and right >= 13.0 and low <= 139.0 and high >= 143.0
 
 
-@pytest.mark.parametrize("level", [0, -1])
-@pytest.mark.parametrize("part", [1, 4, 5, 7])
-def test_calm_runs_of_the_checked_in_maps_are_reproduced(part, level):
+@pytest.mark.parametrize(
+    ("part", "level", "number"),
+    [(1, 0, 100), (4, 0, 100), (5, 0, 100), (7, 0, 100), (1, -1, 227), (4, -1, 52), (5, -1, 2), (7, -1, 102)],
+)
+def test_calm_runs_of_the_checked_in_maps_are_reproduced(part, level, number):
+    """In blocks of the whole map and of the deepest zoom that hold calm runs and diverged ones."""
     config, stored = results.load(trainability, results.FIGURES / "trainability_map", part)
-    number = 100  # a block, all in one row
+    # Of calm runs the tangent grows so little that a rounding error stays below 0.02 % of the parameters.
+    calm_growth = onp.log(2e-4 / onp.finfo(config.dtype).eps) / config.steps
     again = trainability.block(config, 0, stored.frames[0, level], number)
     rows = slice(number * trainability.BLOCK, (number + 1) * trainability.BLOCK)
     measure, growth = (a[0, level].ravel()[rows] for a in (stored.measure, stored.growth))
-    calm = (measure < 0) & (growth < trainability.packed(0.03, 1.0))
-    assert calm.sum() > 20 or level
+    calm = (measure < 0) & (growth < trainability.packed(calm_growth, 1.0))
+    assert calm.sum() >= 20
     assert onp.mean((again["measure"] > 0) == (measure > 0)) > 0.95
     for name, array in (("measure", measure), ("growth", growth)):
         apart = onp.abs(again[name].astype(int) - array)[calm]
-        assert (apart > 1).sum() <= 0.01 * calm.sum(), name  # the products of other processors round differently
+        assert (apart > 1).sum() <= max(1, 0.01 * calm.sum()), (
+            name
+        )  # the products of other processors round differently
         assert (apart <= 3).all(), name
 
 

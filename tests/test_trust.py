@@ -9,7 +9,7 @@ from problems import classifier
 
 import hypergrad as hg
 from experiments import jan14_lr_wiggliness as jan14
-from experiments import runner
+from experiments.shared import runner
 from hypergrad.chaos import trust
 from hypergrad.errors import ArgumentError, NestError
 

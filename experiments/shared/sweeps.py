@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments.setting import Setting, initial_params, training_losses
+from experiments.shared.setting import Setting, initial_params, training_losses
 from hypergrad.probe.figures import plot_sweep
 
 

@@ -8,8 +8,8 @@ import autograd.numpy as np
 import numpy as onp
 
 import hypergrad as hg
-from experiments.runner import seeds_in_words
-from experiments.setting import network
+from experiments.shared.runner import seeds_in_words
+from experiments.shared.setting import network
 
 
 @dataclass(frozen=True, kw_only=True)

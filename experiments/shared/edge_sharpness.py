@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments import small_net
-from experiments.runner import seeds_in_words
+from experiments.shared import small_net
+from experiments.shared.runner import seeds_in_words
 from hypergrad.points import compute
 from hypergrad.probe.figures import in_style
 

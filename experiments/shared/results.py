@@ -22,7 +22,8 @@ import numpy as np
 
 import hypergrad
 
-ROOT = Path(__file__).parent.parent
+EXPERIMENTS = Path(__file__).parent.parent
+ROOT = EXPERIMENTS.parent
 FIGURES = ROOT / "figures"
 DATED = re.compile("[0-9]{1,2} [A-Z][a-z]+ [0-9]{4}: ")  # how the docstring of an experiment begins
 LIBRARIES = ("numpy", "scipy", "autograd", "matplotlib", "joblib")
@@ -35,7 +36,7 @@ class CommandError(Exception):
 def questions() -> dict[str, tuple[str, str]]:
     """For every experiment, oldest first: its date and its question, from the first line of its docstring."""
     found = {}
-    for path in Path(__file__).parent.glob("*.py"):
+    for path in EXPERIMENTS.glob("*.py"):
         first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
         if DATED.match(first):
             day, _, question = first.partition(": ")

@@ -1,6 +1,6 @@
 """Is a wild derivative numerical instability, or is the function rough? The same one in three precisions.
 
-A network of the same kind as that of :mod:`experiments.setting`, but so small that it can be trained in
+A network of the same kind as that of :mod:`experiments.shared.setting`, but so small that it can be trained in
 extended precision (64 bits of mantissa): 49-20-10-10 tanh on MNIST images averaged over 4 by 4 pixels.
 Images, random draws and momentum are rounded to float32, so that all precisions compute one function.
 """
@@ -17,7 +17,7 @@ from hypergrad.tangents import run as train
 from hypergrad.tangents import run_with_tangent
 
 import hypergrad as hg
-from experiments.runner import CommandError, seeds_in_words
+from experiments.shared.runner import CommandError, seeds_in_words
 from hypergrad.nests import flatten, unflatten
 from hypergrad.points import compute
 from hypergrad.probe.figures import in_style

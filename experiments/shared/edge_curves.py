@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import small_net
+from experiments.shared import small_net
 from hypergrad.points import compute
 from hypergrad.probe.figures import in_style
 

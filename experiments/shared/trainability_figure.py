@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from experiments.box_counting import boundary, dimension
-from experiments.runner import seeds_in_words
+from experiments.shared.box_counting import boundary, dimension
+from experiments.shared.runner import seeds_in_words
 from hypergrad.probe.figures import in_style
 
 PUBLISHED = (1.17, 1.98)  # range of the dimensions that Sohl-Dickstein reports

@@ -13,7 +13,7 @@ import autograd.numpy as np
 import numpy as onp
 
 import hypergrad as hg
-from experiments.runner import seeds_in_words
+from experiments.shared.runner import seeds_in_words
 
 
 @dataclass(frozen=True, kw_only=True)

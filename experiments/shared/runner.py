@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import hypergrad
-from experiments.results import (
+from experiments.shared.results import (
     FIGURES,
     CommandError,
     commit_of_code,
@@ -31,7 +31,6 @@ from experiments.results import (
     draw,
     kind,
     load,
-    questions,
     save,
     versions,
 )
@@ -149,8 +148,7 @@ def _run_part(name: str, module, args, output: Path) -> None:
 def _fingerprint(module, config) -> str:
     """Names the cache after all that the points depend on: settings, code and libraries."""
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(config), versions()], sort_keys=True).encode())
-    experiments = questions()
-    shared = [path for path in Path(__file__).parent.glob("*.py") if path.stem not in experiments]
+    shared = Path(__file__).parent.rglob("*.py")
     ours = [Path(inspect.getsourcefile(module)), *shared, *Path(hypergrad.__file__).parent.rglob("*.py")]
     for path in sorted(set(ours)):
         digest.update(path.read_bytes())

@@ -1,0 +1,273 @@
+"""What the experiments' figures show, under any version of matplotlib: that their points and words are the results.
+
+:func:`check` looks at what was handed to matplotlib, :func:`same_pixels` at what it made of it, which depends on
+its version.
+"""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from matplotlib.patches import StepPatch
+from matplotlib.testing.compare import compare_images
+from matplotlib.text import Text
+
+import hypergrad as hg
+from experiments import jan11_gradient_by_magnitude as jan11
+from experiments import jan15_lr_schedule as jan15
+from experiments import jan16_initial_dist as jan16
+from experiments import trainability_map
+from experiments.shared import edge_agreement, edge_curves, edge_sharpness, precision, results, sweeps
+from experiments.shared.box_counting import boundary, dimension
+
+
+def same_pixels(stored, drawn, drawn_with: str) -> None:
+    """Compare two images; another version of matplotlib sets text and lines a little differently."""
+    import matplotlib
+
+    if drawn_with != matplotlib.__version__:
+        pytest.skip(f"pixels not compared: drawn with matplotlib {drawn_with}, this is {matplotlib.__version__}")
+    assert imread(stored).shape == imread(drawn).shape
+    assert compare_images(str(stored), str(drawn), tol=5.0) is None
+
+
+def check(figure, found, config) -> None:
+    """Fails if the figure of an experiment does not show these results, or not the words that belong to them."""
+    CHECKS[results.kind(config)](figure, found, config)
+
+
+def points(axis) -> np.ndarray:
+    """(n, 2): all points of the lines and steps on an axis."""
+    pairs = [np.column_stack([np.ravel(a).astype(float) for a in line.get_data()]) for line in axis.lines]
+    for patch in axis.patches:
+        if isinstance(patch, StepPatch):
+            pairs.append(np.column_stack([patch.get_data().edges[:-1], patch.get_data().values]))
+    return np.concatenate(pairs)
+
+
+def shows(axis, x, y) -> None:
+    """The points that lie within the frame are drawn, and there are some."""
+    x, y = (np.ravel(a).astype(float) for a in np.broadcast_arrays(x, y))
+    (left, right), (low, high) = sorted(axis.get_xlim()), sorted(axis.get_ylim())
+    inside = (x >= left) & (x <= right) & (y >= low) & (y <= high)
+    assert inside.any(), "nothing of it is within the frame"
+    drawn = {pair for pair in map(_rounded, points(axis)) if pair is not None}
+    missing = [pair for pair in np.column_stack([x, y])[inside] if _rounded(pair) not in drawn]
+    assert not missing, f"{len(missing)} of {inside.sum()} points are not drawn, such as {missing[0]}"
+
+
+def _rounded(pair):
+    return tuple(f"{value:.9e}" for value in pair) if np.isfinite(pair).all() else None
+
+
+def marks(axis, at) -> None:
+    """There is a vertical line at each of these places."""
+    places = [line.get_xdata()[0] for line in axis.lines if np.ptp(line.get_xdata()) == 0.0]
+    assert set(at) <= set(places), (at, places)
+
+
+def says(figure, *words) -> None:
+    """Each of these is one of the figure's texts, or a part of one."""
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    missing = [word for word in words if not any(word in text for text in texts)]
+    assert not missing, missing
+
+
+def _sweeps(figure, found, config) -> None:
+    for seed in range(config.seeds):
+        shows(figure.axes[0], found.values[:, None], found.loss[seed])
+        shows(figure.axes[1], found.values[:, None], found.gradient[seed])
+        if config.magnitude:
+            shows(figure.axes[-1], found.values[:, None], np.abs(found.gradient[seed]))
+        if config.moving_average:
+            half = config.moving_average // 2
+            for y in found.loss[seed].T:
+                for i in range(half, len(y) - half):
+                    around = (np.mean(y[i - half : i + half]) + np.mean(y[i - half + 1 : i + half + 1])) / 2.0
+                    at = points(figure.axes[2])
+                    assert np.abs(at[at[:, 0] == found.values[i], 1] - (y[i] - around)).min() < 1e-12
+    varied = "learning rate" if config.log_lr is None else "scale of the initial parameters"
+    says(figure, config.title(), f"natural log of the {varied}", "training loss (nats)")
+    says(figure, *(f"{count} step" for count in config.counts), "its derivative (nats per unit of log)")
+
+
+def _precision(figure, found, config) -> None:
+    closer, (over_scale, over_size, differences) = figure.axes[:3], figure.axes[3:6]
+    for axis, width, offset, loss in zip(closer, config.zooms, found.offset, found.zoom_loss, strict=True):
+        shows(axis, offset / width, loss - loss[len(loss) // 2])
+        says(figure, f"within ±{width:g}")
+    extended = found.gradient[..., -1]
+    shows(over_scale, found.log_scale[:, None], np.abs(found.gradient))
+    shows(over_size, np.abs(extended)[..., None], np.abs(found.gradient[..., :2] / extended[..., None] - 1.0))
+    shows(differences, found.distance, np.abs(found.difference / extended[..., None] - 1.0))
+    says(figure, *precision.PRECISIONS, "relative error of the derivative", "natural log of the initial scale")
+
+
+def _by_magnitude(figure, found, config) -> None:
+    centres = np.sqrt(jan11.BINS[1:] * jan11.BINS[:-1]) * np.exp(config.log_scale)
+    for row, log_lr in enumerate(config.log_lrs):
+        for array, (layer, _) in enumerate(jan11.ARRAYS):
+            axis = figure.axes[3 * row + layer - 1]
+            shows(axis, np.abs(found.weight[:, row, array]), np.abs(found.gradient[:, row, array]))
+            if np.isfinite(found.median[:, row, array]).any():  # not where all bins hold too few
+                shows(axis, centres, found.median[:, row, array])
+            says(figure, f"layer {layer}, learning rate {np.exp(log_lr):.3g}")
+    says(figure, "weights", "biases", "median of all biases, one line a seed", f"{config.steps} steps")
+
+
+def _schedules(figure, found, config) -> None:
+    if len(config.remedies) > 1:
+        return _remedies(figure, found, config)
+    steps, at = np.arange(found.log_lr.shape[-1]), found.curve_steps[0, 0]
+    for seed in range(config.seeds):
+        rates, gradients, curves = figure.axes[seed : 3 * config.seeds : config.seeds]
+        shows(rates, steps, found.log_lr[0, seed])
+        shows(gradients, steps, found.gradient[0, seed])
+        shows(curves, at, found.curve[0, seed])
+        says(figure, f"seed {seed}: loss {found.value[0, seed, 0]:.3g}, best {np.nanmin(found.value[0, seed]):.3g}")
+    says(figure, "log learning rate", "hypergradient (nats per unit\nof log learning rate)", "meta-iteration")
+    says(figure, f"{steps.size:,} steps, meta-step {config.meta_step:g}", f"{config.images:,} MNIST images")
+
+
+def _remedies(figure, found, config) -> None:
+    loss, fresh, spectrum, share = figure.axes[:4]
+    iterations = np.arange(found.value.shape[-1])
+    for r in range(len(config.remedies)):
+        shows(loss, iterations, np.fmin.accumulate(np.where(found.taken_back[r] == 0, found.value[r], np.nan), axis=-1))
+        for seed in range(config.seeds):
+            for side, losses in zip((-0.04, 0.04), found.fresh[r, seed]):
+                shows(fresh, r + 0.2 * (seed - 1) + side, losses)
+    plain = found.gradient[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, alternating = (np.sum(plain * s, axis=-1) ** 2 / 20 for s in (1.0, (-1.0) ** np.arange(20)))
+    shows(share, iterations, mean)
+    complete = np.isfinite(found.value[0]).all(axis=0)
+    shows(spectrum, 0.5, np.exp(np.log(alternating[:, complete]).mean(axis=0)))
+    says(figure, *config.remedies, "meta-iteration", "frequency (cycles per training step)", "0 (the mean)")
+
+
+ARRAYS = ("weights 784-50", "biases 50", "weights 50-10", "biases 10")
+
+
+def _distributions(figure, found, config) -> None:
+    axes, iterations = figure.axes, np.arange(found.value.shape[-1])
+    if config.probes:
+        for array, percentiles in enumerate(np.moveaxis(found.by_weight[0], 1, 0)):
+            shows(axes[0], percentiles, np.arange(101))
+            shows(axes[4 + array], np.arange(1, 20), found.by_draw[0, :, :, array, 1:])
+        for array in range(3):
+            shows(axes[1], array, found.by_draw[0, :, :, array, 0])
+        shows(axes[2], iterations, found.value)
+        _held_out(axes[3], found)
+        says(figure, *config.ways, *ARRAYS, "On draws not trained on", "hypergradient by log increment")
+    elif len(config.ways) > 1:
+        shows(axes[0], iterations, found.value)
+        _held_out(axes[1], found)
+        _quantiles(axes[2:6], axes[6:10], found.free[-1], found.value[-1])
+        says(figure, *config.ways, *ARRAYS, "On draws not trained on", "best, seed 1")
+    elif config.per_array:
+        for seed in range(config.seeds):
+            for iteration in (0, iterations[-1]):
+                shows(axes[seed], found.curve_steps[0, seed], found.curve[0, seed, iteration])
+        shows(axes[3], iterations, found.value[0])
+        _quantiles(axes[4:8], axes[8:12], found.free[0], found.value[0])
+        says(figure, *ARRAYS, "weight (quantile function)", "final training loss (nats)", "best, seed 1")
+    else:
+        for seed in range(config.seeds):
+            curves, quantiles, densities = axes[seed : 3 * config.seeds : config.seeds]
+            shows(curves, found.curve_steps[0, seed], found.curve[0, seed])
+            for free in found.free[0, seed, :, 0]:
+                _one_distribution(quantiles, densities, free)
+            losses = found.value[0, seed]
+            best = f"best {np.nanmin(losses):.3g} after {np.nanargmin(losses)}"
+            says(figure, f"seed {seed}: loss {losses[0]:.3g},\n{best}", "meta-iteration")
+
+
+def _quantiles(uppers, lowers, free, value) -> None:
+    """The distribution of every array, where each seed's descent was best."""
+    for seed, best in enumerate(np.nanargmin(value, axis=-1)):
+        for array, (upper, lower) in enumerate(zip(uppers, lowers, strict=True)):
+            _one_distribution(upper, lower, free[seed, best, array])
+
+
+def _one_distribution(upper, lower, free) -> None:
+    values, _ = hg.init.quantile_density(free)
+    shows(upper, np.linspace(0.0, 1.0, 20), values)
+    shows(lower, values[:-1], 1.0 / 19.0 / np.diff(values))
+
+
+def _held_out(axis, found) -> None:
+    columns = [found.held_out[0, :, :, 0], found.held_out[0, :, :, 2], *found.held_out[:, :, :, 1]]
+    for x, losses in enumerate(columns):
+        for seed, one in enumerate(losses):
+            shows(axis, x + 0.2 * (seed - 1), one)
+
+
+def _agreement(figure, found, config) -> None:
+    for seed in range(config.seeds):
+        losses, slopes, growth = figure.axes[seed : 3 * config.seeds : config.seeds]
+        shows(losses, found.log_lr, found.loss[seed])
+        shows(slopes, found.log_lr, np.abs(found.gradient[seed]))
+        shows(growth, found.log_lr, found.growth[seed])
+        shows(growth, found.log_lr, found.late_growth[seed])
+        marks(losses, [found.location[seed], found.flips(seed)[0]])
+        says(figure, f"seed {seed}")
+    says(figure, config.title(), "natural log of the learning rate", "first two sign flips of the derivative")
+    says(figure, f"edge located by {config.budget} trainings (bracket shaded)", "training loss (nats)")
+
+
+def _curves(figure, found, config) -> None:
+    nets = config.nets()
+    for axis, (name, label) in zip(figure.axes[:6], edge_curves.LABELS.items(), strict=True):
+        curve = config.curve(name)
+        at, values = [nets.index(net) for net in curve], np.array([getattr(net, name) for net in curve], dtype=float)
+        x = -np.log10(1.0 - values) if name == "momentum" else values
+        x = np.log(x) if name in edge_curves.LOGARITHMIC else x
+        shows(axis, x, np.nanmedian(found.location[:, at], axis=0))
+        momentum = np.array([net.momentum for net in curve])
+        limit = np.log(2.0 * (1.0 + momentum) / (1.0 - momentum))
+        for sharpness in (found.sharpness[..., 0], found.sharpness.max(axis=-1), found.batch_sharpness.max(axis=-1)):
+            shows(axis, x, np.median(limit - np.log(sharpness[:, at]), axis=0))
+        says(figure, label)
+    says(figure, config.title(), "edge of chaos, median", "bound from the sharpness at initialisation")
+
+
+def _sharpness(figure, found, config) -> None:
+    columns = len(config.offsets)
+    for n, net in enumerate(config.nets()):
+        limit = 2.0 * (1.0 + net.momentum) / (1.0 - net.momentum)
+        for r in range(columns):
+            for sharpness in (found.sharpness, found.batch_sharpness):
+                relative = sharpness[:, n, r] / limit * np.exp(found.log_lr[:, n, r])[:, None]
+                shows(figure.axes[n * columns + r], found.counts[:, n], relative)
+    says(figure, config.network(), "sharpness of the loss on all images", "limit of stability", "step")
+    says(figure, *(f"momentum {net.momentum:g}" for net in config.nets()), "at the edge")
+
+
+def _maps(figure, found, config) -> None:
+    levels = found.frames.shape[1]
+    for row, maps in enumerate((found.measure, found.growth)):
+        for level, axis in enumerate(figure.axes[row * (levels + 1) : row * (levels + 1) + levels]):
+            (image,) = axis.images
+            np.testing.assert_array_equal(image.get_array(), maps[0, level])
+            np.testing.assert_array_equal(image.get_extent(), found.frames[0, level].ravel())
+            says(figure, f"map {level + 1}: ")
+    for seed, maps in enumerate(found.measure):
+        for level, measure in enumerate(maps):
+            one = dimension(boundary(measure > 0))
+            shows(figure.axes[levels], one.sizes, one.counts)
+            shows(figure.axes[2 * levels + 1], level + 1 + 0.12 * seed, one.value)
+    says(figure, f"{config.units}-{config.units}-1 {config.activation}", "box-counting dimension", "side of the boxes")
+    says(figure, "steps until it converged (blue)\nor diverged (red)", "growth rate λ of a tangent")
+
+
+CHECKS = {
+    sweeps: _sweeps,
+    precision: _precision,
+    jan11: _by_magnitude,
+    jan15: _schedules,
+    jan16: _distributions,
+    edge_agreement: _agreement,
+    edge_curves: _curves,
+    edge_sharpness: _sharpness,
+    trainability_map: _maps,
+}
