@@ -87,16 +87,17 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     epochs = -(-steps // batch_loss.batches)
     curve_steps = onp.unique(onp.linspace(0, steps, config.points).astype(int))
 
-    def train(log_lr, seed, save_at=None):
+    def train(log_lr, seed, **options):
         params = hg.init.scaled_normal(model.shapes, onp.exp(config.log_scale), seed)
         lr = np.exp(hg.schedules.bin_means(log_lr, epochs) if remedy.by_epoch else log_lr)
-        return hg.train(batch_loss, params, hg.SGD(lr, 0.9), steps=steps, adjoint=hg.Checkpointed(200), save_at=save_at)
+        return hg.train(batch_loss, params, hg.SGD(lr, 0.9), steps=steps, adjoint=hg.Checkpointed(200), **options)
 
     def final_loss(log_lr):
         return sum(model.loss(train(log_lr, seed + 100 * i), X, T) for i in range(remedy.seeds)) / remedy.seeds
 
     def curve(log_lr):
-        return [model.loss(params, X[:1000], T[:1000]) for params in train(log_lr, seed, curve_steps)]
+        saved = train(log_lr, seed, save_at=curve_steps, on_divergence="nan")
+        return [model.loss(params, X[:1000], T[:1000]) for params in saved]
 
     found = descents.history(
         final_loss,

@@ -94,8 +94,10 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     def by_fan_in(number):
         return hg.init.scaled_normal(model.shapes, [(784**-0.5, 0.0), (50**-0.5, 0.0)], number)
 
-    def losses(params, save_at=(20,)):
-        saved = hg.train(batch_loss, params, hg.SGD(1.0, 0.9), steps=20, save_at=save_at, adjoint=hg.Stored())
+    def losses(params, save_at=(20,), **options):
+        saved = hg.train(
+            batch_loss, params, hg.SGD(1.0, 0.9), steps=20, save_at=save_at, adjoint=hg.Stored(), **options
+        )
         return [model.loss(trained, X, T) for trained in saved]
 
     def drawn_loss(free, iteration):
@@ -121,7 +123,8 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     by_weight = flatten(grad(lambda params: losses(params)[0])(draw(start, 1_000 * seed)))[0]
     percentiles = [onp.percentile(abs(w), range(101)) for w in by_weight]
 
-    curve_of = descents.or_nan(lambda free: losses(draw(free, 1_000 * seed), curve_steps), config.points)
+    curve = lambda free: losses(draw(free, 1_000 * seed), curve_steps, on_divergence="nan")
+    curve_of = descents.or_nan(curve, config.points)
     rows = [(e.value, flatten(e.hypers)[0], flatten(e.gradient)[0], curve_of(e)) for e in found]
     return *descents.columns(rows, iterations + 1), curve_steps, held_out, by_draw, percentiles
 

@@ -12,6 +12,13 @@ from .checks import check_integer
 from .errors import ArgumentError, NestError
 from .nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
 
+__all__ = ["knot_values", "quantile", "quantile_density", "scaled_normal", "uniform_quantile"]
+
+
+def __dir__():
+    return __all__
+
+
 _WEIGHTS, _UNIFORM = 0, 1  # the purpose of these random numbers, in seeds (seed, purpose)
 
 

@@ -17,6 +17,12 @@ from .errors import ScheduleError
 from .nests import check_leaf
 from .ranges import Range
 
+__all__ = ["bin_means", "binned", "bounded", "moving_average", "unbounded"]
+
+
+def __dir__():
+    return __all__
+
 
 def binned(values: Any, steps: int):
     """A piecewise-constant schedule: step t of T takes the value ⌊t n / T⌋ of n.

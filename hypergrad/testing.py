@@ -288,6 +288,7 @@ def _compare_nests(what: str, other: str, found: list, right: list, step: int, r
     norm, tiny = max(_norm(right), scale), np.finfo(float).tiny
     if not error <= rtol * norm + tiny:
         raise LossDerivativeError(
-            f"the {what} written out for the loss is not that of the loss: at step {step} its norm is {_norm(found):.6g}, "
-            f"by {other} {_norm(right):.6g}; relative error {error / max(norm, tiny):.1e}, allowed {rtol:.0e}"
+            f"the {what} written out for the loss is not that of the loss: at step {step} its norm is "
+            f"{_norm(found):.6g}, by {other} {_norm(right):.6g}; relative error {error / max(norm, tiny):.1e}, "
+            f"allowed {rtol:.0e}"
         )

@@ -289,3 +289,158 @@ def test_the_order_in_memory_of_what_an_optimizer_returns_changes_no_bit():
     f = lambda lr, adjoint: np.sum(hg.train(loss, start, Transposing(lr), steps=30, adjoint=adjoint) ** 3)
     slopes = {float(grad(f)(0.05, adjoint)) for adjoint in (hg.Stored(), hg.Checkpointed(1), hg.Checkpointed(4))}
     assert len(slopes) == 1
+
+
+def bowl(w, hyper, step):
+    return 0.5 * np.sum((w - 1.0) ** 2)
+
+
+@dataclass(frozen=True)
+class Counted(hg.Optimizer):
+    """An integer in its state counts the steps, as torch's ``state["step"]`` does."""
+
+    lr: Any
+    decay: Any = 0.9
+    nesterov: bool = False
+    kind: str = "plain"
+    period: int = 2
+
+    def init(self, w):
+        return {"m": onp.zeros_like(w), "count": 0, "norms": [onp.zeros(3), None]}
+
+    def step(self, w, s, g, h, step):
+        m, count = h.decay * s["m"] + (1.0 - h.decay) * g, s["count"] + 1
+        unbiased = m / (1.0 - h.decay**count)
+        norms = 0.5 * s["norms"][0] + np.sum(g**2) * onp.arange(3.0)
+        move = g + h.decay * unbiased if self.nesterov else unbiased
+        scale = 1.0 / (1.0 + 0.01 * np.sum(norms)) if self.kind == "plain" else 1.0
+        scale = scale * (1.0 if count % self.period else 0.5)
+        return w - h.lr * scale * move, {"m": m, "count": count, "norms": [norms, None]}
+
+
+@pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2), hg.Truncated(5), None])
+@pytest.mark.parametrize("flags", [{}, {"nesterov": True}, {"kind": "other"}, {"period": 3}])
+def test_states_with_counters_and_nests_of_other_shapes_and_flags_among_the_fields(flags, adjoint):
+    start = onp.array([2.0, -1.0, 0.5])
+    f = lambda lr: np.sum(hg.train(bowl, start, Counted(lr, **flags), steps=5, adjoint=adjoint) ** 2)
+    assert grad(f)(0.1) == pytest.approx((f(0.1 + 1e-6) - f(0.1 - 1e-6)) / 2e-6, rel=1e-7)
+    assert make_jvp(f)(0.1)(1.0)[1] == pytest.approx(grad(f)(0.1), rel=1e-10)
+    g = lambda h: np.sum(hg.train(bowl, start, Counted(*h, **flags), steps=5, adjoint=adjoint) ** 2)
+    hg.testing.check_hypergradient(g, (0.1, 0.8))
+    seen = []
+    hg.train(bowl, start, Counted(0.1), steps=2, callback=lambda *given: seen.append(given[2]))
+    assert [state[0]["count"] for state in seen] == [0, 1]
+    exponents = hg.chaos.lyapunov(bowl, start, Counted(0.1), steps=20, directions=2).exponents
+    assert onp.isfinite(exponents).all()
+
+
+def test_the_state_of_a_single_precision_run_stays_single():
+    @dataclass(frozen=True)
+    class Doubled(hg.Optimizer):
+        lr: Any
+
+        def init(self, w):
+            return (onp.zeros_like(w), onp.array(0))
+
+        def step(self, w, s, g, h, step):
+            return w - h.lr * (g + 0.1 * s[0]), (s[0] + onp.float64(0.5) * g, s[1] + 1)
+
+    start, seen = onp.ones(3, onp.float32), []
+    hg.train(bowl, start, Doubled(0.1), steps=3, callback=lambda *given: seen.append(given[2][0].dtype))
+    assert set(seen) == {onp.dtype(onp.float32)}
+
+
+def make_learned(theta):
+    @dataclass(frozen=True)
+    class Learned(hg.Optimizer):
+        lr: Any
+
+        def init(self, w):
+            return ()
+
+        def step(self, w, s, g, h, step):
+            return w - h.lr * np.tanh(theta[0] * g + theta[1]), ()
+
+    return Learned(0.1)
+
+
+def test_weights_captured_by_a_step_get_the_way_out():
+    f = lambda theta: np.sum(hg.train(bowl, onp.zeros(3), make_learned(theta), steps=4) ** 2)
+    for attempt in (grad(f), lambda theta: make_jvp(f)(theta)(onp.ones(2))):
+        with pytest.raises(
+            errors.DifferentiationError, match=r"Learned\.step uses a value that is.*read it as h\.name"
+        ):
+            attempt(onp.array([1.0, 0.2]))
+
+    @dataclass(frozen=True)
+    class Handed(hg.Optimizer):
+        lr: Any
+        slope: Any
+        shift: Any
+
+        def init(self, w):
+            return ()
+
+        def step(self, w, s, g, h, step):
+            return w - h.lr * np.tanh(h.slope * g + h.shift), ()
+
+    handed = lambda theta: np.sum(hg.train(bowl, onp.zeros(3), Handed(0.1, theta[0], theta[1]), steps=4) ** 2)
+    hg.testing.check_hypergradient(handed, onp.array([1.0, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda self, w, s, g, h, step: (w - self.lr * g, ()), r"Wrong\.step reads self\.lr.*is h\.lr"),
+        (lambda self, w, s, g, h, step: (w - g * self.lr, ()), r"Wrong\.step reads self\.lr"),
+        (lambda self, w, s, g, h, step: (w - float(self.lr) * g, ()), r"Wrong\.step reads self\.lr"),
+        (lambda self, w, s, g, h, step: w - h.lr * g, r"Wrong\.step must return \(w, s\).*return \(w, \(\)\)"),
+        (lambda self, w, s, g, h, step: [w, ()], r"must return \(w, s\)"),
+        (lambda self, w, s, g, h, step: (w, (), g), r"must return \(w, s\)"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["plain", "reverse", "forward"])
+def test_slips_in_a_step_are_named(body, message, mode):
+    members = {"__annotations__": {"lr": Any}, "init": lambda self, w: (), "step": body}
+    Wrong = dataclass(frozen=True)(type("Wrong", (hg.Optimizer,), members))
+    f = lambda lr: np.sum(hg.train(bowl, onp.zeros(3), Wrong(lr), steps=2) ** 2)
+    with pytest.raises(errors.ArgumentError, match=message):
+        {"plain": f, "reverse": grad(f), "forward": lambda x: make_jvp(f)(x)(1.0)}[mode](0.1)
+
+
+def test_parameters_given_to_an_optimizer():
+    for make in (lambda: hg.SGD(PARAMS, lr=0.1), lambda: hg.Adam(PARAMS, lr=0.1), lambda: hg.SGD(0.1, 0.9, False, 3)):
+        with pytest.raises(
+            errors.ArgumentError, match=r"takes only its hyperparameters.*hypergrad\.train\(loss, params"
+        ):
+            make()
+
+
+def test_a_state_that_changes_its_kind_is_named():
+    @dataclass(frozen=True)
+    class Averaging(hg.Optimizer):
+        lr: Any
+
+        def init(self, w):
+            return (onp.zeros(w.shape, int),)
+
+        def step(self, w, s, g, h, step):
+            return w - h.lr * g, (0.9 * s[0] + g,)
+
+    with pytest.raises(errors.NestError, match=r"a state that was int64 in init became float64 in step"):
+        hg.train(bowl, onp.zeros(3), Averaging(0.1), steps=2)
+
+
+def test_a_loss_that_itself_trains_is_trained_plainly():
+    A = onp.diag([1.0, 2.0, 3.0])
+    inner = lambda w, h, t: 0.5 * np.dot(w, np.dot(A, w))
+    maml = lambda w, h, t: np.sum((hg.train(inner, w, hg.SGD(0.1, 0.0), steps=3) - 1.0) ** 2)
+    shrink = (1.0 - 0.1 * onp.diag(A)) ** 3
+    w = onp.ones(3)
+    for _ in range(5):
+        w = w - 0.2 * shrink * (shrink * w - 1.0)
+    onp.testing.assert_allclose(hg.train(maml, onp.ones(3), hg.SGD(0.1, 0.0), steps=5), w, rtol=1e-12)
+    outer = lambda lr: np.sum(hg.train(maml, onp.ones(3), hg.SGD(lr, 0.0), steps=3))
+    for attempt in (grad(outer), lambda lr: make_jvp(outer)(lr)(1.0)):
+        with pytest.raises(errors.DifferentiationError, match="derivatives of derivatives"):
+            attempt(0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from hypergrad.tangents import divergence_tolerated
 
 import hypergrad as hg
 from hypergrad.nests import flatten, unflatten
@@ -48,11 +47,11 @@ def columns(rows: list[tuple], length: int) -> list[np.ndarray]:
 
 
 def or_nan(curve: Callable, length: int) -> Callable:
-    """``curve(hypers)`` of an evaluation: NaN from where training diverged, and where it could not begin."""
+    """``curve(hypers)`` of an evaluation, which trains with ``on_divergence="nan"``; NaN where it could not begin."""
 
     def safe(found: hg.meta.Evaluation) -> np.ndarray:
         try:
-            with divergence_tolerated(), np.errstate(all="ignore"):
+            with np.errstate(all="ignore"):
                 return np.array(curve(found.hypers))
         except (hg.errors.ScheduleError, hg.errors.NestError):
             return np.full(length, np.nan)

@@ -12,12 +12,11 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
-from hypergrad.dynamics import Inputs
-from hypergrad.tangents import run as train
-from hypergrad.tangents import run_with_tangent
 
 import hypergrad as hg
 from experiments.shared.runner import CommandError, seeds_in_words
+from hypergrad.engine import forward
+from hypergrad.engine.dynamics import Directions
 from hypergrad.nests import flatten, unflatten
 from hypergrad.points import compute
 from hypergrad.probe.figures import in_style
@@ -86,12 +85,12 @@ def trained(config: Precision, seed: int, log_scale, dtype, tangent: bool = True
     optimizer = hg.SGD(float(np.exp(config.log_lr)), float(np.float32(config.momentum)))
     problem = check_problem(batch_loss, unflatten(structure, params), optimizer, None, config.steps)
     scaled = [np.exp(dtype(log_scale)) * draw.astype(dtype) for draw in params]
-    dynamics = replace(problem.dynamics(), params=scaled)
+    dynamics = replace(problem, inputs=[*scaled, *problem.inputs[len(scaled) :]]).dynamics()
     if tangent:
         still = [[np.zeros(config.steps)], [np.zeros(config.steps)]]
-        (after,), (dot,) = run_with_tangent(dynamics, Inputs(scaled, [], still), [config.steps])
+        (after,), (dot,) = forward.train_with_tangent(dynamics, Directions(scaled, [], still), [config.steps])
     else:
-        (after,) = train(dynamics, [config.steps])
+        (after,) = forward.train(dynamics, [config.steps])
     after = unflatten(structure, after)
     loss = model.loss(after, batch_loss.X, batch_loss.T)
     if not tangent:

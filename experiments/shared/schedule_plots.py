@@ -6,8 +6,9 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
-from hypergrad.plotting import STYLE, Panel, iteration_colours, plot_by_iteration
 from matplotlib.ticker import MaxNLocator
+
+from hypergrad.probe.figures import STYLE, Panel, iteration_colours, plot_by_iteration
 
 
 def plot_schedules(results, config):

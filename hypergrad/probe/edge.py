@@ -77,6 +77,18 @@ class Edge(NamedTuple):
     gradient: np.ndarray
     by_seed: tuple = ()
 
+    def __repr__(self):
+        """A few lines; the arrays are in the attributes."""
+        lines = [
+            f"Edge: {self.status}, location {self.location:.6g}, bracket "
+            f"{self.bracket[0]:.6g} to {self.bracket[1]:.6g}",
+            f"  {self.reason} ({self.evaluations} runs)",
+        ]
+        lines += [f"  seed {seed}: {edge.status}, {edge.location:.6g}" for seed, edge in enumerate(self.by_seed)]
+        return "\n".join(lines)
+
+    __str__ = __repr__
+
 
 def locate_edge(
     f: Callable,

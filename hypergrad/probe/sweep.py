@@ -13,8 +13,10 @@ from ..points import compute
 from .edge import first_mismatch
 from .evaluation import Point, evaluate
 
+_ROWS = 4  # of each end of a sweep that are printed
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """Losses and their derivatives over a range of values.
 
@@ -29,6 +31,23 @@ class Sweep:
     loss: np.ndarray
     gradient: np.ndarray
     diverged_at: np.ndarray
+
+    def __repr__(self):
+        """A short table; the arrays are in the attributes."""
+        losses = self.loss.reshape(len(self.values), -1)
+        slopes = self.gradient.reshape(losses.shape)
+        count, columns = losses.shape
+        head = f"Sweep of {count} value{'s' if count > 1 else ''}, {columns} loss{'es' if columns > 1 else ''} each"
+        of_last = f" (the last of {columns})" if columns > 1 else ""
+        rows = [f"{head}\n{'value':>12} {'loss':>12} {'derivative':>12}  diverged at step{of_last}"]
+        shown = range(count) if count <= 2 * _ROWS else [*range(_ROWS), None, *range(count - _ROWS, count)]
+        for i in shown:
+            if i is None:
+                rows.append(f"{'…':>12}")
+                continue
+            step = "" if self.diverged_at[i] < 0 else f"  {self.diverged_at[i]}"
+            rows.append(f"{self.values[i]:12.6g} {losses[i, -1]:12.6g} {slopes[i, -1]:12.6g}{step}")
+        return "\n".join(rows)
 
     @property
     def smooth(self) -> np.ndarray:
