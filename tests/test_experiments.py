@@ -200,8 +200,8 @@ def test_figures_says_which_would_differ(tmp_path, monkeypatch, capsys):
         assert second.startswith(f"{place}2.png: cannot be drawn: there is no") and first.startswith(f"{place}1.png: ")
         return first.removeprefix(f"{place}1.png: ")
 
-    assert printed() == "there is no figure yet"
-    assert printed("--write") == "replaced, there is no figure yet"
+    assert printed().startswith("there is no figure yet")
+    assert printed("--write").startswith("replaced, there is no figure yet")
     assert printed() == "the same"
     image = matplotlib.image.imread(folder / "part1.png").copy()
     image[10, 10] = 0.0
