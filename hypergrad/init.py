@@ -97,7 +97,7 @@ def quantile(shapes: Any, free: Any, seed: int, dtype=np.float64):
     return unflatten(structure, [_as_dtype(_interpolated(knots[i], u), dtype) for i, u in zip(cover, draws)])
 
 
-def uniform_quantile(half_width: float, knots: int = 20) -> np.ndarray:
+def uniform_quantile(half_width: Any, knots: int = 20) -> np.ndarray:
     """Free parameters of :func:`quantile` for the uniform distribution on ±half_width.
 
     Args:
@@ -114,7 +114,7 @@ def uniform_quantile(half_width: float, knots: int = 20) -> np.ndarray:
     [-0.3, -0.1, 0.1, 0.3]
     """
     knots = check_integer(knots, "knots", 2)
-    if not (np.isscalar(half_width) and np.isfinite(half_width) and half_width > 0):
+    if not (isinstance(half_width, int | float | np.number) and np.isfinite(half_width) and half_width > 0):
         raise ArgumentError(f"half_width must be a finite number > 0, got {half_width!r}")
     return np.concatenate([[0.0], np.full(knots - 1, np.log(2.0 * half_width / (knots - 1)))])
 

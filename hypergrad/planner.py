@@ -172,7 +172,8 @@ def parse_budget(memory_budget) -> int:
         return free_memory() // 4
     number, unit = given, ""
     if isinstance(given, str):
-        number, unit = re.fullmatch(r"\s*(.*?)\s*([KMGT]?I?)B?\s*", given.upper()).groups()
+        found = re.fullmatch(r"\s*(.*?)\s*([KMGT]?I?)B?\s*", given.upper())
+        number, unit = found.groups() if found else ("", "")
     try:
         value = np.nan if isinstance(given, bool) else float(number) * _UNITS[unit]
     except (TypeError, ValueError, KeyError):
@@ -186,7 +187,8 @@ def free_memory() -> int:
     """Bytes available to this process: of the machine, or of the control group it runs in."""
     try:
         with open("/proc/meminfo") as file:
-            free = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", file.read())[1])
+            found = re.search(r"MemAvailable:\s+(\d+)", file.read())
+            free = 1024 * int(found[1] if found else None)  # type: ignore[arg-type]
     except (OSError, TypeError):  # not Linux: half of what there is
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32
     try:

@@ -65,7 +65,8 @@ class Problem:
         wanted = Wanted(any(boxed.params), any(boxed.hyper), wanted_schedules)
         layout = Layout(arrays.params)
         schedules = [s.with_leaves(leaves) for s, leaves in zip(self.schedules, arrays.schedules)]
-        return (ExactDynamics if self.optimizer.exact else Dynamics)(
+        kind: Any = ExactDynamics if self.optimizer.exact else Dynamics
+        return kind(
             loss=loss_of(self.loss, Inputs(self.structure, self.hyper_structure, arrays.hyper, wanted.hyper)),
             updates=updates_of(self.optimizer, layout, schedules),
             structure=self.structure,

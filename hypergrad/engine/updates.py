@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import namedtuple
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,13 +33,13 @@ class Run(NamedTuple):
     """Arrays that are updated in one pass.
 
     Attributes:
-      index: of the first of them, whose hyperparameters hold for all.
+      first: the index of the first of them, whose hyperparameters hold for all.
       views: takes a vector and returns its part, a view.
       ends: for each array in it, its index and where it ends in the part.
       pieces: slices of the part that fit the cache; one of everything if the entries are not apart.
     """
 
-    index: int
+    first: int
     views: Callable[[Vector], np.ndarray]
     ends: list[tuple[int, int]]
     pieces: list
@@ -140,7 +140,8 @@ class Updates:
 def updates_of(optimizer: Optimizer, layout: Layout, schedules: list[Schedule]) -> Updates:
     """The updates of a run with this optimizer."""
     decaying = isinstance(optimizer, Decaying) and type(optimizer).step is Decaying.step
-    return (VectorUpdates if decaying else OwnUpdates)(optimizer, layout, schedules)
+    kind: Any = VectorUpdates if decaying else OwnUpdates
+    return kind(optimizer, layout, schedules)
 
 
 class VectorUpdates(Updates):
@@ -177,7 +178,7 @@ class VectorUpdates(Updates):
         return [
             Run(
                 ends[0][0],
-                lambda vector, n=number, part=slice(start, ends[-1][1]): vector.buffers[n][part],
+                partial(_part, number, slice(start, ends[-1][1])),
                 [(index, stop - start) for index, stop in ends],
                 pieces(ends[-1][1] - start),
             )
@@ -220,17 +221,19 @@ class VectorUpdates(Updates):
     def advance(self, w, s, g, step: int, to_w, to_s) -> list[Vector]:
         hyperparameters = self.hyperparameters(step)
         for run in self.runs:
-            h, view = hyperparameters[run.index], run.views
+            h, view = hyperparameters[run.first], run.views
             parts = view(to_w), [view(a) for a in to_s], view(w), [view(a) for a in s], view(g)
             for part in run.pieces:
-                self._step_into(*_cut(part, *parts), h, step)
+                to_w_part, to_s_part, w_part, s_part, g_part = _cut(part, *parts)
+                self._step_into(to_w_part, to_s_part, w_part, s_part, g_part, h, step)
         return to_s
 
     def _step_into(self, to_w, to_s, w, s, g, h, step: int) -> None:
         if self.written is not None:
             self.written.step_into(self.optimizer, to_w, to_s, w, s, g, h, step)
             return
-        w_after, s_after = self.optimizer.step(*read_only([w]), tuple(read_only(s)), *read_only([g]), h, step)
+        w_given, g_given, *s_given = read_only([w, g, *s])
+        w_after, s_after = self.optimizer.step(w_given, tuple(s_given), g_given, h, step)
         _reject_boxes(type(self.optimizer).__name__, [w_after, *s_after])
         to_w[...] = w_after
         for to, after in zip(to_s, s_after):
@@ -239,7 +242,7 @@ class VectorUpdates(Updates):
     def push_forward(self, dw, ds, dg, dots, w, s, g, s_after, step: int) -> list[Vector]:
         hyperparameters = self.hyperparameters(step)
         for run in self.runs:
-            h, dh, view = hyperparameters[run.index], self.tangents(dots, step, run.index), run.views
+            h, dh, view = hyperparameters[run.first], self.tangents(dots, step, run.first), run.views
             vectors = view(dw), [view(a) for a in ds], view(dg), view(w), [view(a) for a in s], view(g)
             for part in run.pieces:
                 dw_p, ds_p, dg_p, w_p, s_p, g_p = _cut(part, *vectors)
@@ -256,13 +259,13 @@ class VectorUpdates(Updates):
     def pull_back(self, w_bar, s_bar, g_bar, transition, bars, step: int, wanted) -> list[Vector]:
         hyperparameters, before, after = self.hyperparameters(step), transition.before, transition.after
         for run in self.runs:
-            h, view = hyperparameters[run.index], run.views
+            h, view = hyperparameters[run.first], run.views
             vectors = view(w_bar), [view(a) for a in s_bar], view(g_bar), [view(a) for a in before.slots]
             if self.written is not None and self.written.pull_back is not None:
                 afters = [view(a) for a in after.slots]
                 for part in run.pieces:
                     cut = _cut(part, *vectors, afters)
-                    self.add(bars, self.written.pull_back(*cut, h, wanted), run.index, step)
+                    self.add(bars, self.written.pull_back(*cut, h, wanted), run.first, step)
                 continue
             parts = *vectors, view(before.params), view(transition.gradient)
             for part in run.pieces:
@@ -271,11 +274,15 @@ class VectorUpdates(Updates):
                 *cotangents, h_bar = step_of.pull([w_p, *s_p], [w_before, *s_before, g_before])
                 for to, cotangent in zip([w_p, *s_p, to_g], cotangents):
                     to[...] = cotangent
-                self.add(bars, h_bar, run.index, step)
+                self.add(bars, h_bar, run.first, step)
         return s_bar
 
 
-def _cut(part, *arrays) -> tuple:
+def _part(number: int, place: slice, vector: Vector) -> np.ndarray:
+    return vector.buffers[number][place]
+
+
+def _cut(part, *arrays) -> Any:
     """The same part of every array, and of those in lists."""
     return tuple([a[part] for a in array] if isinstance(array, list) else array[part] for array in arrays)
 
@@ -298,7 +305,8 @@ class _Step(NamedTuple):
     def indices(self) -> list[int]:
         return [i for i, is_moved in enumerate(self.moved) if is_moved]
 
-    def __call__(self, inputs: list) -> list:
+    def values_after(self, inputs: list) -> list:
+        """[w, *s] after the step."""
         w, *rest = inputs
         state, g, values = tuple(rest[: self.slots]), rest[self.slots], list(self.h)
         for i, value in zip(self.indices, rest[self.slots + 1 :]):
@@ -309,12 +317,12 @@ class _Step(NamedTuple):
     def push(self, tangents: list, dh, values: list) -> list:
         """The tangents of w and the state after the step."""
         moved = self.indices
-        return push(self, [*values, *(self.h[i] for i in moved)], [*tangents, *(dh[i] for i in moved)])[1]
+        return push(self.values_after, [*values, *(self.h[i] for i in moved)], [*tangents, *(dh[i] for i in moved)])[1]
 
     def pull(self, cotangents: list, values: list) -> list:
         """The cotangents of w, the state and g before the step, and a list of those of the hyperparameters."""
         inputs = [*values, *(self.h[i] for i in self.indices)]
-        _, pull = linearize(self, inputs)
+        _, pull = linearize(self.values_after, inputs)
         bars = [np.zeros(np.shape(x)) if b is None else b for b, x in zip(pull(cotangents), inputs)]
         h_bar = [0.0] * len(self.h)
         for i, bar in zip(self.indices, bars[self.slots + 2 :]):

@@ -26,6 +26,8 @@ Python integer, push before pop, an error up to the base); Duda (2009), arXiv:09
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import ReversalError
@@ -112,7 +114,7 @@ class InformationBuffer:
 
     def __init__(self, size: int, record: bool = True):
         self.words = np.full(size, _BOTTOM)
-        self.stack = _Stack() if record else None
+        self.stack: Any = _Stack() if record else None
 
     @property
     def nbytes(self) -> int:

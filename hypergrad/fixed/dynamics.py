@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..engine.dynamics import Dynamics, State, Transition, reported
-from ..engine.updates import Run, VectorUpdates
+from ..engine.updates import Run
 from ..errors import FixedPointOverflowError
 from ..nests import leaf_places
 from ..optimizers import SGD
@@ -82,7 +82,7 @@ class ExactDynamics(Dynamics):
     the next step changes in place.
     """
 
-    updates: VectorUpdates
+    updates: Any  # VectorUpdates, since their rules decay
 
     def start(self, record: bool = False) -> State:
         """The state before step 0; ``record`` what is needed to come back to it.
@@ -122,7 +122,7 @@ class ExactDynamics(Dynamics):
             g, to_w, to_s = run.views(gradient), run.views(to.params), [run.views(s) for s in to.slots]
             for part in run.pieces:
                 floats = g[part], to_w[part], [s[part] for s in to_s]
-                self._advance_part(fixed, part, *floats, hyperparameters[run.index], step, check)
+                self._advance_part(fixed, part, *floats, hyperparameters[run.first], step, check)
                 square += check(to_w[part], _PARAM_BITS, "parameter", part)
         return State(to.params, to.slots, math.sqrt(square), state.fixed)
 
@@ -130,7 +130,7 @@ class ExactDynamics(Dynamics):
         """The step for a part of a run, its floats written to ``to_w`` and ``to_s``."""
         optimizer, numbers = self.updates.optimizer, _numbers(part)
         if compiled := self._loops(g):
-            too_large = _sgd_advance(compiled, fixed, numbers, g, to_w, *to_s, h, *optimizer.fraction_bits)
+            too_large = _sgd_advance(compiled, fixed, numbers, g, to_w, to_s[0], h, optimizer.fraction_bits[0])
             if not too_large:
                 return  # otherwise the checks below, which are all that is left to do, say what and where
         increments = optimizer.increments(g, h)
@@ -167,7 +167,7 @@ class ExactDynamics(Dynamics):
     def _retreat(self, after: State, step: int, to: State, gradient: Vector, arena: Arena) -> Transition:
         optimizer, hyperparameters = self.updates.optimizer, self.updates.hyperparameters(step)
         for run, fixed in zip(self.updates.runs, after.fixed):
-            h, to_w, s = hyperparameters[run.index], run.views(to.params), [run.views(slot) for slot in after.slots]
+            h, to_w, s = hyperparameters[run.first], run.views(to.params), [run.views(slot) for slot in after.slots]
             for part in run.pieces:
                 numbers, slots = fixed.w[_numbers(part)], [slot[part] for slot in s]
                 if compiled := self._loops(to_w):
@@ -178,7 +178,7 @@ class ExactDynamics(Dynamics):
         before = State(to.params, to.slots, math.nan, after.fixed)
         linear = self.linearize(before, step, gradient, arena)
         for run, fixed in zip(self.updates.runs, after.fixed):
-            h, g, to_s = hyperparameters[run.index], run.views(gradient), [run.views(slot) for slot in to.slots]
+            h, g, to_s = hyperparameters[run.first], run.views(gradient), [run.views(slot) for slot in to.slots]
             for part in reversed(run.pieces):
                 if compiled := self._loops(g):
                     (slot,) = to_s
@@ -212,7 +212,7 @@ def _numbers(part) -> slice:
     return slice(None) if part is ... else part
 
 
-def _sgd_advance(compiled: ModuleType, fixed: FixedRun, part: slice, g, to_w, to_v, h, bits: int) -> int:
+def _sgd_advance(compiled: Any, fixed: FixedRun, part: slice, g, to_w, to_v, h, bits: int) -> int:
     """The step of SGD for a part of a run; how many of its numbers were too large on the way."""
     (numbers,), (buffer,) = fixed.slots, fixed.buffers
     arrays = fixed.w[part], numbers[part], buffer.words[part], buffer.room(part), g, to_w, to_v

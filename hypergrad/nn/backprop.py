@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -64,10 +65,10 @@ def gradient_with_hvp(
     """
     inputs, preactivations = _forward(params, X, activation, empty)
     last = len(params) - 1
-    weights = [None, *(_copy(W, empty) for W, _ in params[1:])]
+    weights: list[Any] = [None, *(_copy(W, empty) for W, _ in params[1:])]
     probabilities = _softmax(preactivations.pop())
     row_weights = _row_weights(T)
-    errors = [None] * last
+    errors: list[Any] = [None] * last
     delta = probabilities * row_weights
     delta -= T / len(T)
     delta_of_last = delta
@@ -82,7 +83,9 @@ def gradient_with_hvp(
     @_reported
     def hvp(direction: list, to: list, empty=np.empty, add: bool = False) -> None:
         of_rows, of_weights = _Reused(empty), _Reused(empty)
-        r_zs, r_inputs, slopes = [], [None], []
+        r_zs: list[Any] = []
+        r_inputs: list[Any] = [None]
+        slopes: list[Any] = []
         for layer, (U, u) in enumerate(direction):
             a = inputs[layer]
             r_z = _product(a, U, empty)
@@ -148,7 +151,8 @@ def _copy(a: np.ndarray, empty) -> np.ndarray:
 
 def _forward(params: list, X: np.ndarray, activation: Activation, empty) -> tuple[list, list]:
     """The input of every layer; and its preactivation z, where derivatives need it and at the end."""
-    inputs, preactivations = [X], []
+    inputs: list[Any] = [X]
+    preactivations: list[Any] = []
     for layer, (W, b) in enumerate(params):
         z = _product(inputs[layer], W, empty)
         z += b

@@ -60,7 +60,7 @@ class MinibatchLoss(Frozen):
         self.model, self.X, self.T, self.batch_size = model, X, T, batch_size
         self.batches = -(-len(X) // batch_size)
 
-    def batch(self, step: int):
+    def batch(self, step: int) -> Any:
         """The (X, T) that ``step`` sees."""
         start = step % self.batches * self.batch_size
         rows = slice(start, start + self.batch_size)
@@ -85,9 +85,10 @@ class _LossOfMLP(Loss):
         return 4 * kept  # twice as many arrays as are kept, and their products, for the layers; and a gradient's
 
     def value(self, params: list, step: int) -> float:
-        return float(self.loss(*self.inputs.nests(params), step))
+        nest, hyper = self.inputs.nests(params)
+        return float(self.loss(nest, hyper, step))
 
-    def _at(self, params: list, step: int) -> tuple:
+    def _at(self, params: list, step: int) -> Any:
         """Layers, data and activation, as the written-out derivatives take them."""
         nest, _ = self.inputs.nests(params)
         X, T = self.loss.batch(step)
@@ -95,13 +96,15 @@ class _LossOfMLP(Loss):
 
     def gradient(self, params: list, step: int, to: list, arena: Arena) -> float | None:
         mark = arena.mark()
-        backprop.gradient(*self._at(params, step), _layers(to), arena.empty)
+        layers, X, T, phi = self._at(params, step)
+        backprop.gradient(layers, X, T, phi, _layers(to), arena.empty)
         arena.release(mark)
         return None
 
     def linearize(self, params: list, step: int, to: list, arena: Arena) -> Linearized:
         given = arena.given
-        hvp = backprop.gradient_with_hvp(*self._at(params, step), _layers(to), arena.empty)
+        layers, X, T, phi = self._at(params, step)
+        hvp = backprop.gradient_with_hvp(layers, X, T, phi, _layers(to), arena.empty)
         kept = arena.given - given + 3 * to[-1].itemsize * to[-1].size * self.loss.batch_size
 
         def product(direction: list, to: list, add: bool = False) -> list:

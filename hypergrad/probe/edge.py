@@ -87,8 +87,6 @@ class Edge(NamedTuple):
         lines += [f"  seed {seed}: {edge.status}, {edge.location:.6g}" for seed, edge in enumerate(self.by_seed)]
         return "\n".join(lines)
 
-    __str__ = __repr__
-
 
 def locate_edge(
     f: Callable,
@@ -265,20 +263,21 @@ class _Search:
     def result(self, intervals: list[_Interval], found: bool) -> Edge:
         doubtful = [i for i in intervals if i.excess > self.allowed / 2.0]
         unresolved = [i for i in intervals if i.excess > self.allowed]
-        computed = np.array(sorted(self.points))
+        computed = sorted(self.points)
         points = [self.points[i] for i in computed]
-        data = (self.value(computed), np.array([p.loss for p in points]), np.array([p.gradient for p in points]))
+        losses, slopes = np.array([p.loss for p in points]), np.array([p.gradient for p in points])
+        data = np.array([self.value(index) for index in computed]), losses, slopes
         runs = len(points) + 1
         if not found and not unresolved:
             reason = f"the integral of the derivative matches f everywhere from {self.low:g} to {self.high:g}"
-            return Edge(math.nan, (self.high, math.inf), runs, "no edge", reason, *data)
+            return Edge(math.nan, (self.high, math.inf), runs, "no edge", reason, *data, ())
         end = intervals[-1].right if found else unresolved[0].right
         location = self.value(end)
         beyond = min(location + self.width, self.high)  # the window that the failure spoils ends before
         if found and location <= self.value(math.ceil(self.window - 1e-9)):
             reason = f"the derivative does not describe f at {location:g}, within the first window from {self.low:g}"
-            return Edge(self.low, (-math.inf, beyond), runs, "chaotic throughout", reason, *data)
+            return Edge(self.low, (-math.inf, beyond), runs, "chaotic throughout", reason, *data, ())
         start = doubtful[0].left if doubtful else intervals[-1].left
         bracket = self.value(start), beyond
         reason = f"the integral of the derivative matches f up to {bracket[0]:.4g} and misses it at {location:.4g}"
-        return Edge(location, bracket, runs, "edge", reason, *data)
+        return Edge(location, bracket, runs, "edge", reason, *data, ())
