@@ -11,7 +11,7 @@ import numpy as np
 import hypergrad as hg
 from experiments import small_net
 from hypergrad.plotting import in_style
-from hypergrad.points import compute
+from hypergrad.runs.parallel import compute
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import small_net
 from hypergrad.plotting import in_style
-from hypergrad.points import compute
+from hypergrad.runs.parallel import compute
 
 LABELS = {
     "steps": "number of steps",

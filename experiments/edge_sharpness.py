@@ -12,7 +12,7 @@ import hypergrad as hg
 from experiments import small_net
 from experiments.runner import seeds_in_words
 from hypergrad.plotting import in_style
-from hypergrad.points import compute
+from hypergrad.runs.parallel import compute
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from experiments import runner
 from experiments.setting import Setting, initial_params, training_losses
 from hypergrad.nests import flatten
 from hypergrad.plotting import in_style
-from hypergrad.points import compute
+from hypergrad.runs.parallel import compute
 
 LOOK_AT = (
     "Look how flat the lines are: a weight's gradient depends on its layer and on whether it is a bias, hardly on its\n"

@@ -18,8 +18,8 @@ from experiments.runner import CommandError, seeds_in_words
 from hypergrad.dynamics import Inputs
 from hypergrad.nests import flatten, unflatten
 from hypergrad.plotting import in_style
-from hypergrad.points import compute
 from hypergrad.problem import check_problem
+from hypergrad.runs.parallel import compute
 from hypergrad.tangents import run as train
 from hypergrad.tangents import run_with_tangent
 

@@ -64,8 +64,11 @@ def test_divergence_is_recorded_and_what_was_reached_is_kept():
 
 def test_a_cache_of_another_function_is_noticed_by_its_shape(tmp_path):
     sweep(losses, VALUES[:2], cache=tmp_path, progress=False)
+    other = lambda x: losses(x)[0] + np.sin(x)
+    with pytest.raises(hg.errors.OtherFunctionError, match=r"shape \(3,\) as stored, and .* shape \(\) now"):
+        sweep(other, VALUES, cache=tmp_path, progress=False)
     with pytest.raises(hg.errors.ArgumentError, match=r"different shapes: \[\(\), \(3,\)\]"):
-        sweep(lambda x: losses(x)[0] + np.sin(x), VALUES, cache=tmp_path, progress=False)
+        sweep(other, VALUES, cache=tmp_path, recheck=False, progress=False)
 
 
 def test_the_cache_goes_on_where_it_was(tmp_path):
@@ -80,12 +83,16 @@ def test_the_cache_goes_on_where_it_was(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         sweep(counted, VALUES, cache=tmp_path, progress=False)
     result = sweep(counted, VALUES, cache=tmp_path, progress=False)
+    compared = calls.pop(3)
+    assert compared in VALUES[:2], "one that was stored is computed again first"
     assert calls == [*VALUES[:3], *VALUES[2:]]
     plain = sweep(losses, VALUES, progress=False)
     onp.testing.assert_array_equal(result.loss, plain.loss)
     onp.testing.assert_array_equal(result.gradient, plain.gradient)
     sweep(counted, VALUES, cache=tmp_path, progress=False)
-    assert len(calls) == 6, "nothing is computed twice"
+    assert len(calls) == 7, "nothing else is computed twice"
+    sweep(counted, VALUES, cache=tmp_path, recheck=False, progress=False)
+    assert len(calls) == 7
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other point", "empty", "foreign"])
