@@ -31,14 +31,14 @@ class Way(NamedTuple):
     draws: int = 1  # the loss is the mean over so many
     fresh: bool = False  # other draws at every meta-iteration
     clip: float = onp.inf  # largest norm of the hypergradient by the increments of one distribution
-    optimizer: hg.Optimizer | None = None
+    rule: hg.Optimizer | None = None
 
 
 WAYS = {
     "plain": Way(),
     "a tenth of the meta-steps": Way(1.0, 1e-4),
     "means held": Way(mean_step=0.0),
-    "other draws, Adam": Way(0.05, 0.0, draws=3, fresh=True, clip=0.1, optimizer=hg.Adam(1.0)),
+    "other draws, Adam": Way(0.05, 0.0, draws=3, fresh=True, clip=0.1, rule=hg.Adam(1.0)),
 }
 
 
@@ -96,12 +96,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
         return sum(losses(draw(free, first + i))[0] for i in range(way.draws)) / way.draws
 
     iterations, rates = max(1, config.iterations // config.every), onp.r_[way.mean_step, onp.full(19, way.meta_step)]
-    options = {
-        "numbered": True,
-        "optimizer": way.optimizer,
-        "transform": descents.clipping(way.clip),
-        "step_size": rates,
-    }
+    options = {"numbered": True, "optimizer": way.rule, "transform": descents.clipping(way.clip), "step_size": rates}
     found = descents.history(drawn_loss, start, steps=iterations, cache=cache / f"{name} seed{seed}", **options)
     best, others = hg.meta.best(found).hypers, range(10**6, 10**6 + config.held_out)
     held_out = [[losses(params)[0] for params in (draw(start, i), draw(best, i), by_fan_in(i))] for i in others]
