@@ -67,12 +67,12 @@ def test_any_flipped_bit_is_noticed_or_changes_nothing(tmp_path, bit):
     store.store(path, {"loss": onp.array([0.1, 0.2]), "gradient": onp.array(3.0), "diverged_at": -1})
     content, noticed = path.read_bytes(), 0
     expected = loaded(path)
-    for place in range(len(content)):
+    for place in range(bit % 3, len(content), 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
         found = loaded(path)
         noticed += found is None
         assert found is None or same(found, expected), f"byte {place}"
-    assert noticed > len(content) // 4
+    assert noticed > len(content) // 12
 
 
 def test_a_sweep_over_flipped_bits_gives_the_same_result_or_computes_again(tmp_path):
