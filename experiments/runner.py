@@ -146,6 +146,8 @@ def _output_folder(name: str, args) -> Path:
 
 
 def _run_part(name: str, module, args, output: Path) -> None:
+    from threadpoolctl import threadpool_limits
+
     config = module.PARTS[args.part]
     if args.seeds:
         config = dataclasses.replace(config, seeds=args.seeds)
@@ -161,7 +163,8 @@ def _run_part(name: str, module, args, output: Path) -> None:
         if resumed:
             print(f"goes on where an earlier run was ended: {_kept(output)}", flush=True)
         start, commit = time.perf_counter(), commit_of_code()
-        with _backend(args):
+        # This process is the command's own: with one BLAS thread, as in the workers, it computes the same bits.
+        with threadpool_limits(1, user_api="blas"), _backend(args):
             results = kind(config).run(config, jobs=args.jobs, cache=cache)
         seconds = time.perf_counter() - start
         save(name, output, args.part, config, results, seconds, commit, resumed)
@@ -192,15 +195,12 @@ def _backend(args):
       LostScheduler: that of Dask went away during the run.
     """
     import joblib
-    from threadpoolctl import threadpool_limits
 
     if args.backend == "loky":
         if args.scheduler:
             raise CommandError("--scheduler is for --backend dask")
-        # This process is the command's own: with one BLAS thread, as in the workers, one job gives the same bits.
-        with threadpool_limits(1, user_api="blas"):
-            _start_workers(args.jobs)
-            yield
+        _start_workers(args.jobs)
+        yield
         return
     if not args.scheduler:
         raise CommandError(
