@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ def descend(
     numbered: bool = False,
     cache=None,
     recheck: bool = True,
-) -> Iterator[Evaluation]:
+) -> Generator[Evaluation, None, None]:
     """Descend along the hypergradient without end: yields every evaluation, the start first.
 
     Args:
@@ -83,7 +83,9 @@ def descend(
     return _walk(evaluated, leaves, structure, rule, transform, take_back, cache, recheck)
 
 
-def _walk(evaluated, leaves, structure, rule, transform, take_back, cache, recheck: bool) -> Iterator[Evaluation]:
+def _walk(
+    evaluated, leaves, structure, rule, transform, take_back, cache, recheck: bool
+) -> Generator[Evaluation, None, None]:
     with contextlib.ExitStack() as stack:
         folder = None if cache is None else stack.enter_context(claimed(Path(cache), "a meta-descent"))
         if folder is not None and recheck:
@@ -123,7 +125,7 @@ class _Position(NamedTuple):
 
     leaves: list
     state: list
-    count: int
+    steps: int
 
 
 class _Rule(NamedTuple):
@@ -155,10 +157,10 @@ class _Rule(NamedTuple):
     def after(self, position: _Position, direction: list, scale: float) -> _Position:
         """One step further, with the learning rates times ``scale``."""
         stepped = [
-            self.optimizer.step(w, s, g, h._replace(lr=scale * h.lr), position.count)
+            self.optimizer.step(w, s, g, h._replace(lr=scale * h.lr), position.steps)
             for w, s, g, h in zip(position.leaves, position.state, direction, self.settings)
         ]
-        return _Position([_plain(w) for w, _ in stepped], [s for _, s in stepped], position.count + 1)
+        return _Position([_plain(w) for w, _ in stepped], [s for _, s in stepped], position.steps + 1)
 
 
 def _check_hypers(hypers) -> tuple[list, Structure]:
