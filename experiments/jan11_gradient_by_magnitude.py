@@ -17,8 +17,8 @@ from autograd import grad
 from experiments.shared import runner
 from experiments.shared.setting import Setting, initial_params, training_losses
 from hypergrad.nests import flatten
-from hypergrad.points import compute
 from hypergrad.probe.figures import in_style
+from hypergrad.runs.parallel import compute
 
 LOOK_AT = (
     "Look how flat the lines are: a weight's gradient depends on its layer and on whether it is a bias, hardly on its\n"

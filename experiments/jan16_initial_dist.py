@@ -31,14 +31,14 @@ class Way(NamedTuple):
     draws: int = 1  # the loss is the mean over so many
     fresh: bool = False  # other draws at every meta-iteration
     clip: float = onp.inf  # largest norm of the hypergradient by the increments of one distribution
-    adam: bool = False
+    rule: hg.Optimizer | None = None
 
 
 WAYS = {
     "plain": Way(),
     "a tenth of the meta-steps": Way(1.0, 1e-4),
     "means held": Way(mean_step=0.0),
-    "other draws, Adam": Way(0.05, 0.0, draws=3, fresh=True, clip=0.1, adam=True),
+    "other draws, Adam": Way(0.05, 0.0, draws=3, fresh=True, clip=0.1, rule=hg.Adam(1.0)),
 }
 
 
@@ -110,7 +110,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
         steps=iterations,
         step_size=onp.r_[way.mean_step, onp.full(19, way.meta_step)],
         numbered=True,
-        adam=way.adam,
+        optimizer=way.rule,
         transform=descents.clipping(way.clip),
         cache=cache / f"{name} seed{seed}",
     )

@@ -21,7 +21,7 @@ import numpy as np
 from experiments.shared import runner, tiny_nets
 from experiments.shared.box_counting import boundary
 from experiments.shared.trainability_figure import plot
-from hypergrad.points import compute
+from hypergrad.runs.parallel import compute
 
 __all__ = ["LOOK_AT", "PARTS", "Results", "plot", "run"]
 LOOK_AT = "Look whether the zooms of the boundary get simpler: a smooth curve would be a straight line in the second."

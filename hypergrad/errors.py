@@ -5,20 +5,18 @@ class HypergradError(Exception):
     """Base of every error raised on purpose by hypergrad.
 
     Attributes:
-      iteration: the meta-iteration in which it was raised, None outside :func:`hypergrad.meta.minimize`.
-      history: the evaluations before it, likewise.
+      context: in what it happened, outermost first, such as "in meta-iteration 2". Whoever it passes through
+        may put more before it; the message begins with it.
     """
 
-    iteration: int | None = None
-    history: list | None = None
+    context: tuple[str, ...] = ()
 
-    @property
-    def when(self) -> str:
-        """Where in a meta-descent it happened, for the message."""
-        return "" if self.iteration is None else f"in meta-iteration {self.iteration}, "
+    def message(self) -> str:
+        """What happened, without the context."""
+        return super().__str__()
 
     def __str__(self):
-        return self.when + super().__str__()
+        return ", ".join([*self.context, self.message()])
 
 
 class NestError(HypergradError, ValueError):
@@ -69,9 +67,9 @@ class FixedPointOverflowError(HypergradError, OverflowError):
         super().__init__(step, largest, limit, what)
         self.step, self.largest, self.limit, self.what = step, largest, limit, what
 
-    def __str__(self):
+    def message(self) -> str:
         return (
-            f"{self.when}{self.what} reached {self.largest:.3g} at step {self.step}, but exact arithmetic holds "
+            f"{self.what} reached {self.largest:.3g} at step {self.step}, but exact arithmetic holds "
             f"magnitudes below {self.limit:g}; scale the problem down, or use exact=False with Checkpointed()"
         )
 
@@ -88,9 +86,9 @@ class DivergedError(HypergradError, ArithmeticError):
         super().__init__(step, norm, place)
         self.step, self.norm, self.place = step, norm, place
 
-    def __str__(self):
+    def message(self) -> str:
         return (
-            f"{self.when}training diverged: the update of step {self.step} made {self.place} non-finite "
+            f"training diverged: the update of step {self.step} made {self.place} non-finite "
             f"(norm of the parameters before it: {self.norm:.3g}); "
             "lower the learning rate or the scale of the initial parameters"
         )
@@ -110,7 +108,7 @@ class NonFiniteLossGradientError(HypergradError, ArithmeticError):
         super().__init__(step, what, place, value, norm, why)
         self.step, self.what, self.place, self.value, self.norm, self.why = step, what, place, value, norm, why
 
-    def __str__(self):
+    def message(self) -> str:
         return (
             f"the loss's gradient is {self.what} at step {self.step} in {self.place}{self.why}, where the loss is "
             f"{self.value:.4g} and the norm of the parameters {self.norm:.3g}; the loss itself has no derivative there "
@@ -135,7 +133,7 @@ class ImpureLossError(HypergradError, RuntimeError):
         super().__init__(step, what)
         self.step, self.what = step, what
 
-    def __str__(self):
+    def message(self) -> str:
         return (
             f"step {self.step} was computed again, and {self.what} was not the same: the loss is not a function of "
             "params, hyper and step alone, so its derivative through training would be wrong. Usual causes: random "
@@ -156,9 +154,9 @@ class NonFiniteHypergradientError(HypergradError, ArithmeticError):
         super().__init__(place)
         self.place = place
 
-    def __str__(self):
+    def message(self) -> str:
         return (
-            f"{self.when}{self.place} is not finite: the training lies past the edge of chaos, or overflows; "
+            f"{self.place} is not finite: the training lies past the edge of chaos, or overflows; "
             "lower the step size, start with a smaller learning rate, or give take_back=hypergrad.meta.TakeBack()"
         )
 
@@ -177,3 +175,15 @@ class UnusedHyperWarning(UserWarning):
 
 class NonFiniteGradientWarning(RuntimeWarning):
     """A derivative through training overflowed although the training itself did not."""
+
+
+class StoreError(HypergradError, OSError):
+    """A result could not be stored; names the path, and what was finished before is kept."""
+
+
+class InUseError(HypergradError, RuntimeError):
+    """Another run works in a folder; says which."""
+
+
+class OtherFunctionError(HypergradError, ValueError):
+    """The results stored in a folder are not those of the function that is to go on there."""

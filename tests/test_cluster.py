@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,37 @@ def test_a_killed_worker_loses_nothing(scheduler, tmp_path):
     assert here.keys() == there.keys()
     for name, array in here.items():
         np.testing.assert_array_equal(array, there[name])
+
+
+def test_a_lost_scheduler_is_one_sentence_and_the_same_command_goes_on(tmp_path):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    start_scheduler = partial(dask, "scheduler", "--host", "127.0.0.1", "--port", address[16:], "--no-dashboard")
+    output, log = tmp_path / "results", tmp_path / "log"
+    arguments = ("--backend", "dask", "--scheduler", address)
+    first = start_scheduler()
+    workers = [worker(address, tmp_path / name) for name in ("one", "two")]
+    try:
+        run = start(output, log, *arguments)
+        while len(list(output.rglob("*.npz"))) < 10 and run.poll() is None:
+            time.sleep(0.01)
+        assert run.poll() is None, log.read_text()
+        stop(first)
+        assert run.wait(timeout=60) == 2, log.read_text()
+    finally:
+        stop(first, *workers)
+    kept = len(list(output.rglob("*.npz")))
+    _, says = log.read_text().splitlines()
+    assert says.startswith(
+        f"small_experiment: the Dask scheduler at {address} is gone; {kept} points are kept, and with"
+    )
+    assert f"small_experiment --output {output} --backend dask --scheduler {address} goes on" in says
+    second = start_scheduler()
+    workers = [worker(address, tmp_path / name) for name in ("three", "four")]
+    try:
+        assert start(output, log, *arguments).wait(timeout=120) == 0, log.read_text()
+    finally:
+        stop(second, *workers)
+    assert f"goes on where an earlier run was ended: {kept} points are kept" in log.read_text()
 
 
 @pytest.fixture

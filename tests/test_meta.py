@@ -1,12 +1,16 @@
 """Meta-descent: its rule, what it records, taking steps back, going on after a kill, bad input."""
 
 import os
+import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import autograd.numpy as np
 import numpy as onp
@@ -16,9 +20,9 @@ from problems import classifier
 
 import hypergrad as hg
 from hypergrad import errors
-from hypergrad.cache import CacheWarning
 from hypergrad.meta import TakeBack, minimize
 from hypergrad.nests import flatten
+from hypergrad.probe import CacheWarning
 
 MODEL, LOSS, PARAMS, X, T = classifier()
 HYPERS = {"log_lr": onp.full(5, -1.0), "momentum": [0.5, 0.5, 0.5]}
@@ -72,9 +76,69 @@ def test_best_so_far_is_kept_where_the_last_is_worse():
 def test_adam_is_the_one_that_trains():
     start = onp.array([1.0, -2.0])
     f = lambda w: np.sum(w**4)
-    result = descend(f, start, steps=7, step_size=0.1, adam=True)
+    result = descend(f, start, steps=7, step_size=0.1, optimizer=hg.Adam(1.0))
     trained = hg.train(lambda w, hyper, step: f(w), start, hg.Adam(0.1), steps=7, save_at=list(range(8)))
     onp.testing.assert_allclose([e.hypers for e in result.history], trained, rtol=1e-12)
+
+
+def test_the_optimizer_of_ones_own_takes_the_steps_with_a_state_for_each_leaf():
+    @dataclass(frozen=True)
+    class Heavy(hg.Optimizer):
+        lr: Any
+        drag: Any
+
+        def init(self, w):
+            return (np.zeros(np.shape(w)),)
+
+        def step(self, w, s, g, h, step):
+            v = (1.0 - h.drag) * s[0] - g / (1.0 + step)
+            return w + h.lr * v, (v,)
+
+    f = lambda h: np.sum(h["a"] ** 2) + 3.0 * h["b"] ** 2
+    optimizer = Heavy(lr={"a": onp.array([0.1, 0.2]), "b": 0.3}, drag={"a": 0.5, "b": 0.25})
+    result = descend(f, {"a": onp.ones(2), "b": 1.0}, steps=3, step_size=0.5, optimizer=optimizer)
+    a, b, va, vb = onp.ones(2), 1.0, 0.0, 0.0
+    for step in range(3):
+        va, vb = 0.5 * va - 2.0 * a / (1.0 + step), 0.75 * vb - 6.0 * b / (1.0 + step)
+        a, b = a + 0.5 * onp.array([0.1, 0.2]) * va, b + 0.5 * 0.3 * vb
+    onp.testing.assert_allclose(result.history[-1].hypers["a"], a, rtol=1e-12)
+    assert result.history[-1].hypers["b"] == pytest.approx(b, rel=1e-12)
+
+
+def test_step_size_and_learning_rate_are_one_number():
+    f = lambda w: np.sum(w**4)
+    start = onp.array([1.0, -2.0])
+    for optimizer in (hg.SGD, hg.Adam, hg.RMSProp):
+        one, two = (descend(f, start, step_size=x, optimizer=optimizer(0.125 / x)) for x in (0.125, 1.0))
+        assert_same_bits(one, two)
+    plain = descend(f, start, step_size=0.01)
+    assert_same_bits(plain, descend(f, start, step_size=0.01, optimizer=hg.SGD(1.0, momentum=0.0)))
+
+
+def test_an_endless_descent_is_the_same_as_one_of_some_steps():
+    expected = descend(steps=5).history
+    endless = hg.meta.descend(objective, HYPERS, step_size=RATES)
+    for one, two in zip(expected, endless):
+        assert one.value == two.value and onp.array_equal(one.gradient["log_lr"], two.gradient["log_lr"])
+    assert next(endless).value < expected[0].value
+
+
+def test_the_history_is_there_however_the_descent_ends():
+    def interrupted(h, i):
+        if i == 3:
+            raise error
+        return h**2
+
+    for error in (KeyboardInterrupt(), ZeroDivisionError(), hg.DivergedError(3, 1.0, "params")):
+        history = []
+        with pytest.raises(type(error)) as caught:
+            descend(interrupted, 1.0, step_size=0.25, numbered=True, history=history)
+        assert [e.value for e in history] == [1.0, 0.25, 0.0625]
+    assert caught.value.history is history and caught.value.iteration == 3
+    assert str(caught.value).startswith("in meta-iteration 3, training diverged") and caught.value.step == 3
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    result = descend(lambda h: h**2, 1.0, steps=1, step_size=0.25, history=(history := []))
+    assert result.history is history
 
 
 def test_transform_changes_the_step_and_not_the_record():
@@ -109,8 +173,8 @@ def test_a_jump_of_the_hypergradient_alone():
 
 def test_adam_forgets_a_step_taken_back():
     f = lambda w: w**2
-    result = descend(f, 1.0, steps=2, step_size=8.0, adam=True, take_back=TakeBack())
-    other = descend(f, 1.0, steps=1, step_size=4.0, adam=True)
+    result = descend(f, 1.0, steps=2, step_size=8.0, optimizer=hg.Adam(1.0), take_back=TakeBack())
+    other = descend(f, 1.0, steps=1, step_size=4.0, optimizer=hg.Adam(1.0))
     assert result.history[1].taken_back and result.history[2].hypers == other.history[1].hypers
 
 
@@ -159,7 +223,9 @@ def test_a_hypergradient_that_is_not_finite_is_reported_or_taken_back():
         descend(root, {"a": [0.0]}, step_size=1.0)
 
 
-@pytest.mark.parametrize("options", [{}, {"adam": True}, {"take_back": TakeBack(gradient=1.0)}, {"numbered": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"optimizer": hg.Adam(1.0)}, {"take_back": TakeBack(gradient=1.0)}, {"numbered": True}]
+)
 def test_the_cache_goes_on_where_it_was_with_the_same_bits(tmp_path, options):
     plain, calls = descend(**options), []
 
@@ -172,11 +238,39 @@ def test_the_cache_goes_on_where_it_was_with_the_same_bits(tmp_path, options):
     with pytest.raises(KeyboardInterrupt):
         descend(interrupted, cache=tmp_path, **options)
     assert_same_bits(descend(interrupted, cache=tmp_path, **options), plain)
-    assert len(calls) == 6
+    assert len(calls) == 7, "the one that was interrupted, and one that is computed again to compare"
     descend(interrupted, cache=tmp_path, **options)
-    assert len(calls) == 6, "nothing is computed twice"
-    longer = descend(interrupted, steps=5, cache=tmp_path, **options)
-    assert len(calls) == 7 and longer.history[4].value == plain.history[4].value
+    assert len(calls) == 8, "nothing else is computed twice"
+    longer = descend(interrupted, steps=5, cache=tmp_path, recheck=False, **options)
+    assert len(calls) == 9 and longer.history[4].value == plain.history[4].value
+
+
+@pytest.mark.parametrize("stored", [2, 4])
+def test_a_cache_of_another_function_is_noticed(tmp_path, stored):
+    old, new = (lambda h, c=c: c * (h - 1.0) ** 2 for c in (1.0, 1.25))
+    descend(old, 0.0, steps=stored, step_size=0.25, cache=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(errors.OtherFunctionError) as caught:
+        descend(new, 0.0, step_size=0.25, cache=tmp_path)
+    found = re.search(r"in meta-iteration (\d), 'f' is (\S+) as stored, and (\S+) now", str(caught.value))
+    assert float(found[2]) == 0.25 ** int(found[1]) and float(found[3]) == 1.25 * float(found[2])
+    assert f"{tmp_path} are of another function" in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert descend(new, 0.0, steps=stored, step_size=0.25, cache=tmp_path, recheck=False).value == 0.25**stored
+
+
+def test_a_descent_says_from_where_it_goes_on(tmp_path, capsys):
+    f = lambda h: h**2
+    for steps, says in (
+        (2, ""),
+        (4, "going on from iteration 3 of 4, with"),
+        (3, "iteration 3 of 3, which is stored too"),
+    ):
+        minimize(f, 1.0, steps=steps, step_size=0.25, cache=tmp_path)
+        printed = capsys.readouterr().err
+        assert says in printed and ("going on" in printed) == bool(says)
+    descend(f, 1.0, step_size=0.25, cache=tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "other iteration", "other hypers", "empty", "foreign"])
@@ -235,9 +329,10 @@ def test_a_descent_killed_at_random_moments_goes_on(tmp_path):
     assert kills == 3
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "done\n" and not done.stderr.count("CacheWarning")
-    assert 9 <= len((tmp_path / "calls").read_text()) <= 9 + kills, "only what a kill interrupted is computed again"
+    calls = len((tmp_path / "calls").read_text())
+    assert 9 <= calls <= 9 + 2 * kills, "only what a kill interrupted is computed again, and one to compare"
     calls = []
-    result = descend(lambda h: calls.append(1) or objective(h), steps=8, cache=tmp_path)
+    result = descend(lambda h: calls.append(1) or objective(h), steps=8, cache=tmp_path, recheck=False)
     assert_same_bits(result, descend(steps=8))
     assert not calls
 
@@ -249,7 +344,7 @@ def test_a_descent_killed_at_random_moments_goes_on(tmp_path):
         ({"hypers": {}}, errors.NestError, "hypers has no leaves"),
         ({"hypers": {"a": "x"}}, errors.NestError, r"hypers\['a'\] is a builtins\.str"),
         ({"hypers": onp.array([1.0, onp.nan])}, errors.NestError, "hypers must be finite"),
-        ({"step_size": -0.1}, errors.ArgumentError, r"step_size must be finite and ≥ 0, got -0\.1"),
+        ({"step_size": -0.1}, errors.ArgumentError, r"step_size must lie in \[0, inf\), got -0\.1"),
         ({"step_size": {"log_lr": 1.0}}, errors.NestError, r"step_size is a dict with keys \['log_lr'\]"),
         (
             {"step_size": {"log_lr": onp.ones(4), "momentum": 1.0}},
@@ -261,6 +356,16 @@ def test_a_descent_killed_at_random_moments_goes_on(tmp_path):
             errors.ArgumentError,
             r"take_back must be a hypergrad\.meta\.TakeBack\(\.\.\.\) or None",
         ),
+        (
+            {"optimizer": "adam"},
+            errors.ArgumentError,
+            r"optimizer must be one such as .*, got 'adam'",
+        ),
+        ({"optimizer": hg.SGD(-1.0)}, errors.ArgumentError, r"SGD\.lr must lie in \[0, inf\), got -1\.0"),
+        ({"optimizer": hg.Adam(1.0, b1={"a": 0.5})}, errors.NestError, r"Adam\.b1 is a dict with keys \['a'\]"),
+        ({"optimizer": hg.SGD(onp.ones(4))}, errors.ArgumentError, r"SGD\.lr has shape \(4,\), but hypers\['log_lr'\]"),
+        ({"optimizer": hg.SGD(1.0, exact=True)}, errors.ArgumentError, r"leave out SGD\(exact=True\)"),
+        ({"history": [1]}, errors.ArgumentError, r"history must be an empty list, to be filled, got \[1\]"),
     ],
 )
 def test_bad_arguments_are_reported_before_f_is_called(options, error, message):

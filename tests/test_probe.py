@@ -1,6 +1,7 @@
 """The sweep: its numbers, its workers, its cache, and what happens where training diverges."""
 
 import autograd.numpy as np
+import joblib
 import numpy as onp
 import pytest
 from autograd import grad
@@ -8,6 +9,7 @@ from problems import classifier
 
 import hypergrad as hg
 from hypergrad.probe import CacheWarning, Sweep, sweep
+from hypergrad.runs.parallel import compute, workers
 
 MODEL, LOSS, PARAMS, X, T = classifier()
 VALUES = onp.linspace(-2.0, 1.0, 5)
@@ -64,8 +66,11 @@ def test_divergence_is_recorded_and_what_was_reached_is_kept():
 
 def test_a_cache_of_another_function_is_noticed_by_its_shape(tmp_path):
     sweep(losses, VALUES[:2], cache=tmp_path, progress=False)
+    other = lambda x: losses(x)[0] + np.sin(x)
+    with pytest.raises(hg.errors.OtherFunctionError, match=r"shape \(3,\) as stored, and .* shape \(\) now"):
+        sweep(other, VALUES, cache=tmp_path, progress=False)
     with pytest.raises(hg.errors.ArgumentError, match=r"different shapes: \[\(\), \(3,\)\]"):
-        sweep(lambda x: losses(x)[0] + np.sin(x), VALUES, cache=tmp_path, progress=False)
+        sweep(other, VALUES, cache=tmp_path, recheck=False, progress=False)
 
 
 def test_the_cache_goes_on_where_it_was(tmp_path):
@@ -80,12 +85,86 @@ def test_the_cache_goes_on_where_it_was(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         sweep(counted, VALUES, cache=tmp_path, progress=False)
     result = sweep(counted, VALUES, cache=tmp_path, progress=False)
+    compared = calls.pop(3)
+    assert compared in VALUES[:2], "one that was stored is computed again first"
     assert calls == [*VALUES[:3], *VALUES[2:]]
     plain = sweep(losses, VALUES, progress=False)
     onp.testing.assert_array_equal(result.loss, plain.loss)
     onp.testing.assert_array_equal(result.gradient, plain.gradient)
     sweep(counted, VALUES, cache=tmp_path, progress=False)
-    assert len(calls) == 6, "nothing is computed twice"
+    assert len(calls) == 7, "nothing else is computed twice"
+    sweep(counted, VALUES, cache=tmp_path, recheck=False, progress=False)
+    assert len(calls) == 7
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("stored", [2, 5])
+def test_a_cache_of_another_function_is_noticed_by_its_numbers(tmp_path, n_jobs, stored):
+    old, new = (lambda x, c=c: c * np.sin(x) for c in (2.0, 3.0))
+    sweep(old, VALUES[:stored], cache=tmp_path, progress=False)
+    before = {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(hg.errors.OtherFunctionError) as caught:
+        sweep(new, VALUES, cache=tmp_path, n_jobs=n_jobs, progress=False)
+    at = next(float(v) for v in VALUES if f"at {float(v)!r}," in str(caught.value))
+    assert f"{tmp_path} are of another function" in str(caught.value) and "give another folder" in str(caught.value)
+    assert f"'loss' is {float(old(at))!r} as stored, and {float(new(at))!r} now" in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == before, "nothing of the new function is among the old points"
+    mixed = sweep(new, VALUES, cache=tmp_path, n_jobs=n_jobs, recheck=False, progress=False)
+    onp.testing.assert_array_equal(mixed.loss[:stored], old(VALUES[:stored]))
+    onp.testing.assert_array_equal(mixed.loss[stored:], new(VALUES[stored:]))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_the_point_computed_again_is_one_that_did_not_diverge_if_there_is_one(tmp_path):
+    again = []
+
+    def counted(lr):
+        again.append(float(getattr(lr, "_value", lr)))
+        return quartic(lr)
+
+    values = [2.0, 3.0, 0.1, 4.0, 5.0]
+    first = sweep(quartic, values, cache=tmp_path / "one", progress=False)
+    second = sweep(counted, values, cache=tmp_path / "one", progress=False)
+    assert again == [0.1]
+    onp.testing.assert_array_equal(first.loss, second.loss)
+    sweep(quartic, values[:2], cache=tmp_path / "all", progress=False)
+    sweep(counted, values[:2], cache=tmp_path / "all", progress=False)
+    assert again[1] in values[:2] and len(again) == 2, "NaN is the same as NaN"
+
+
+def test_a_sweep_says_from_where_it_goes_on(tmp_path, capsys):
+    sweep(np.sin, VALUES[:2], cache=tmp_path)
+    assert "going on" not in capsys.readouterr().err
+    sweep(np.sin, VALUES, cache=tmp_path)
+    assert f"going on from 2 of 5 points, kept in {tmp_path}\n" in capsys.readouterr().err
+    sweep(np.sin, VALUES, cache=tmp_path, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def threads(x):
+    """How many threads BLAS has where this runs."""
+    from threadpoolctl import threadpool_info
+
+    return {"threads": max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")}
+
+
+def test_workers_have_one_blas_thread_and_this_process_those_it_had():
+    from threadpoolctl import threadpool_limits
+
+    before = threads(0.0)["threads"]
+    assert [int(p["threads"]) for p in compute(threads, [1.0, 2.0], n_jobs=2, progress=False)] == [1, 1]
+    with threadpool_limits(2, user_api="blas"):
+        had = threads(0.0)["threads"]
+        assert [int(p["threads"]) for p in compute(threads, [1.0], progress=False)] == [had]
+    assert threads(0.0)["threads"] == before
+
+
+def test_a_backend_or_number_of_threads_that_was_chosen_is_kept():
+    assert type(workers(2)._backend).__name__ == "LokyBackend" and workers(2)._backend.inner_max_num_threads == 1
+    with joblib.parallel_config("loky", inner_max_num_threads=3):
+        assert workers(2)._backend.inner_max_num_threads == 3
+    with joblib.parallel_config("threading") as config:
+        assert workers(2)._backend is config["backend"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other point", "empty", "foreign"])

@@ -93,6 +93,43 @@ def test_killed_at_ten_random_moments(tmp_path, undisturbed):
     assert not list((output / ".cache").iterdir())
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupt_is_one_sentence_and_the_same_command_goes_on(tmp_path, undisturbed, jobs):
+    """By Ctrl-C, which reaches every process of the terminal: as the workers start, and once there are points."""
+    output, log = tmp_path / "results", tmp_path / "log"
+    for count in (0, 3):
+        run = Run(output, log, jobs=jobs)
+        run.wait_until(lambda: log.read_text() and len(points(output)) >= count)  # noqa: B023
+        os.killpg(run.process.pid, signal.SIGINT)
+        assert run.process.wait(timeout=60) == 130
+        first, *goes_on, last = log.read_text().splitlines()
+        assert first.startswith("small_experiment, part 1") and len(goes_on) <= 1, log.read_text()
+        kept = len(points(output))
+        words = "1 point is kept" if kept == 1 else f"{kept} points are kept"
+        assert last == f"small_experiment: interrupted; {words}, the same command goes on"
+        assert kept >= count and not list(output.rglob(".lock"))
+    printed = Run(output, log, seconds_a_point=0).finish()
+    assert f"goes on where an earlier run was ended: {words}" in printed
+    assert_same(stored_arrays(output), undisturbed)
+
+
+def test_two_at_once_in_one_folder(tmp_path, undisturbed):
+    """The one that comes too late ends with a sentence, and the other goes on; also after kill -9 of the first."""
+    output = tmp_path / "results"
+    first, *late = (Run(output, tmp_path / f"log{i}", jobs=1 + i % 2) for i in range(3))
+    runs = [first, *late]
+    codes = [run.process.wait(timeout=120) for run in runs]
+    assert sorted(codes) == [0, 2, 2], [run.log.read_text() for run in runs]
+    winner = runs[codes.index(0)].process.pid
+    for run, code in zip(runs, codes):
+        if code == 2:
+            (says,) = run.log.read_text().splitlines()
+            assert f"is in use: an experiment, small_experiment, runs there, process {winner} on" in says
+    assert_same(stored_arrays(output), undisturbed)
+    assert {path.name for path in output.iterdir()} == {"part1.npz", "part1.json", "part1.png", ".cache"}
+    assert not list((output / ".cache").iterdir())
+
+
 def test_damaged_and_foreign_points_are_reported_and_computed_again(tmp_path, undisturbed):
     output, log = tmp_path / "results", tmp_path / "log"
     run = Run(output, log)

@@ -8,6 +8,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import autograd.numpy as np
+import joblib  # noqa: F401  it sets an environment variable when it is imported
 import numpy as onp
 import pytest
 import threadpoolctl

@@ -7,37 +7,35 @@ from collections.abc import Callable
 import numpy as np
 
 import hypergrad as hg
+from hypergrad.errors import InUseError, OtherFunctionError, StoreError
 from hypergrad.nests import flatten, unflatten
+from hypergrad.runs.parallel import workers
 
 
 def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, cache) -> list[np.ndarray]:
     """The arrays that ``descend(config, name, seed, cache)`` returns, each stacked to (names, seeds, …).
 
-    In worker processes with one BLAS thread each, so that results do not depend on their number.
+    In worker processes with one BLAS thread each; with one job, in this process.
     """
-    import joblib
+    from joblib import delayed
 
     items = [(config, name, seed, cache) for name in names for seed in range(config.seeds)]
-    pieces = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one_thread)(descend, item) for item in items)
+    pieces = workers(jobs)(delayed(descend)(*item) for item in items)
     return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*pieces)]
-
-
-def _on_one_thread(function: Callable, item: tuple):
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
-        return function(*item)
 
 
 def history(f: Callable, start, **options) -> list[hg.meta.Evaluation]:
     """The history of a meta-descent, also of one that came to an end because a training diverged."""
+    found: list[hg.meta.Evaluation] = []
     try:
-        return hg.meta.minimize(f, start, progress=False, **options).history
+        hg.meta.minimize(f, start, history=found, progress=False, **options)
+    except (StoreError, InUseError, OtherFunctionError):
+        raise
     except hg.errors.HypergradError as error:
-        if not error.history:
+        if not found:
             raise
         print(f"the descent ended early: {error}", flush=True)
-        return error.history
+    return found
 
 
 def columns(rows: list[tuple], length: int) -> list[np.ndarray]:

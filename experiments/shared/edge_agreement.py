@@ -10,8 +10,8 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import small_net
-from hypergrad.points import compute
 from hypergrad.probe.figures import in_style
+from hypergrad.runs.parallel import compute
 
 
 @dataclass(frozen=True, kw_only=True)

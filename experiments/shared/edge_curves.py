@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.shared import small_net
-from hypergrad.points import compute
 from hypergrad.probe.figures import in_style
+from hypergrad.runs.parallel import compute
 
 LABELS = {
     "steps": "number of steps",

@@ -18,9 +18,9 @@ from experiments.shared.runner import CommandError, seeds_in_words
 from hypergrad.engine import forward
 from hypergrad.engine.dynamics import Directions
 from hypergrad.nests import flatten, unflatten
-from hypergrad.points import compute
 from hypergrad.probe.figures import in_style
 from hypergrad.problem import check_problem
+from hypergrad.runs.parallel import compute
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64, "extended": np.longdouble}
 ZOOM_POINTS = 81  # odd, so that the middle is one

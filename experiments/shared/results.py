@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
-import os
 import platform
 import re
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import hypergrad
+from hypergrad.runs.store import written
 
 EXPERIMENTS = Path(__file__).parent.parent
 ROOT = EXPERIMENTS.parent
@@ -63,8 +63,10 @@ def save(
         "commit": commit,
         "versions": versions(),
     }
-    _write(output, f"part{part}.npz", lambda path: np.savez_compressed(path, **results._asdict()))
-    _write(output, f"part{part}.json", lambda path: path.write_text(json.dumps(description, indent=2) + "\n"))
+    with written(output / f"part{part}.npz") as file:
+        np.savez_compressed(file, **results._asdict())
+    with written(output / f"part{part}.json") as file:
+        file.write((json.dumps(description, indent=2) + "\n").encode())
 
 
 def describe(output: Path, part: int) -> dict:
@@ -111,15 +113,9 @@ def load(module, output: Path, part: int):
 
 def draw(module, output: Path, part: int, config, results) -> Path:
     """Draw the figure of a part into ``partN.png``."""
-    figure = kind(config).plot(results, config)
-    return _write(output, f"part{part}.png", lambda path: figure.savefig(path, metadata={"Software": None}))
-
-
-def _write(output: Path, name: str, write) -> Path:
-    """Write a file under another name and rename it, so that it is never seen half-written."""
-    partial, path = output / f".partial-{name}", output / name
-    write(partial)
-    os.replace(partial, path)
+    figure, path = kind(config).plot(results, config), output / f"part{part}.png"
+    with written(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
     return path
 
 

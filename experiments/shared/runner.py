@@ -15,11 +15,15 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import logging
 import os
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
+from asyncio import CancelledError
 from pathlib import Path
 
 import hypergrad
@@ -34,14 +38,23 @@ from experiments.shared.results import (
     save,
     versions,
 )
+from hypergrad.errors import InUseError, OtherFunctionError, StoreError
+from hypergrad.runs.lock import claimed
+from hypergrad.runs.parallel import workers
+from hypergrad.runs.store import make_folder
 
 PATIENCE = 10  # seconds to wait for a Dask scheduler, and for its first worker
 
 
+class LostScheduler(Exception):
+    """The Dask scheduler went away during the run."""
+
+
 def main(module, argv: list[str] | None = None) -> int:
     """Run the command line for an experiment's module; returns the exit status."""
-    name = Path(inspect.getsourcefile(module)).stem
-    args = _parser(name, module).parse_args(argv)
+    name, output = Path(inspect.getsourcefile(module)).stem, None
+    parser = _parser(name, module)
+    args = parser.parse_args(argv)
     try:
         if args.part not in module.PARTS:
             raise CommandError(f"there is no part {args.part} of {name}: the parts are {_listed(module.PARTS)}")
@@ -51,10 +64,23 @@ def main(module, argv: list[str] | None = None) -> int:
             print(f"drew {draw(module, output, args.part, config, results)} again")
             return 0
         _run_part(name, module, args, output)
-    except CommandError as error:
+    except LostScheduler as error:
+        command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
+        print(f"{name}: {error}; {_kept(output)}, and with a scheduler there again {command} goes on", file=sys.stderr)
+        return 2
+    except (CommandError, StoreError, InUseError, OtherFunctionError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; {_kept(output)}, the same command goes on", file=sys.stderr)
+        return 130
     return 0
+
+
+def _kept(output: Path | None) -> str:
+    """How much of an unfinished run is stored, in words."""
+    points = 0 if output is None else sum(1 for _ in (output / ".cache").rglob("*.npz"))
+    return f"{points} point{'s are' if points != 1 else ' is'} kept"
 
 
 def _parser(name: str, module) -> argparse.ArgumentParser:
@@ -119,29 +145,33 @@ def _output_folder(name: str, args) -> Path:
 
 
 def _run_part(name: str, module, args, output: Path) -> None:
+    from threadpoolctl import threadpool_limits
+
     config = module.PARTS[args.part]
     if args.seeds:
         config = dataclasses.replace(config, seeds=args.seeds)
     if args.quick:
         config = dataclasses.replace(config, every=config.quick_every)
-    caches = output / ".cache"
-    for finished in caches.glob("*.finished"):
-        shutil.rmtree(finished)
-    cache = caches / _fingerprint(module, config)
-    resumed = cache.exists()
-    print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, {seeds_in_words(config.seeds)}", flush=True)
-    if resumed:
-        print("goes on where an earlier run was ended", flush=True)
-    start, commit = time.perf_counter(), commit_of_code()
-    with _backend(args):
-        results = kind(config).run(config, jobs=args.jobs, cache=cache)
-    seconds = time.perf_counter() - start
-    save(name, output, args.part, config, results, seconds, commit, resumed)
-    path = draw(module, output, args.part, config, results)
-    if cache.exists():
-        finished = cache.with_suffix(".finished")
-        os.replace(cache, finished)  # at once, or a run killed now would leave half a cache
-        shutil.rmtree(finished)
+    with claimed(output / ".cache", f"an experiment, {name},") as caches:
+        make_folder(output)  # and remove from it what killed runs left half-written
+        for finished in caches.glob("*.finished"):
+            shutil.rmtree(finished)
+        cache = caches / _fingerprint(module, config)
+        resumed = cache.exists()
+        print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, {seeds_in_words(config.seeds)}", flush=True)
+        if resumed:
+            print(f"goes on where an earlier run was ended: {_kept(output)}", flush=True)
+        start, commit = time.perf_counter(), commit_of_code()
+        # This process is the command's own: with one BLAS thread, as in the workers, it computes the same bits.
+        with threadpool_limits(1, user_api="blas"), _backend(args):
+            results = kind(config).run(config, jobs=args.jobs, cache=cache)
+        seconds = time.perf_counter() - start
+        save(name, output, args.part, config, results, seconds, commit, resumed)
+        path = draw(module, output, args.part, config, results)
+        if cache.exists():
+            finished = cache.with_suffix(".finished")
+            os.replace(cache, finished)  # at once, or a run killed now would leave half a cache
+            shutil.rmtree(finished)
     print(f"done in {seconds:.0f} s: {path}\n{module.LOOK_AT}")
 
 
@@ -157,12 +187,17 @@ def _fingerprint(module, config) -> str:
 
 @contextlib.contextmanager
 def _backend(args):
-    """The joblib backend asked for, for the time of the run."""
+    """The joblib backend asked for, for the time of the run.
+
+    Raises:
+      LostScheduler: that of Dask went away during the run.
+    """
     import joblib
 
     if args.backend == "loky":
         if args.scheduler:
             raise CommandError("--scheduler is for --backend dask")
+        _start_workers(args.jobs)
         yield
         return
     if not args.scheduler:
@@ -180,7 +215,7 @@ def _backend(args):
             f"no Dask scheduler answers at {args.scheduler}; `python -m dask scheduler` starts one and prints its "
             "address, or leave out --backend to run on this machine"
         ) from error
-    with client:
+    with client, _silent("distributed"):
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError as error:
@@ -189,4 +224,40 @@ def _backend(args):
                 f"with `python -m dask worker {args.scheduler} --nthreads 1`"
             ) from error
         with joblib.parallel_config(backend="dask"):
-            yield
+            try:
+                yield
+            except (Exception, CancelledError) as error:
+                if client.status == "running":
+                    raise
+                raise LostScheduler(f"the Dask scheduler at {args.scheduler} is gone") from error
+
+
+def _start_workers(jobs: int) -> None:
+    """Start joblib's workers so that Ctrl-C, which reaches every process of a terminal, is left to this one.
+
+    One that is pressed meanwhile comes right after.
+    """
+    from joblib import delayed
+
+    if not hasattr(signal, "pthread_sigmask"):
+        return
+    from multiprocessing.resource_tracker import ensure_running
+
+    ensure_running()  # a process that comes with the first worker, after whose start signals are let in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which new processes take over
+    try:
+        workers(jobs)([delayed(int)(), delayed(int)()])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _silent(library: str):
+    """A context within which a library logs nothing, nor after an error: a lost scheduler would fill a screen."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == library]
+    before = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in before:
+        logger.setLevel(logging.CRITICAL + 1)
+    yield
+    for logger, level in before.items():
+        logger.setLevel(level)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ..errors import ArgumentError
-from ..points import compute
+from ..runs.parallel import compute
 from .edge import first_mismatch
 from .evaluation import Point, evaluate
 
@@ -79,19 +79,21 @@ class Sweep:
         return plot_sweep(self, xlabel=xlabel, ylabel=ylabel, labels=labels)
 
 
-def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = True) -> Sweep:
+def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, recheck: bool = True, progress: bool = True) -> Sweep:
     """Run ``f`` and its derivative at every value, in forward mode.
 
     Args:
       f: takes a number and returns a loss, or an array or list of k losses, one for each step count:
         with ``train(..., save_at=...)`` inside, they all come from one training.
       values: shape (n,), finite.
-      n_jobs: number of processes (of joblib's workers; −1 for all cores). Every point is computed with
-        one BLAS thread, so the results do not depend on it.
+      n_jobs: number of processes (of joblib's workers; −1 for all cores), with one BLAS thread each. With 1
+        the points are computed in this process, with the BLAS threads it has, which may change their last bits.
       cache: folder in which every finished point is stored at once, for this ``f`` alone; a run that was
         killed goes on where it was. A file that is damaged or comes from another folder is reported and its
         point computed again.
-      progress: show a progress bar.
+      recheck: whether, if some points are stored, one of them is computed again to see that they are of this
+        ``f``: one that did not diverge, if there is one.
+      progress: show a progress bar, and say how many points were stored.
 
     Returns:
       A :class:`Sweep`. Where training diverges the step is recorded; the step counts before it and the
@@ -99,8 +101,11 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
 
     Raises:
       ArgumentError: bad ``values``, or an ``f`` that does not depend on its argument.
+      OtherFunctionError: the recheck gave other bits than are stored.
+      InUseError: another run works in the folder.
+      StoreError: a point could not be stored; those before are kept.
 
-    Cost: n runs at 4 matrix products a step and layer, however many losses ``f`` returns.
+    Cost: n runs at 4 matrix products a step and layer, however many losses ``f`` returns; one run more for the recheck.
 
     >>> result = sweep(lambda x: x**2, [1.0, 2.0, 3.0], progress=False)
     >>> result.gradient.tolist()
@@ -109,7 +114,7 @@ def sweep(f: Callable, values, *, n_jobs: int = 1, cache=None, progress: bool = 
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise ArgumentError(f"values must be a non-empty, finite array of shape (n,), got {values!r}")
-    points = compute(partial(_point, f), values, n_jobs=n_jobs, cache=cache, progress=progress)
+    points = compute(partial(_point, f), values, n_jobs=n_jobs, cache=cache, recheck=recheck, progress=progress)
     shapes = {point["loss"].shape for point in points}
     if len(shapes) > 1:
         raise ArgumentError(f"f returned losses of different shapes: {sorted(shapes)} (is the cache of another f?)")

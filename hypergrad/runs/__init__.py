@@ -1,0 +1,8 @@
+"""Long runs that can be ended at any moment and lose nothing.
+
+- :mod:`~hypergrad.runs.store`: finished pieces in files, written whole or not at all and checked when read;
+- :mod:`~hypergrad.runs.parallel`: independent points, by worker processes and kept in a folder;
+- :mod:`~hypergrad.runs.lock`: one run at a time in a folder;
+- :mod:`~hypergrad.runs.recheck`: whether stored results are those of the function at hand;
+- :mod:`~hypergrad.runs.owner`: which process something belongs to, and whether it still lives.
+"""
