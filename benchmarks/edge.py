@@ -13,8 +13,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 from autograd.tracer import getval
 
 import hypergrad as hg
@@ -49,8 +49,8 @@ class Setting:
 
         def f(x):
             log_lr, log_scale = (x, self.log_scale) if self.varied == "lr" else (self.log_lr, x)
-            params = hg.init.scaled_normal(model.shapes, np.exp(log_scale), seed)
-            optimizer = hg.SGD(np.exp(log_lr), self.momentum)
+            params = hg.init.scaled_normal(model.shapes, anp.exp(log_scale), seed)
+            optimizer = hg.SGD(anp.exp(log_lr), self.momentum)
             return model.loss(hg.train(batch_loss, params, optimizer, steps=self.steps), X, T)
 
         return f
@@ -76,7 +76,7 @@ def dense(name: str, jobs: int = 1, seed: int = 0) -> hg.probe.Sweep:
         sweep = results.sweeps()[0]
         return hg.probe.Sweep(sweep.values, sweep.loss[:, 0], sweep.gradient[:, 0], sweep.diverged_at)
     setting = SETTINGS[name]
-    values = onp.linspace(setting.low, setting.high, 1_000)
+    values = np.linspace(setting.low, setting.high, 1_000)
     folder = CACHE / f"{name.replace(' ', '_')}_{seed}"
     return hg.probe.sweep(setting.function(seed), values, n_jobs=jobs, cache=folder)
 
@@ -86,7 +86,7 @@ def played_back(sweep: hg.probe.Sweep):
     low, spacing = sweep.values[0], (sweep.values[-1] - sweep.values[0]) / (len(sweep.values) - 1)
 
     def f(x):
-        index = onp.clip(round((getval(x) - low) / spacing), 0, len(sweep.values) - 1)
+        index = np.clip(round((getval(x) - low) / spacing), 0, len(sweep.values) - 1)
         return sweep.loss[index] + sweep.gradient[index] * (x - getval(x))
 
     return f
@@ -99,13 +99,13 @@ def shifted(sweep: hg.probe.Sweep, searches: int = 20) -> tuple[float, float]:
         part = hg.probe.Sweep(*(getattr(sweep, name)[first:] for name in ("values", "loss", "gradient", "diverged_at")))
         edge = hg.probe.locate_edge(played_back(sweep), part.values[0], part.values[-1], values=len(part.values))
         near.append(agrees(edge, part))
-        held.append(near[-1] if onp.isnan(part.edge) else edge.bracket[0] <= part.edge <= edge.bracket[1])
-    return float(onp.mean(near)), float(onp.mean(held))
+        held.append(near[-1] if np.isnan(part.edge) else edge.bracket[0] <= part.edge <= edge.bracket[1])
+    return float(np.mean(near)), float(np.mean(held))
 
 
 def agrees(edge: hg.probe.Edge, sweep: hg.probe.Sweep) -> bool:
     """Whether an edge is within 0.05 of that of the dense sweep, or says as it does that there is none."""
-    if onp.isnan(sweep.edge):
+    if np.isnan(sweep.edge):
         return edge.status == "no edge"
     if edge.status == "chaotic throughout":
         return bool(sweep.edge <= sweep.values[0] + 0.15)
@@ -127,7 +127,7 @@ def flagged(sweep: hg.probe.Sweep, every: int = 5) -> tuple[list, list, list]:
 
 
 def share(flags: list) -> str:
-    return f"{100 * onp.mean(flags):.1f} % of {len(flags)}" if flags else "–"
+    return f"{100 * np.mean(flags):.1f} % of {len(flags)}" if flags else "–"
 
 
 def main() -> None:
@@ -146,7 +146,7 @@ def main() -> None:
         near, held = shifted(sweep)
         found = f"{edge.location:.3f}" if edge.status == "edge" else edge.status
         error = f"{edge.location - sweep.edge:+.3f}" if edge.status == "edge" else "–"
-        reference = "none" if onp.isnan(sweep.edge) else f"{sweep.edge:.3f}"
+        reference = "none" if np.isnan(sweep.edge) else f"{sweep.edge:.3f}"
         bracket = f"{edge.bracket[0]:.2f} … {edge.bracket[1]:.2f}"
         print(
             f"| {name} | {setting.low:g} … {setting.high:g} | {reference} | {found} | {error} | {bracket} "

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 from autograd import grad, make_jvp
 
 import hypergrad as hg
@@ -50,16 +50,16 @@ def reverse(problem, adjoint, compiled=False, **options) -> Any:
     if compiled and loops() is None:  # which also compiles, before time and memory are measured
         return "numba is not installed"
     f = problem.final_loss(adjoint, **options)
-    run = lambda: onp.concatenate([onp.ravel(g) for g in grad(f)(problem.hypers)])
+    run = lambda: np.concatenate([np.ravel(g) for g in grad(f)(problem.hypers)])
     tolerance = 1e-2 if options.get("single") else 1e-6
     return Entry(run if compiled else _in_numpy(run), gradient=True, tolerance=tolerance)
 
 
 def forward(problem) -> Entry:
     """Our forward mode: the derivative along one direction, the hypergradient if there is one number only."""
-    ones = tuple(onp.ones_like(h) for h in problem.hypers)
+    ones = tuple(np.ones_like(h) for h in problem.hypers)
     f = problem.final_loss()
-    return Entry(lambda: onp.ravel(make_jvp(f)(problem.hypers)(ones)[1]), gradient=True, along_ones=True)
+    return Entry(lambda: np.ravel(make_jvp(f)(problem.hypers)(ones)[1]), gradient=True, along_ones=True)
 
 
 def of_network(problem: Network, peers: bool) -> dict[str, Any]:
@@ -109,21 +109,21 @@ def of_sweep(problem: Network, peers: bool) -> dict[str, Any]:
     counts = sorted({round(problem.steps * share) for share in (0.0, 0.02, 0.1, 0.2, 0.4, 1.0)})
 
     def losses(log_lr):
-        saved = hg.train(problem.loss, problem.params, hg.SGD(np.exp(log_lr)), steps=counts[-1], save_at=counts)
-        return np.array([problem.value(params) for params in saved])
+        saved = hg.train(problem.loss, problem.params, hg.SGD(anp.exp(log_lr)), steps=counts[-1], save_at=counts)
+        return anp.array([problem.value(params) for params in saved])
 
     def separately(adjoint, exact):
         def after(log_lr, steps):
-            optimizer = hg.SGD(np.exp(log_lr), exact=exact)
+            optimizer = hg.SGD(anp.exp(log_lr), exact=exact)
             trained = hg.train(problem.loss, problem.params, optimizer, steps=steps, adjoint=adjoint)
             return problem.value(trained)
 
-        return _in_numpy(lambda: onp.array([grad(after)(0.0, count) if count else 0.0 for count in counts]))
+        return _in_numpy(lambda: np.array([grad(after)(0.0, count) if count else 0.0 for count in counts]))
 
     def by_2015():
         nets = [Network(problem.sizes, count, problem.loss.batch_size) for count in counts[1:]]
         runs = [algorithm_of_2015(net) for net in nets]
-        return lambda: onp.array([0.0, *(run()[0] for run in runs)])
+        return lambda: np.array([0.0, *(run()[0] for run in runs)])
 
     entry = partial(Entry, gradient=True)
     return {
@@ -140,7 +140,7 @@ def of_scaling(problem: Network, peers: bool) -> dict[str, Any]:
     from joblib import Parallel, delayed
 
     def several(workers: int, threads: int):
-        tasks = [delayed(_limited)(problem.sizes, problem.steps, log_lr, threads) for log_lr in onp.linspace(-2, 1, 8)]
+        tasks = [delayed(_limited)(problem.sizes, problem.steps, log_lr, threads) for log_lr in np.linspace(-2, 1, 8)]
         return lambda: Parallel(n_jobs=workers)(tasks)
 
     return {
@@ -190,7 +190,7 @@ def check_agreement(entries: dict[str, Entry]) -> dict[str, float]:
             continue
         first, right = expected[size]
         right = right.sum() if entry.along_ones else right
-        errors[name] = float(onp.linalg.norm(found - right) / onp.linalg.norm(right))
+        errors[name] = float(np.linalg.norm(found - right) / np.linalg.norm(right))
         if not errors[name] < entry.tolerance:
             raise SystemExit(f"{name} differs from {first} by {errors[name]:.1e} of its norm: not timed")
     return errors

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 from autograd import grad
 from autograd.builtins import tuple as autograd_tuple
 
@@ -22,8 +22,8 @@ class NotExpressible(Exception):
     """The library has no way to say this problem."""
 
 
-def _flat(arrays) -> onp.ndarray:
-    return onp.concatenate([onp.ravel(a) for a in arrays])
+def _flat(arrays) -> np.ndarray:
+    return np.concatenate([np.ravel(a) for a in arrays])
 
 
 def unrolled(problem):
@@ -33,7 +33,7 @@ def unrolled(problem):
 
     def final(hypers):
         lr, momentum = problem.rates(hypers)
-        ws, vs = list(leaves), [onp.zeros_like(w) for w in leaves]
+        ws, vs = list(leaves), [np.zeros_like(w) for w in leaves]
         for step in range(problem.steps):
             gs = gradient(autograd_tuple(ws), step)
             for i, g in enumerate(gs):
@@ -50,17 +50,17 @@ def algorithm_of_2015(problem):
     leaves, structure = flatten(problem.params)
     flat_loss = lambda ws, step: problem.loss(unflatten(structure, list(ws)), None, step)
     gradient = grad(flat_loss)
-    dotted = lambda ws, vector, step: sum(np.sum(g * v) for g, v in zip(gradient(ws, step), vector))
+    dotted = lambda ws, vector, step: sum(anp.sum(g * v) for g, v in zip(gradient(ws, step), vector))
     hessian_vector = grad(dotted)
     final = grad(lambda ws: problem.value(unflatten(structure, list(ws))))
 
     def derivative():
-        lr, momentum = problem.rates(problem.hypers, onp.exp)
+        lr, momentum = problem.rates(problem.hypers, np.exp)
         at = lambda step: [
             (problem.at(lr, step, i // 2), problem.at(momentum, step, i // 2)) for i in range(len(leaves))
         ]
-        lr_bar, momentum_bar = onp.zeros_like(lr), onp.zeros_like(momentum)
-        w, v = tuple(leaves), tuple(onp.zeros_like(x) for x in leaves)
+        lr_bar, momentum_bar = np.zeros_like(lr), np.zeros_like(momentum)
+        w, v = tuple(leaves), tuple(np.zeros_like(x) for x in leaves)
         history = []
         for step in range(problem.steps):
             gs = gradient(w, step)
@@ -68,16 +68,16 @@ def algorithm_of_2015(problem):
             v = tuple(b * x - (1 - b) * g for (_, b), x, g in zip(at(step), v, gs))
             w = tuple(x + a * y for (a, _), x, y in zip(at(step), w, v))
             history.append((before, v_before, gs, v))
-        w_bar, v_bar = final(w), tuple(onp.zeros_like(x) for x in leaves)
+        w_bar, v_bar = final(w), tuple(np.zeros_like(x) for x in leaves)
         for step in reversed(range(problem.steps)):
             w, v_before, gs, v = history[step]
             rates = at(step)
             v_bar = tuple(y + a * x for (a, _), x, y in zip(rates, w_bar, v_bar))
             for i in range(len(leaves)):
                 where = (step, i // 2) if problem.scheduled else ()
-                lr_bar[where] += onp.vdot(w_bar[i], v[i])
+                lr_bar[where] += np.vdot(w_bar[i], v[i])
                 if problem.scheduled:
-                    momentum_bar[where] += onp.vdot(v_bar[i], v_before[i] + gs[i])
+                    momentum_bar[where] += np.vdot(v_bar[i], v_before[i] + gs[i])
             if step == 0:  # only the initial weights would need more
                 break
             products = hessian_vector(w, tuple((1 - b) * y for (_, b), y in zip(rates, v_bar)), step)

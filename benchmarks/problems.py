@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
 import hypergrad as hg
 
@@ -13,7 +13,7 @@ class SGDProblem:
 
     scheduled = False
 
-    def rates(self, hypers, exp=np.exp):
+    def rates(self, hypers, exp=anp.exp):
         """The learning rate and the momentum, each a number or an array (steps, layers)."""
         return (exp(hypers[0]), hypers[1]) if self.scheduled else (exp(hypers[0]), 0.9)
 
@@ -40,9 +40,9 @@ class Network(SGDProblem):
         self.layers = len(sizes) - 1
         self.model = hg.nn.MLP(list(sizes))
         self.loss = hg.nn.MinibatchLoss(self.model, self.X, self.T, batch_size)
-        self.params = hg.init.scaled_normal(self.model.shapes, onp.exp(-2.0), seed=0)
+        self.params = hg.init.scaled_normal(self.model.shapes, np.exp(-2.0), seed=0)
         shape = (steps, self.layers)
-        self.hypers = (onp.full(shape, log_lr), onp.full(shape, 0.9)) if scheduled else (onp.float64(log_lr),)
+        self.hypers = (np.full(shape, log_lr), np.full(shape, 0.9)) if scheduled else (np.float64(log_lr),)
 
     @property
     def title(self) -> str:
@@ -61,7 +61,7 @@ class Network(SGDProblem):
         """The loss on all images after training, as a function of the hyperparameters."""
         params, X, loss = self.params, self.X, self.loss
         if single:
-            as_single = lambda a: a.astype(onp.float32)
+            as_single = lambda a: a.astype(np.float32)
             params, X = [tuple(map(as_single, layer)) for layer in params], as_single(X)
             loss = hg.nn.MinibatchLoss(self.model, X, as_single(self.T), self.loss.batch_size)
         batch_loss = (lambda params, hyper, step: loss(params, hyper, step)) if generic else loss
@@ -84,25 +84,25 @@ class Network(SGDProblem):
         """
         weights = [W for W, _ in self.params]
         rows = self.loss.batch_size
-        activations = [onp.random.default_rng(0).standard_normal((rows, W.shape[1])) for W in weights]
+        activations = [np.random.default_rng(0).standard_normal((rows, W.shape[1])) for W in weights]
         outputs = [a.copy() for a in activations]
-        errors = [onp.empty((rows, W.shape[0])) for W in weights]
-        gradients = [onp.empty_like(W) for W in weights]
+        errors = [np.empty((rows, W.shape[0])) for W in weights]
+        gradients = [np.empty_like(W) for W in weights]
 
         def forwards(X, times):
             for layer, W in enumerate(weights):
                 n = len(X)
                 for _ in range(times if layer else 1):
-                    onp.matmul(activations[layer - 1][:n] if layer else X, W, out=outputs[layer][:n])
+                    np.matmul(activations[layer - 1][:n] if layer else X, W, out=outputs[layer][:n])
 
         def backwards(X, times):
             for layer in reversed(range(len(weights))):
                 n = len(X)
                 inputs, delta = activations[layer - 1][:n] if layer else X, outputs[layer][:n]
                 for _ in range(times if layer else 1):
-                    onp.matmul(inputs.T, delta, out=gradients[layer])
+                    np.matmul(inputs.T, delta, out=gradients[layer])
                     if layer:
-                        onp.matmul(delta, weights[layer].T, out=errors[layer][:n])
+                        np.matmul(delta, weights[layer].T, out=errors[layer][:n])
 
         def run():
             for step in range(self.steps):
@@ -133,7 +133,7 @@ class Attention(SGDProblem):
         matrices = {"embedding": (28, width), "query": (width, width), "key": (width, width), "value": (width, width)}
         shapes = matrices | {"hidden": (width, 2 * width), "classes": (2 * width, 10)}
         self.params = hg.init.scaled_normal(shapes, 0.3, seed=0)
-        self.hypers = (onp.float64(0.0),)
+        self.hypers = (np.float64(0.0),)
 
     @property
     def title(self) -> str:
@@ -144,15 +144,15 @@ class Attention(SGDProblem):
 
     def cross_entropy(self, params, X, T):
         """Mean over the images."""
-        tokens = np.dot(X, params["embedding"])
-        query, key, value = (np.dot(tokens, params[name]) for name in ("query", "key", "value"))
-        scores = np.matmul(query, np.swapaxes(key, 1, 2)) / self.width**0.5
-        weights = np.exp(scores - np.max(scores, axis=2, keepdims=True))
-        mixed = tokens + np.matmul(weights / np.sum(weights, axis=2, keepdims=True), value)
-        hidden = np.tanh(np.dot(np.mean(mixed, axis=1), params["hidden"]))
-        logits = np.dot(hidden, params["classes"])
-        logits = logits - np.max(logits, axis=1, keepdims=True)
-        return -np.mean(np.sum(T * (logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))), axis=1))
+        tokens = anp.dot(X, params["embedding"])
+        query, key, value = (anp.dot(tokens, params[name]) for name in ("query", "key", "value"))
+        scores = anp.matmul(query, anp.swapaxes(key, 1, 2)) / self.width**0.5
+        weights = anp.exp(scores - anp.max(scores, axis=2, keepdims=True))
+        mixed = tokens + anp.matmul(weights / anp.sum(weights, axis=2, keepdims=True), value)
+        hidden = anp.tanh(anp.dot(anp.mean(mixed, axis=1), params["hidden"]))
+        logits = anp.dot(hidden, params["classes"])
+        logits = logits - anp.max(logits, axis=1, keepdims=True)
+        return -anp.mean(anp.sum(T * (logits - anp.log(anp.sum(anp.exp(logits), axis=1, keepdims=True))), axis=1))
 
     def loss(self, params, hyper, step: int):
         """The loss on the minibatch of a step."""
@@ -168,7 +168,7 @@ class Attention(SGDProblem):
         """The loss on all images after training, as a function of the log learning rate."""
 
         def f(hypers):
-            trained = hg.train(self.loss, self.params, hg.SGD(np.exp(hypers[0])), steps=self.steps, adjoint=adjoint)
+            trained = hg.train(self.loss, self.params, hg.SGD(anp.exp(hypers[0])), steps=self.steps, adjoint=adjoint)
             return self.value(trained)
 
         return f

@@ -15,8 +15,8 @@ import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
 import hypergrad as hg
 from experiments.shared import descents, runner, schedule_plots
@@ -67,13 +67,13 @@ PARTS = {
 class Results(NamedTuple):
     """Arrays of r remedies, s seeds, n meta-iterations, t steps; NaN after a descent ended early."""
 
-    value: onp.ndarray  # (r, s, n), nats
-    log_lr: onp.ndarray  # (r, s, n, t), the schedule used
-    gradient: onp.ndarray  # (r, s, n, t), nats per unit of log learning rate
-    taken_back: onp.ndarray  # (r, s, n), 1 where the step that led there was taken back
-    curve: onp.ndarray  # (r, s, n, c), loss on the first 1,000 images during training, nats
-    curve_steps: onp.ndarray  # (r, s, c)
-    fresh: onp.ndarray  # (r, s, 2, f), loss of the first and the best schedule with other initialisations
+    value: np.ndarray  # (r, s, n), nats
+    log_lr: np.ndarray  # (r, s, n, t), the schedule used
+    gradient: np.ndarray  # (r, s, n, t), nats per unit of log learning rate
+    taken_back: np.ndarray  # (r, s, n), 1 where the step that led there was taken back
+    curve: np.ndarray  # (r, s, n, c), loss on the first 1,000 images during training, nats
+    curve_steps: np.ndarray  # (r, s, c)
+    fresh: np.ndarray  # (r, s, 2, f), loss of the first and the best schedule with other initialisations
 
 
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
@@ -85,11 +85,11 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     iterations = max(1, config.iterations // config.every)
     steps = max(20, config.steps // config.every)
     epochs = -(-steps // batch_loss.batches)
-    curve_steps = onp.unique(onp.linspace(0, steps, config.points).astype(int))
+    curve_steps = np.unique(np.linspace(0, steps, config.points).astype(int))
 
     def train(log_lr, seed, **options):
-        params = hg.init.scaled_normal(model.shapes, onp.exp(config.log_scale), seed)
-        lr = np.exp(hg.schedules.bin_means(log_lr, epochs) if remedy.by_epoch else log_lr)
+        params = hg.init.scaled_normal(model.shapes, np.exp(config.log_scale), seed)
+        lr = anp.exp(hg.schedules.bin_means(log_lr, epochs) if remedy.by_epoch else log_lr)
         return hg.train(batch_loss, params, hg.SGD(lr, 0.9), steps=steps, adjoint=hg.Checkpointed(200), **options)
 
     def final_loss(log_lr):
@@ -101,7 +101,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
 
     found = descents.history(
         final_loss,
-        onp.zeros(steps),
+        np.zeros(steps),
         steps=iterations,
         step_size=config.meta_step,
         take_back=remedy.take_back,
@@ -111,7 +111,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     fresh = [[model.loss(train(h, 10_000 + i), X, T) for i in range(config.fresh)] for h in (first, best)]
     curve_of = descents.or_nan(curve, len(curve_steps))
     rows = [(e.value, e.hypers, e.gradient, e.taken_back, curve_of(e)) for e in found]
-    return *descents.columns(rows, iterations + 1), curve_steps, onp.array(fresh)
+    return *descents.columns(rows, iterations + 1), curve_steps, np.array(fresh)
 
 
 def run(config: Config, jobs: int, cache) -> Results:

@@ -36,15 +36,15 @@ __all__ = [
     "inside",
     "is_object_of_boxes",
     "isbox",
-    "linearize",
+    "jvp",
     "primitive",
     "probe_of",
     "probed",
-    "push",
     "result_of_forward_mode",
     "result_of_reverse_mode",
     "takes_forward_mode",
     "tangent_of",
+    "vjp",
     "where_not_finite",
 ]
 
@@ -102,8 +102,9 @@ class _TapeNode(VJPNode):
 
     def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
         token = parents[0].token
-        if len(parents) > 1 and any(parent.token is not token for parent in parents):
-            raise DifferentiationError(_STALE)
+        for parent in parents:
+            if parent.token is not token:
+                raise DifferentiationError(_STALE)
         self.token = token
         VJPNode.__init__(self, value, fun, args, kwargs, parent_argnums, parents)
 
@@ -149,7 +150,7 @@ def _belongs(y, trace: int) -> bool:
     return isbox(y) and y._trace == trace
 
 
-def linearize(fun: Callable[[list], list], inputs: list) -> tuple[list, Callable[[list], list]]:
+def vjp(fun: Callable[[list], list], inputs: list) -> tuple[list, Callable[[list], list]]:
     """Run ``fun`` on arrays; return its outputs and the function that pulls cotangents back.
 
     An output that does not depend on the inputs counts as a constant; an input without influence
@@ -218,7 +219,7 @@ def where_not_finite(fun: Callable[[list], Any], inputs: list) -> str | None:
     return None
 
 
-def push(fun: Callable[[list], list], inputs: list, tangents: list) -> tuple[list, list]:
+def jvp(fun: Callable[[list], list], inputs: list, tangents: list) -> tuple[list, list]:
     """Run ``fun`` on arrays and their tangents; return its outputs and theirs (zeros for a constant)."""
     with autograd.tracer.trace_stack.new_trace() as trace:
         outputs = fun([new_box(x, trace, JVPNode.new_root(t)) for x, t in zip(inputs, tangents)])
@@ -307,12 +308,12 @@ def _poisoned(values: list, inputs: list) -> list:
     return [new_box(value, trace, node) for value in _poisoned(values, below)]
 
 
-def _node_for(parents: list, vjp: Callable) -> VJPNode:
+def _node_for(parents: list, pull_back: Callable) -> VJPNode:
     """A node made by hand, in the trace of its parents."""
     nodes = [x._node for x in parents]
     token = next((node.token for node in nodes if isinstance(node, _TapeNode)), None)
     node = VJPNode.new_root() if token is None else _TapeNode.new_root(token)
-    node.parents, node.vjp = nodes, vjp
+    node.parents, node.vjp = nodes, pull_back
     return node
 
 
@@ -330,13 +331,13 @@ def result_of_reverse_mode(nest: Outputs, values: list, inputs: list, pull_back:
     top = _top(inputs)
     boxed = [x for x in inputs if isbox(x) and x._trace == top]
 
-    def vjp(cotangent):
+    def pull_cotangent(cotangent):
         cotangents = nest.leaves(cotangent)
         bars = pull_back([getval(c) for c in cotangents])
         bars = [bar for x, bar in zip(inputs, bars) if isbox(x) and x._trace == top]
         return _poisoned(bars, inputs + cotangents)
 
-    return _built(nest, _poisoned(values, inputs), top, _node_for(boxed, vjp))
+    return _built(nest, _poisoned(values, inputs), top, _node_for(boxed, pull_cotangent))
 
 
 def result_of_forward_mode(nest: Outputs, values: list, tangents: list, inputs: list) -> Any:

@@ -187,3 +187,15 @@ class InUseError(HypergradError, RuntimeError):
 
 class OtherFunctionError(HypergradError, ValueError):
     """The results stored in a folder are not those of the function that is to go on there."""
+
+
+class HypergradientError(HypergradError, AssertionError):
+    """Two ways to compute a derivative disagree."""
+
+
+class LossDerivativeError(HypergradientError):
+    """A derivative that is written out for a loss is not that of the loss."""
+
+
+class CacheWarning(UserWarning):
+    """A cached result could not be used and is computed again."""

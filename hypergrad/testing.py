@@ -10,7 +10,7 @@ from autograd import value_and_grad
 
 from .bridge import Probe, isbox, probed
 from .checks import check_integer
-from .errors import ArgumentError, DivergedError, ScheduleError
+from .errors import ArgumentError, DivergedError, HypergradientError, LossDerivativeError, ScheduleError
 from .losses import loss_of
 from .losses.autograd import AutogradLoss
 from .losses.base import Inputs, Loss
@@ -25,14 +25,6 @@ _POINTS = 5  # the purpose of these random numbers, in seeds (seed, purpose)
 
 def __dir__():
     return __all__
-
-
-class HypergradientError(AssertionError):
-    """Two ways to compute a derivative disagree."""
-
-
-class LossDerivativeError(HypergradientError):
-    """A derivative that is written out for a loss is not that of the loss."""
 
 
 class LeafCheck(NamedTuple):

@@ -15,7 +15,6 @@ import numpy as np
 
 PIECE = 2**15  # entries; from 2**14 to 2**16 an update takes about the same
 _ALIGNMENT = 64  # bytes, a cache line
-LARGEST = 30 * 2**20  # bytes of a block; malloc keeps blocks below 32 MiB for the next run once it has seen one
 
 
 class Vector(NamedTuple):
@@ -141,8 +140,8 @@ class Arena:
             self._block, self._used = self._block + 1, 0
         if self._block == len(self._blocks):
             held = sum(map(len, self._blocks))
-            self._blocks.append(np.empty(max(padded, min(max(self._next, held // 16), LARGEST)), np.uint8))
-            self._next = max(self._next - len(self._blocks[-1]), 0)
+            self._blocks.append(np.empty(max(padded, self._next, held // 16), np.uint8))
+            self._next = 0
         array = np.ndarray(shape, dtype, self._blocks[self._block], self._used)
         self._used += padded
         return array

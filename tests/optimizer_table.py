@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import autograd.numpy as np
-import numpy as onp
+import numpy as np
 import unrolled
 
 import hypergrad as hg
@@ -18,7 +17,7 @@ class Nesterov(hg.Optimizer):
     momentum: Any = 0.9
 
     def init(self, w):
-        return (onp.zeros_like(w),)
+        return (np.zeros_like(w),)
 
     def step(self, w, s, g, h, step):
         v = h.momentum * s[0] - (1 - h.momentum) * g
@@ -48,7 +47,7 @@ FORMS = ("scalar", "per step", "per layer", "per array")
 
 def draw(entry, form, steps, layers, seed):
     """One value of that form for each hyperparameter; ``layers`` have a weight and a bias each."""
-    rng = onp.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     shapes = {"scalar": lambda u: float(u()), "per step": lambda u: u(steps)}
     shapes["per layer"] = lambda u: [u(steps) if layer % 2 else float(u()) for layer in range(layers)]
     shapes["per array"] = lambda u: [(float(u()), u(steps)) for _ in range(layers)]

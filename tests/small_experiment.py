@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
 import hypergrad as hg
 from experiments.shared import runner
@@ -29,10 +29,10 @@ class Config:
 
 
 class Results(NamedTuple):
-    values: onp.ndarray
-    loss: onp.ndarray
-    gradient: onp.ndarray
-    diverged_at: onp.ndarray
+    values: np.ndarray
+    loss: np.ndarray
+    gradient: np.ndarray
+    diverged_at: np.ndarray
 
 
 PARTS = {1: Config()}
@@ -40,22 +40,22 @@ PARTS = {1: Config()}
 
 def losses(seed, log_lr):
     time.sleep(float(os.environ.get("SECONDS_A_POINT", "0")))
-    rng = onp.random.default_rng(seed)
-    X, T = rng.standard_normal((60, 5)), onp.eye(3)[rng.integers(0, 3, 60)]
+    rng = np.random.default_rng(seed)
+    X, T = rng.standard_normal((60, 5)), np.eye(3)[rng.integers(0, 3, 60)]
     model = hg.nn.MLP([5, 8, 3])
     loss = hg.nn.MinibatchLoss(model, X, T, 20)
     params = hg.init.scaled_normal(model.shapes, 0.5, seed)
-    saved = hg.train(loss, params, hg.SGD(np.exp(log_lr)), steps=20, save_at=[5, 20])
+    saved = hg.train(loss, params, hg.SGD(anp.exp(log_lr)), steps=20, save_at=[5, 20])
     return [model.loss(trained, X, T) for trained in saved]
 
 
 def run(config, jobs, cache):
-    values = onp.linspace(-2.0, 1.0, config.values)[:: config.every]
+    values = np.linspace(-2.0, 1.0, config.values)[:: config.every]
     sweeps = [
         hg.probe.sweep(partial(losses, seed), values, n_jobs=jobs, cache=cache / f"seed{seed}", progress=False)
         for seed in range(config.seeds)
     ]
-    return Results(values, *(onp.array([getattr(s, name) for s in sweeps]) for name in Results._fields[1:]))
+    return Results(values, *(np.array([getattr(s, name) for s in sweeps]) for name in Results._fields[1:]))
 
 
 def plot(results, config):

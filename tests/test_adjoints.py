@@ -2,8 +2,8 @@
 
 import functools
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 import unrolled
 from autograd import grad, jacobian, make_jvp, value_and_grad
@@ -33,7 +33,7 @@ EXACT = [name for name, entry in OPTIMIZERS.items() if entry.exact]
 
 
 def objective(saved):
-    return sum((i + 1) * MODEL.loss(params, X, T) + np.sum(params[0][0] ** (i + 1)) for i, params in enumerate(saved))
+    return sum((i + 1) * MODEL.loss(params, X, T) + anp.sum(params[0][0] ** (i + 1)) for i, params in enumerate(saved))
 
 
 def through(make, adjoint, loss=PENALISED):
@@ -96,13 +96,13 @@ def test_forward_mode(name, form):
     entry = OPTIMIZERS[name]
     inputs = inputs_of(entry, form)
     leaves, structure = flatten(inputs)
-    rng = onp.random.default_rng(5)
-    direction = [onp.asarray(rng.standard_normal(onp.shape(leaf))) for leaf in leaves]
+    rng = np.random.default_rng(5)
+    direction = [np.asarray(rng.standard_normal(np.shape(leaf))) for leaf in leaves]
     makes = [entry.make] + ([entry.exact] if entry.exact else [])
     for make in makes:
         f = through(make, hg.Stored())
         forward = make_jvp(f)(inputs)(unflatten(structure, direction))[1]
-        terms = [onp.vdot(g, d) for g, d in zip(flatten(grad(f)(inputs))[0], direction)]
+        terms = [np.vdot(g, d) for g, d in zip(flatten(grad(f)(inputs))[0], direction)]
         assert forward == pytest.approx(sum(terms), rel=1e-9)
 
 
@@ -117,7 +117,7 @@ def test_exact_dynamics_bit_for_bit(name, form):
         other_value, other = value_and_grad(through(entry.exact, adjoint))(inputs)
         assert other_value == value
         for a, b in zip(flatten(gradient)[0], flatten(other)[0]):
-            onp.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(a, b)
     float_value, float_gradient = value_and_grad(through(entry.make, hg.Stored()))(inputs)
     assert value == pytest.approx(float_value, rel=1e-8)
     check_all(gradient, float_gradient, 1e-5)
@@ -130,9 +130,9 @@ def test_the_checker_and_the_adjoints_agree_on_finite_differences(name):
     f = through(entry.make, hg.Checkpointed(2))
 
     def scaled(h):
-        return f((params, h["hyper"], [np.exp(0.1 * log) * s for log, s in zip(h["logs"], schedules)]))
+        return f((params, h["hyper"], [anp.exp(0.1 * log) * s for log, s in zip(h["logs"], schedules)]))
 
-    hg.testing.check_hypergradient(scaled, {"hyper": hyper, "logs": [onp.zeros(STEPS) for _ in schedules]})
+    hg.testing.check_hypergradient(scaled, {"hyper": hyper, "logs": [np.zeros(STEPS) for _ in schedules]})
 
 
 @settings(max_examples=40, deadline=None)
@@ -144,7 +144,7 @@ def test_the_checker_and_the_adjoints_agree_on_finite_differences(name):
     st.integers(0, 2**31),
 )
 def test_random_runs(name, form, steps, snapshots, seed):
-    entry, rng = OPTIMIZERS[name], onp.random.default_rng(seed)
+    entry, rng = OPTIMIZERS[name], np.random.default_rng(seed)
     model, loss, params, X, T = classifier((4, 3, 2), rows=9, batch_size=int(rng.integers(1, 9)), seed=seed)
     schedules = draw(entry, form, steps, 2, seed)
     save_at = sorted(rng.choice(steps + 1, size=rng.integers(1, steps + 2), replace=False).tolist())
@@ -169,7 +169,7 @@ def test_random_runs(name, form, steps, snapshots, seed):
             value, gradient = ours(entry.exact, adjoint)
             assert value == exact[0]
             for a, b in zip(flatten(gradient)[0], flatten(exact[1])[0]):
-                onp.testing.assert_array_equal(a, b)
+                np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2), hg.Reversible(), hg.Truncated(3)])
@@ -210,10 +210,10 @@ def test_checkpointed_recomputes_as_little_as_the_binomial_schedule(monkeypatch)
         return advance(self, *args, **options)
 
     monkeypatch.setattr(Dynamics, "advance", counting)
-    quadratic = lambda w, hyper, step: 0.5 * np.sum(w**2)
+    quadratic = lambda w, hyper, step: 0.5 * anp.sum(w**2)
 
     def run(lr, steps, adjoint):
-        return np.sum(hg.train(quadratic, onp.ones(2), hg.SGD(lr), steps=steps, adjoint=adjoint))
+        return anp.sum(hg.train(quadratic, np.ones(2), hg.SGD(lr), steps=steps, adjoint=adjoint))
 
     for steps in (1, 2, 3, 5, 10, 17, 40):
         expected = grad(run)(0.1, steps, hg.Stored())
@@ -230,29 +230,29 @@ def test_checkpointed_recomputes_as_little_as_the_binomial_schedule(monkeypatch)
 @pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2)])
 def test_a_jacobian_pulls_back_more_than_once(adjoint):
     def losses(log_lr):
-        optimizer = hg.SGD(np.exp(log_lr), exact=True)
+        optimizer = hg.SGD(anp.exp(log_lr), exact=True)
         saved = hg.train(LOSS, PARAMS, optimizer, steps=STEPS, adjoint=adjoint, save_at=SAVE_AT)
-        return np.array([MODEL.loss(params, X, T) for params in saved])
+        return anp.array([MODEL.loss(params, X, T) for params in saved])
 
-    rows = jacobian(losses)(onp.full(STEPS, -1.0))
+    rows = jacobian(losses)(np.full(STEPS, -1.0))
     for k in (1, 2, 3):
-        expected = grad(lambda x, k=k: losses(x)[k])(onp.full(STEPS, -1.0))
-        onp.testing.assert_allclose(rows[k], expected, rtol=1e-12)
+        expected = grad(lambda x, k=k: losses(x)[k])(np.full(STEPS, -1.0))
+        np.testing.assert_allclose(rows[k], expected, rtol=1e-12)
 
 
 def test_truncated_is_the_derivative_with_the_earlier_steps_held_fixed():
-    keep, log_lr = 3, onp.linspace(-1.5, -0.5, STEPS)
+    keep, log_lr = 3, np.linspace(-1.5, -0.5, STEPS)
 
     def end(log_lr, steps, start, adjoint=None):
         shifted = lambda p, h, t: LOSS(p, h, t + start[1])
-        return hg.train(shifted, start[0], hg.SGD(np.exp(log_lr), 0.0), steps=steps, adjoint=adjoint)
+        return hg.train(shifted, start[0], hg.SGD(anp.exp(log_lr), 0.0), steps=steps, adjoint=adjoint)
 
     f = lambda x: MODEL.loss(end(x, STEPS, (PARAMS, 0), hg.Truncated(keep)), X, T)
     middle = end(log_lr[:-keep], STEPS - keep, (PARAMS, 0))
     g = lambda x: MODEL.loss(end(x, keep, (middle, STEPS - keep)), X, T)
     truncated = grad(f)(log_lr)
     assert not truncated[:-keep].any()
-    onp.testing.assert_allclose(truncated[-keep:], grad(g)(log_lr[-keep:]), rtol=1e-9)
+    np.testing.assert_allclose(truncated[-keep:], grad(g)(log_lr[-keep:]), rtol=1e-9)
     initial = grad(lambda p: MODEL.loss(end(log_lr, STEPS, (p, 0), hg.Truncated(keep)), X, T))(PARAMS)
     assert not any(leaf.any() for leaf in flatten(initial)[0])
 
@@ -287,7 +287,7 @@ def test_bad_combinations(optimizer, adjoint, error, message):
 
 
 def test_float32_cannot_be_exact():
-    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=onp.float32)
+    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=np.float32)
     with pytest.raises(errors.NestError, match=r"params\[0\]\[0\] is float32, but exact arithmetic needs float64"):
         hg.train(LOSS, single, hg.SGD(0.1, exact=True), steps=2)
 
@@ -295,14 +295,14 @@ def test_float32_cannot_be_exact():
 def test_a_used_up_reversal_raises():
     def losses(lr):
         saved = hg.train(LOSS, PARAMS, hg.SGD(lr, exact=True), steps=3, adjoint=hg.Reversible(), save_at=[1, 3])
-        return np.array([MODEL.loss(params, X, T) for params in saved])
+        return anp.array([MODEL.loss(params, X, T) for params in saved])
 
     with pytest.raises(errors.ReversalError, match="used up by its first pullback"):
         jacobian(losses)(0.1)
 
 
 def test_a_loss_that_changes_between_calls_is_noticed():
-    rng = onp.random.default_rng(0)
+    rng = np.random.default_rng(0)
     noisy = lambda p, h, t: LOSS(p, h, t) * (1.0 + 0.1 * rng.random())
     options = {"steps": 3, "adjoint": hg.Reversible()}
     f = lambda lr, check: MODEL.loss(
@@ -315,10 +315,10 @@ def test_a_loss_that_changes_between_calls_is_noticed():
 
 
 def test_parameters_too_large_for_fixed_point():
-    loss = lambda w, h, t: 0.5 * np.sum(w**2)
+    loss = lambda w, h, t: 0.5 * anp.sum(w**2)
     with pytest.raises(errors.FixedPointOverflowError, match=r"parameter params reached 5e\+03 at step 0.*below 1024"):
-        hg.train(loss, onp.array([1.0, 5e3]), hg.SGD(0.1, exact=True), steps=3)
-    grows = lambda lr: hg.train(loss, onp.array([1.0]), hg.SGD(lr, 0.5, exact=True), steps=200)
+        hg.train(loss, np.array([1.0, 5e3]), hg.SGD(0.1, exact=True), steps=3)
+    grows = lambda lr: hg.train(loss, np.array([1.0]), hg.SGD(lr, 0.5, exact=True), steps=200)
     with pytest.raises(errors.FixedPointOverflowError) as caught:
         grows(9.0)
     assert 0 < caught.value.step < 200 and caught.value.largest >= 1024

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, make_jvp
 from problems import classifier, written
@@ -25,9 +25,9 @@ def train(params=PARAMS, optimizer=None, hyper=None, *, loss=forbidden_loss, ste
 @pytest.mark.parametrize(
     ("optimizer", "error", "message"),
     [
-        (hg.SGD(onp.ones(4)), errors.ScheduleError, r"SGD\.lr has shape \(4,\).*5 steps.*\(5,\)"),
-        (hg.SGD([0.1, onp.ones(6), 0.1]), errors.ScheduleError, r"SGD\.lr\[1\] has shape \(6,\)"),
-        (hg.SGD(0.1, onp.ones((5, 1)) / 2), errors.ScheduleError, r"SGD\.momentum has shape \(5, 1\)"),
+        (hg.SGD(np.ones(4)), errors.ScheduleError, r"SGD\.lr has shape \(4,\).*5 steps.*\(5,\)"),
+        (hg.SGD([0.1, np.ones(6), 0.1]), errors.ScheduleError, r"SGD\.lr\[1\] has shape \(6,\)"),
+        (hg.SGD(0.1, np.ones((5, 1)) / 2), errors.ScheduleError, r"SGD\.momentum has shape \(5, 1\)"),
         (hg.SGD([0.1] * 5), errors.NestError, r"SGD\.lr is a list of length 5.*list of length 3.*np\.array"),
         (hg.SGD({"a": 0.1}), errors.NestError, r"SGD\.lr is a dict with keys \['a'\]"),
         (
@@ -36,8 +36,8 @@ def train(params=PARAMS, optimizer=None, hyper=None, *, loss=forbidden_loss, ste
             r"SGD\.lr\[2\]\[1\] is a list.*single array",
         ),
         (hg.SGD(-0.1), errors.ScheduleError, r"SGD\.lr must lie in \[0, inf\), got -0\.1; .*np\.exp"),
-        (hg.SGD(onp.array([0.1, 0.1, onp.nan, 0.1, 0.1])), errors.ScheduleError, r"got nan at step 2"),
-        (hg.SGD(onp.inf), errors.ScheduleError, r"SGD\.lr must lie in .* got inf"),
+        (hg.SGD(np.array([0.1, 0.1, np.nan, 0.1, 0.1])), errors.ScheduleError, r"got nan at step 2"),
+        (hg.SGD(np.inf), errors.ScheduleError, r"SGD\.lr must lie in .* got inf"),
         (hg.SGD(0.1, 1.0), errors.ScheduleError, r"SGD\.momentum must lie in \[0, 1\), got 1\.0"),
         (hg.SGD(0.1, [0.5, 0.5, -0.1]), errors.ScheduleError, r"SGD\.momentum\[2\] must lie in"),
         (hg.SGD("fast"), errors.NestError, r"SGD\.lr is a builtins\.str"),
@@ -79,27 +79,27 @@ class Tensor:
     """Looks like another framework's tensor."""
 
     def __array__(self, dtype=None, copy=None):
-        return onp.ones(3)
+        return np.ones(3)
 
 
 @dataclass
 class Weights:
-    W: onp.ndarray
+    W: np.ndarray
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"W": onp.ones(3, int)}, r"params\['W'\] has dtype int64; convert it with \.astype\(float\)"),
-        ([onp.ones(3), 2], r"params\[1\] is the integer 2; write it as a float: 2\.0"),
-        (onp.ones(3, complex), r"params has dtype complex128"),
-        (onp.array([onp.ones(2), None], dtype=object), r"params has dtype object"),
-        (onp.ones(3, onp.float16), r"params has dtype float16"),
-        ([onp.ones((0, 3))], r"params\[0\] is empty \(shape \(0, 3\)\)"),
+        ({"W": np.ones(3, int)}, r"params\['W'\] has dtype int64; convert it with \.astype\(float\)"),
+        ([np.ones(3), 2], r"params\[1\] is the integer 2; write it as a float: 2\.0"),
+        (np.ones(3, complex), r"params has dtype complex128"),
+        (np.array([np.ones(2), None], dtype=object), r"params has dtype object"),
+        (np.ones(3, np.float16), r"params has dtype float16"),
+        ([np.ones((0, 3))], r"params\[0\] is empty \(shape \(0, 3\)\)"),
         ([], r"params has no arrays"),
-        ({"W": [onp.array([[1.0, onp.nan]])]}, r"params\['W'\]\[0\] is not finite.*nan at index \(0, 1\)"),
+        ({"W": [np.array([[1.0, np.nan]])]}, r"params\['W'\]\[0\] is not finite.*nan at index \(0, 1\)"),
         ([Tensor()], r"params\[0\] is a test_bad_input\.Tensor; convert it first with numpy\.asarray"),
-        (Weights(onp.ones(3)), r"params is a test_bad_input\.Weights: nests hold dicts, lists and tuples"),
+        (Weights(np.ones(3)), r"params is a test_bad_input\.Weights: nests hold dicts, lists and tuples"),
         (None, r"params is a builtins\.NoneType"),
     ],
 )
@@ -113,8 +113,8 @@ def test_params(params, message):
     [
         ({"l2": 3}, r"hyper\['l2'\] is the integer 3"),
         ({"l2": Tensor()}, r"hyper\['l2'\] is a test_bad_input\.Tensor"),
-        ({"l2": onp.nan}, r"hyper\['l2'\] holds NaN"),
-        (Weights(onp.ones(3)), r"hyper is a test_bad_input\.Weights"),
+        ({"l2": np.nan}, r"hyper\['l2'\] holds NaN"),
+        (Weights(np.ones(3)), r"hyper is a test_bad_input\.Weights"),
     ],
 )
 def test_hyper(hyper, message):
@@ -126,7 +126,7 @@ def test_hyper(hyper, message):
     ("loss", "message"),
     [
         (lambda p, h, t: p[0][0], r"the loss has shape \(6, 5\) at step 0; it must be a scalar"),
-        (lambda p, h, t: np.sum(p[0][0], keepdims=True), r"shape \(1, 1\)"),
+        (lambda p, h, t: anp.sum(p[0][0], keepdims=True), r"shape \(1, 1\)"),
         (lambda p, h, t: 1.0, r"does not depend on params at step 0 \(it returned 1\.0\)"),
         (lambda p, h, t: None, r"does not depend on params"),
     ],
@@ -136,7 +136,7 @@ def test_losses(loss, message, differentiate):
     seen = []
 
     def run(lr):
-        return np.sum(train(loss=loss, optimizer=hg.SGD(lr), callback=lambda *a: seen.append(a))[0][0])
+        return anp.sum(train(loss=loss, optimizer=hg.SGD(lr), callback=lambda *a: seen.append(a))[0][0])
 
     with pytest.raises(errors.LossError, match=message):
         (grad(run) if differentiate else run)(0.1)
@@ -145,7 +145,7 @@ def test_losses(loss, message, differentiate):
 
 @pytest.mark.parametrize("differentiate", [False, True])
 def test_a_complex_loss(differentiate):
-    run = lambda lr: np.sum(train(loss=lambda p, h, t: 1j * np.sum(p[0][0] ** 2), optimizer=hg.SGD(lr))[0][0])
+    run = lambda lr: anp.sum(train(loss=lambda p, h, t: 1j * anp.sum(p[0][0] ** 2), optimizer=hg.SGD(lr))[0][0])
     with pytest.raises(errors.LossError, match="the loss is complex at step 0"):
         (grad(run) if differentiate else run)(0.1)
 
@@ -160,10 +160,10 @@ def test_hyper_that_the_loss_does_not_use():
 
 
 def test_a_tangent_of_the_wrong_shape():
-    f = lambda w: np.sum(train(w, loss=lambda w, h, t: np.sum(w**2)))
-    for tangent in (onp.ones((2, 3)), 1.0):
+    f = lambda w: anp.sum(train(w, loss=lambda w, h, t: anp.sum(w**2)))
+    for tangent in (np.ones((2, 3)), 1.0):
         with pytest.raises(errors.ArgumentError, match=r"tangent given to make_jvp has shape"):
-            make_jvp(f)(onp.ones(3))(tangent)
+            make_jvp(f)(np.ones(3))(tangent)
 
 
 class WrongGradient:
@@ -171,7 +171,7 @@ class WrongGradient:
         self.value = gradient
 
     def __call__(self, params, hyper, step):
-        return np.sum(params[0] ** 2)
+        return anp.sum(params[0] ** 2)
 
     def gradient(self, params, hyper, step):
         return self.value
@@ -183,16 +183,14 @@ class WrongGradient:
 @pytest.mark.parametrize(
     ("gradient", "message"),
     [
-        ({"w": onp.ones(2)}, r"own gradient at step 0 is not a nest like params: gradient is a dict"),
-        (onp.ones(2), r"own gradient at step 0 is not a nest like params: it has fewer arrays"),
-        ([onp.ones(3)], r"own gradient\[0\] has shape \(3,\) at step 0, its parameter \(2,\)"),
+        ({"w": np.ones(2)}, r"own gradient at step 0 is not a nest like params: gradient is a dict"),
+        (np.ones(2), r"own gradient at step 0 is not a nest like params: it has fewer arrays"),
+        ([np.ones(3)], r"own gradient\[0\] has shape \(3,\) at step 0, its parameter \(2,\)"),
     ],
 )
 def test_own_gradient_of_the_wrong_shape(gradient, message):
     with pytest.raises(errors.LossError, match=message):
-        train(
-            [onp.ones(2), onp.ones(2)][: 1 + isinstance(gradient, onp.ndarray)], loss=written(WrongGradient(gradient))
-        )
+        train([np.ones(2), np.ones(2)][: 1 + isinstance(gradient, np.ndarray)], loss=written(WrongGradient(gradient)))
 
 
 class Boxed:
@@ -218,8 +216,8 @@ def by_literal(run):
         "closure beside a traced input": lambda h: run(loss=lambda p, _, t: LOSS(p, None, t) * h, optimizer=hg.SGD(h)),
         "own gradient": lambda h: run(loss=written(Boxed(h))),
         "own gradient beside a traced input": lambda h: run(loss=written(Boxed(h)), optimizer=hg.SGD(h)),
-        "object array as hyper": lambda h: run(hyper={"weights": onp.array([h, 1.0], dtype=object)}),
-        "object array as schedule": lambda h: run(optimizer=hg.SGD(onp.array([h] * 5, dtype=object))),
+        "object array as hyper": lambda h: run(hyper={"weights": np.array([h, 1.0], dtype=object)}),
+        "object array as schedule": lambda h: run(optimizer=hg.SGD(np.array([h] * 5, dtype=object))),
         "data of a minibatch loss": lambda h: run(loss=hg.nn.MinibatchLoss(MODEL, X * h, T, 7)),
     }
 
@@ -259,11 +257,11 @@ def test_second_derivatives_through_training_are_refused():
         (lambda: hg.nn.MinibatchLoss(MODEL, X, T, 21), r"batch_size is 21, but there are only 20 rows"),
         (lambda: hg.nn.MinibatchLoss(MODEL, X, T, 2.5), r"batch_size must be an integer"),
         (lambda: hg.nn.MinibatchLoss(MODEL, X[:, :5], T, 7), r"X has shape \(20, 5\).*\(20, 6\)"),
-        (lambda: hg.nn.MinibatchLoss(MODEL, X, onp.argmax(T, 1), 7), r"T has shape \(20,\) and dtype int64"),
+        (lambda: hg.nn.MinibatchLoss(MODEL, X, np.argmax(T, 1), 7), r"T has shape \(20,\) and dtype int64"),
         (lambda: hg.nn.MinibatchLoss(MODEL, X[:0], T[:0]), r"X has no rows"),
         (lambda: MODEL.loss(PARAMS, X, T[:1]), r"T has shape \(1, 3\), but .* needs \(20, 3\)"),
-        (lambda: MODEL.loss(PARAMS, X, onp.argmax(T, 1)), r"T has shape \(20,\).*one-hot encode"),
-        (lambda: MODEL.error_rate(PARAMS, X, onp.argmax(T, 1)), r"T has shape \(20,\)"),
+        (lambda: MODEL.loss(PARAMS, X, np.argmax(T, 1)), r"T has shape \(20,\).*one-hot encode"),
+        (lambda: MODEL.error_rate(PARAMS, X, np.argmax(T, 1)), r"T has shape \(20,\)"),
         (lambda: MODEL.predict(PARAMS, X[0]), r"X has shape \(6,\), but .* needs \(n, 6\)"),
         (lambda: MODEL.loss(PARAMS[:2], X, T), r"params of MLP.* must be a list of \(W, b\) of shapes"),
         (lambda: MODEL.gradient(PARAMS[1:], X, T), r"params of MLP.* must be a list of \(W, b\) of shapes"),
@@ -274,13 +272,13 @@ def test_second_derivatives_through_training_are_refused():
         (lambda: hg.nn.MLP([5, 0, 2]), r"sizes\[1\] must be an integer ≥ 1, got 0"),
         (lambda: hg.nn.MLP([5, 2], "sine"), r"activation must be one of tanh, relu, gelu, identity, got 'sine'"),
         (lambda: hg.init.scaled_normal(MODEL.shapes, [0.1, 0.2], 0), r"scale is a list of length 2"),
-        (lambda: hg.init.scaled_normal(MODEL.shapes, onp.inf, 0), r"scale must be a finite number, got inf"),
-        (lambda: hg.init.scaled_normal(MODEL.shapes, onp.ones(3), 0), r"scale must be a finite number"),
+        (lambda: hg.init.scaled_normal(MODEL.shapes, np.inf, 0), r"scale must be a finite number, got inf"),
+        (lambda: hg.init.scaled_normal(MODEL.shapes, np.ones(3), 0), r"scale must be a finite number"),
         (lambda: hg.init.scaled_normal([(2.5, 3)], 0.1, 0), r"shapes\[0\]\[0\] must be a tuple of integers"),
         (lambda: hg.init.scaled_normal(MODEL.shapes, 0.1, -1), r"seed must be an integer ≥ 0, got -1"),
         (lambda: hg.init.scaled_normal(MODEL.shapes, 0.1, 0, dtype=int), r"dtype must be float64 or float32"),
-        (lambda: hg.probe.sweep(np.exp, []), r"values must be a non-empty, finite array"),
-        (lambda: hg.probe.sweep(np.exp, [onp.nan]), r"values must be"),
+        (lambda: hg.probe.sweep(anp.exp, []), r"values must be a non-empty, finite array"),
+        (lambda: hg.probe.sweep(anp.exp, [np.nan]), r"values must be"),
         (lambda: hg.probe.sweep(lambda x: 3.0, [1.0], progress=False), r"f\(1\.0\) does not depend on its argument"),
     ],
 )

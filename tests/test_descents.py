@@ -2,8 +2,8 @@
 
 import dataclasses
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 
 import hypergrad as hg
@@ -30,7 +30,7 @@ def test_a_short_run_agrees_with_the_checked_in_results_and_is_drawn(module, par
     for name in ("value", "gradient", "curve"):
         ours, theirs = (getattr(r, name)[:, :1, :2] for r in (results, stored))
         assert ours.shape == theirs.shape
-        assert np.linalg.norm(ours - theirs) <= 1e-6 * np.linalg.norm(theirs), name
+        assert anp.linalg.norm(ours - theirs) <= 1e-6 * anp.linalg.norm(theirs), name
 
 
 def test_the_long_training_of_the_schedules_is_reproduced():
@@ -38,37 +38,37 @@ def test_the_long_training_of_the_schedules_is_reproduced():
     config, stored = checked_in(jan15_lr_schedule, 3)
     X, T = hg.data.load_mnist(config.images)[0]
     model = hg.nn.MLP([784, 200, 50, 10])
-    params = hg.init.scaled_normal(model.shapes, onp.exp(config.log_scale), 0)
+    params = hg.init.scaled_normal(model.shapes, np.exp(config.log_scale), 0)
     counts = stored.curve_steps[0, 0].astype(int)[:21]
     saved = hg.train(hg.nn.MinibatchLoss(model, X, T, 250), params, hg.SGD(1.0, 0.9), steps=counts[-1], save_at=counts)
     curve = [model.loss(trained, X[:1000], T[:1000]) for trained in saved]
-    onp.testing.assert_allclose(curve, stored.curve[0, 0, 0, :21], rtol=1e-6)
+    np.testing.assert_allclose(curve, stored.curve[0, 0, 0, :21], rtol=1e-6)
 
 
 def test_learned_distributions_beat_their_start_and_the_fan_in_rule_on_draws_not_trained_on():
     _, results = checked_in(jan16_initial_dist, 4)
-    start, found, fan_in = np.moveaxis(results.held_out[-1], -1, 0)
+    start, found, fan_in = anp.moveaxis(results.held_out[-1], -1, 0)
     assert (found.max(axis=1) < start.min(axis=1)).all()
     assert (found.mean(axis=1) < 0.8 * fan_in.mean(axis=1)).all()
 
 
 def test_a_descent_that_diverges_keeps_what_it_reached(capsys):
-    loss = lambda w, hyper, step: 0.5 * np.sum(w**2)
-    train = lambda log_lr: np.sum(hg.train(loss, onp.ones(2), hg.SGD(np.exp(log_lr), 0.0), steps=2))
+    loss = lambda w, hyper, step: 0.5 * anp.sum(w**2)
+    train = lambda log_lr: anp.sum(hg.train(loss, np.ones(2), hg.SGD(anp.exp(log_lr), 0.0), steps=2))
     found = descents.history(train, -1.0, steps=3, step_size=1e4)
     assert len(found) == 1 and "ended early: in meta-iteration 1, SGD.lr must lie in" in capsys.readouterr().out
     (values,) = descents.columns([(e.value,) for e in found], 4)
-    assert onp.isfinite(values[0]) and onp.isnan(values[1:]).all() and values.shape == (4,)
+    assert np.isfinite(values[0]) and np.isnan(values[1:]).all() and values.shape == (4,)
     too_far = found[0]._replace(hypers=1e3)
-    assert onp.isnan(descents.or_nan(lambda log_lr: [train(log_lr)] * 3, 3)(too_far)).all()
+    assert np.isnan(descents.or_nan(lambda log_lr: [train(log_lr)] * 3, 3)(too_far)).all()
     assert descents.or_nan(lambda log_lr: [train(log_lr)], 1)(found[0]) == found[0].value
 
 
 def test_clipping_leaves_small_gradients_alone_and_shortens_large_ones():
-    small, large = np.array([5.0, 0.3, 0.4]), np.array([1.0, 30.0, 40.0])
+    small, large = anp.array([5.0, 0.3, 0.4]), anp.array([1.0, 30.0, 40.0])
     kept, clipped = descents.clipping(5.0)([small, large])
-    assert np.array_equal(kept, small)
-    assert np.linalg.norm(clipped[1:]) == pytest.approx(5.0) and clipped[1] / clipped[2] == pytest.approx(0.75)
+    assert anp.array_equal(kept, small)
+    assert anp.linalg.norm(clipped[1:]) == pytest.approx(5.0) and clipped[1] / clipped[2] == pytest.approx(0.75)
 
 
 def test_the_scales_of_the_learned_distributions_matter_and_not_their_shape():
@@ -79,12 +79,12 @@ def test_the_scales_of_the_learned_distributions_matter_and_not_their_shape():
     batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
     ours = []
     for seed in range(config.seeds):
-        free = results.free[-1, seed, np.nanargmin(results.value[-1, seed])]
+        free = results.free[-1, seed, anp.nanargmin(results.value[-1, seed])]
         drawn = hg.init.quantile(model.shapes, [(free[0], free[1]), (free[2], free[3])], 10**6)
-        scales = [tuple(float(np.std(w)) for w in layer) for layer in drawn]
+        scales = [tuple(float(anp.std(w)) for w in layer) for layer in drawn]
         for draw in range(config.held_out):
             params = hg.init.scaled_normal(model.shapes, scales, 10**6 + draw)
             ours.append(model.loss(hg.train(batch_loss, params, hg.SGD(1.0, 0.9), steps=20), X, T))
-    _, found, fan_in = np.moveaxis(results.held_out[-1], -1, 0)
-    assert np.mean(ours) == pytest.approx(found.mean(), rel=0.05)
-    assert np.mean(ours) < 0.75 * fan_in.mean()
+    _, found, fan_in = anp.moveaxis(results.held_out[-1], -1, 0)
+    assert anp.mean(ours) == pytest.approx(found.mean(), rel=0.05)
+    assert anp.mean(ours) < 0.75 * fan_in.mean()

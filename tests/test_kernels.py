@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, value_and_grad
 from hypothesis import given, settings
@@ -48,14 +48,14 @@ def both(compute):
 
 def assert_same_bits(fast: list, plain: list):
     for a, b in zip(fast, plain, strict=True):
-        onp.testing.assert_array_equal(a, b, strict=True)
+        np.testing.assert_array_equal(a, b, strict=True)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(factors, min_size=1, max_size=40), st.integers(0, 70), st.integers(0, 61), st.integers(0, 2**32))
 def test_exact_arithmetic_has_the_same_bits(sequence, size, magnitude_bits, seed):
     def compute():
-        rng = onp.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         numbers = rng.integers(-(2**magnitude_bits), 2**magnitude_bits, size, endpoint=True)
         start, terms = numbers.copy(), rng.standard_normal((len(sequence), size)) * 2.0 ** (magnitude_bits - 54)
         buffer, seen = exact.InformationBuffer(size), []
@@ -63,12 +63,12 @@ def test_exact_arithmetic_has_the_same_bits(sequence, size, magnitude_bits, seed
             exact.multiply(numbers, n, buffer)
             exact.add(numbers, term, 52)
             seen += [numbers.copy(), buffer.words.copy(), buffer.stack.held.copy()]
-        floats = onp.empty(size)
+        floats = np.empty(size)
         exact.from_fixed(numbers, 52, floats)
         for n, term in zip(reversed(sequence), reversed(terms)):
             exact.add(numbers, term, 52, -1)
             exact.divide(numbers, n, buffer)
-        assert buffer.is_initial() and onp.array_equal(numbers, start)
+        assert buffer.is_initial() and np.array_equal(numbers, start)
         return [*seen, floats]
 
     assert_same_bits(*both(compute))
@@ -80,18 +80,18 @@ def test_quotients_next_to_whole_numbers(n, seed):
     """Where a quotient in floats is one off: the dividends are multiples of n, and one more or less."""
 
     def compute():
-        rng = onp.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         size, near = 200, lambda quotients: quotients * n + rng.integers(-1, 2, len(quotients))
         most = min(2**62 // n, 2**47)
         numbers, buffer = near(rng.integers(-most, most, size)), exact.InformationBuffer(size)
-        buffer.words[:] = near(rng.integers(2**48 // n + 2, 2**63 // n - 2, size)).astype(onp.uint64)
+        buffer.words[:] = near(rng.integers(2**48 // n + 2, 2**63 // n - 2, size)).astype(np.uint64)
         begin = [numbers.copy(), buffer.words.copy()]
         exact.multiply(numbers, n, buffer)
         seen = [numbers.copy(), buffer.words.copy(), buffer.stack.held.copy()]
         exact.divide(numbers, n, buffer)
         assert_same_bits([numbers, buffer.words], begin)
         numbers[:], buffer.words[:] = begin  # as if they came out of a multiplication that had spilled these:
-        buffer.stack.push(rng.integers(0, 2**16, size).astype(onp.uint16))
+        buffer.stack.push(rng.integers(0, 2**16, size).astype(np.uint16))
         exact.divide(numbers, n, buffer)
         return [*seen, numbers, buffer.words]
 
@@ -102,13 +102,13 @@ SHAPES = {"w": (3, PIECE // 2), "b": (7,), "c": ()}  # more than a piece, less, 
 
 
 def loss(params, hyper, step):
-    ripples = sum(np.sum(np.cos(2.0 * w + step)) for w in params.values())
-    return sum(np.sum((w - 0.3) ** 2) for w in params.values()) - 0.2 * ripples
+    ripples = sum(anp.sum(anp.cos(2.0 * w + step)) for w in params.values())
+    return sum(anp.sum((w - 0.3) ** 2) for w in params.values()) - 0.2 * ripples
 
 
 def draw(seed: int) -> dict:
-    rng = onp.random.default_rng(seed)
-    return {name: onp.asarray(rng.standard_normal(shape)) for name, shape in SHAPES.items()}
+    rng = np.random.default_rng(seed)
+    return {name: np.asarray(rng.standard_normal(shape)) for name, shape in SHAPES.items()}
 
 
 MAKERS = {
@@ -125,10 +125,10 @@ def test_a_run_and_its_derivatives_have_the_same_bits(name, adjoint):
     def f(inputs):
         w, lr, decay = inputs
         trained = hg.train(loss, w, MAKERS[name](lr, decay), steps=7, adjoint=adjoint, save_at=[3, 7])
-        return sum(np.sum(w**3) for nest in trained for w in nest.values())
+        return sum(anp.sum(w**3) for nest in trained for w in nest.values())
 
     def compute():
-        inputs = (params, onp.linspace(0.05, 0.1, 7), onp.linspace(0.3, 0.95, 7))
+        inputs = (params, np.linspace(0.05, 0.1, 7), np.linspace(0.3, 0.95, 7))
         value, (w_bar, lr_bar, decay_bar) = value_and_grad(f)(inputs)
         return [value, *w_bar.values(), lr_bar, decay_bar]
 
@@ -137,14 +137,14 @@ def test_a_run_and_its_derivatives_have_the_same_bits(name, adjoint):
 
 @pytest.mark.parametrize(
     ("lr", "scale", "error"),
-    [(1e5, 1.0, FixedPointOverflowError), (0.1, 1e4, FixedPointOverflowError), (0.1, np.inf, DivergedError)],
+    [(1e5, 1.0, FixedPointOverflowError), (0.1, 1e4, FixedPointOverflowError), (0.1, anp.inf, DivergedError)],
     ids=["displacement", "gradient", "infinite gradient"],
 )
 def test_the_same_errors(lr, scale, error):
     scaled = lambda params, hyper, step: loss(params, hyper, step) * (scale if step == 3 else 1.0)
 
     def compute():
-        with pytest.raises(error) as caught, onp.errstate(all="ignore"):
+        with pytest.raises(error) as caught, np.errstate(all="ignore"):
             hg.train(scaled, draw(0), hg.SGD(lr, 0.5, exact=True), steps=5)
         return [str(caught.value), caught.value.step, caught.value.args, getattr(caught.value, "norm", None)]
 
@@ -154,11 +154,11 @@ def test_the_same_errors(lr, scale, error):
 
 def test_what_is_below_the_limit_entry_by_entry_is_no_error():
     """Although the sum of squares, which is looked at first, is above it."""
-    w = onp.full(3_000, 500.0)
-    keep = lambda params, hyper, step: 0.0 * np.sum(params**2)
+    w = np.full(3_000, 500.0)
+    keep = lambda params, hyper, step: 0.0 * anp.sum(params**2)
     fast, plain = both(lambda: [hg.train(keep, w, hg.SGD(0.1, exact=True), steps=2)])
     assert_same_bits(fast, plain)
-    assert onp.array_equal(fast[0], w)
+    assert np.array_equal(fast[0], w)
 
 
 def test_undoing_something_else_is_reported():
@@ -166,7 +166,7 @@ def test_undoing_something_else_is_reported():
         """Its gradient is another one on the way back."""
 
         def __call__(self, w, hyper, step):
-            return np.sum(w**2)
+            return anp.sum(w**2)
 
         def gradient(self, w, hyper, step):
             return 2.0 * w
@@ -176,7 +176,7 @@ def test_undoing_something_else_is_reported():
 
     def f(lr, check_purity):
         options = {"adjoint": hg.Reversible(), "check_purity": check_purity}
-        return np.sum(hg.train(written(Forgetful()), onp.ones(50), hg.SGD(lr, 0.5, exact=True), steps=80, **options))
+        return anp.sum(hg.train(written(Forgetful()), np.ones(50), hg.SGD(lr, 0.5, exact=True), steps=80, **options))
 
     with pytest.raises(ReversalError, match="bit for bit"):
         grad(f)(0.1, False)
@@ -224,23 +224,23 @@ def test_an_update_of_ones_own_does_not_get_that_of_sgd(kind):
 
     fast, plain = both(compute)
     assert_same_bits(fast, plain)
-    same = all(onp.array_equal(a, b) for a, b in zip(fast, compute(hg.SGD)))
+    same = all(np.array_equal(a, b) for a, b in zip(fast, compute(hg.SGD)))
     assert same == (kind is OneMoreField)
 
 
 def test_a_huge_rate_at_a_velocity_of_zero():
     """No product may be regrouped: rate · 2⁵² overflows."""
-    still = lambda w, hyper, step: 0.0 * np.sum(w)
+    still = lambda w, hyper, step: 0.0 * anp.sum(w)
 
     def compute():
-        f = lambda lr: np.sum(hg.train(still, onp.ones(8), hg.SGD(lr, 0.5, exact=True), steps=3))
+        f = lambda lr: anp.sum(hg.train(still, np.ones(8), hg.SGD(lr, 0.5, exact=True), steps=3))
         return value_and_grad(f)(1e300)
 
     assert_same_bits(*both(compute))
     assert compute() == (8.0, 0.0)
 
 
-@pytest.mark.parametrize("scale", [1e5, np.nan])
+@pytest.mark.parametrize("scale", [1e5, anp.nan])
 def test_ones_own_displacement_never_sees_a_state_that_does_not_fit(scale):
     @dataclass(frozen=True)
     class Own(Decaying):
@@ -258,12 +258,12 @@ def test_ones_own_displacement_never_sees_a_state_that_does_not_fit(scale):
         def displacement(self, s, g, h, step):
             return -h.lr * s[0] / math.sqrt(s[0].mean())
 
-    scaled = lambda w, hyper, step: np.sum(w**2) * (scale if step == 2 else 1.0)
-    error = FixedPointOverflowError if np.isfinite(scale) else NonFiniteLossGradientError
+    scaled = lambda w, hyper, step: anp.sum(w**2) * (scale if step == 2 else 1.0)
+    error = FixedPointOverflowError if anp.isfinite(scale) else NonFiniteLossGradientError
 
     def compute():
-        with pytest.raises(error) as caught, onp.errstate(all="ignore"):
-            hg.train(scaled, onp.ones(3), Own(0.1), steps=5)
+        with pytest.raises(error) as caught, np.errstate(all="ignore"):
+            hg.train(scaled, np.ones(3), Own(0.1), steps=5)
         return [caught.value.step]
 
     assert both(compute) == ([2], [2])
@@ -273,20 +273,20 @@ def test_ones_own_displacement_never_sees_a_state_that_does_not_fit(scale):
 def test_gradients_in_any_layout(order):
     class Quadratic:
         def __call__(self, w, hyper, step):
-            return 0.5 * np.sum(w**2)
+            return 0.5 * anp.sum(w**2)
 
         def gradient(self, w, hyper, step):
             if order == "strided":
-                return onp.repeat(w, 2, axis=0)[::2]
-            g = onp.array(w, order="F" if order == "F" else "C")
+                return np.repeat(w, 2, axis=0)[::2]
+            g = np.array(w, order="F" if order == "F" else "C")
             g.flags.writeable = order != "read-only"
             return g
 
         def gradient_with_hvp(self, w, hyper, step):
             return self.gradient(w, hyper, step), lambda d: d
 
-    w = onp.random.default_rng(0).standard_normal((3, 4))
-    f = lambda lr: np.sum(
+    w = np.random.default_rng(0).standard_normal((3, 4))
+    f = lambda lr: anp.sum(
         hg.train(written(Quadratic()), w, hg.SGD(lr, 0.5, exact=True), steps=5, adjoint=hg.Reversible()) ** 2
     )
     fast, plain = both(lambda: value_and_grad(f)(0.3))
@@ -294,8 +294,8 @@ def test_gradients_in_any_layout(order):
 
 
 def test_arrays_from_other_processes_are_served_too():
-    assert compiled.loops(pickle.loads(pickle.dumps(onp.ones(3)))) is not None
-    assert compiled.loops(onp.ones(3, onp.float32)) is None
+    assert compiled.loops(pickle.loads(pickle.dumps(np.ones(3)))) is not None
+    assert compiled.loops(np.ones(3, np.float32)) is None
 
 
 TRAINING = """

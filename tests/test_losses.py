@@ -6,8 +6,8 @@ import copy
 import functools
 import pickle
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, make_jvp, value_and_grad
 from problems import classifier, penalised, relative_error, written
@@ -28,7 +28,7 @@ class Bowl:
         return 0.0
 
     def __call__(self, w, hyper, step):
-        return 0.5 * self.strength * np.sum(w**2) + self.penalty(w)
+        return 0.5 * self.strength * anp.sum(w**2) + self.penalty(w)
 
     def gradient(self, w, hyper, step):
         return self.strength * w
@@ -41,7 +41,7 @@ class Penalised(Bowl):
     """Overrides a helper only."""
 
     def penalty(self, w):
-        return np.sum(w**4)
+        return anp.sum(w**4)
 
 
 class Delegating:
@@ -51,7 +51,7 @@ class Delegating:
         self.inner = inner
 
     def __call__(self, params, hyper, step):
-        return self.inner(params, hyper, step) + sum(np.sum(W**2) for W, b in params)
+        return self.inner(params, hyper, step) + sum(anp.sum(W**2) for W, b in params)
 
     def __getattr__(self, name):
         return getattr(object.__getattribute__(self, "inner"), name)
@@ -71,7 +71,7 @@ class SubclassOfMLP(hg.nn.MLP):
 def wrapped():
     @functools.wraps(LOSS)
     def loss(params, hyper, step):
-        return LOSS(params, hyper, step) + sum(np.sum(W**2) for W, b in params)
+        return LOSS(params, hyper, step) + sum(anp.sum(W**2) for W, b in params)
 
     return loss
 
@@ -97,15 +97,15 @@ CHANGED = {
         PARAMS,
     ),
     "method replaced on an instance of a subclass": (replaced(), PARAMS),
-    "object with methods of these names": (Bowl(), onp.ones(3)),
-    "subclass that overrides a helper": (Penalised(), onp.ones(3)),
+    "object with methods of these names": (Bowl(), np.ones(3)),
+    "subclass that overrides a helper": (Penalised(), np.ones(3)),
 }
 
 
 @pytest.mark.parametrize("way", CHANGED)
 def test_a_changed_loss_trains_on_its_own_gradient(way):
     loss, start = CHANGED[way]
-    size = lambda params: sum(np.sum(w**2) for w in hg.nests.flatten(params)[0])
+    size = lambda params: sum(anp.sum(w**2) for w in hg.nests.flatten(params)[0])
     f = lambda function: lambda lr: size(hg.train(function, start, hg.SGD(lr, 0.5), steps=4))
     by_hand = lambda params, hyper, step: loss(params, hyper, step)
     assert value_and_grad(f(loss))(0.1) == value_and_grad(f(by_hand))(0.1)
@@ -123,7 +123,7 @@ def test_written_derivatives_are_used_and_only_with_their_function():
             calls.append("product")
             return super().gradient_with_hvp(w, hyper, step)
 
-    loss, f = written(Counting()), lambda loss: lambda lr: np.sum(hg.train(loss, onp.ones(3), hg.SGD(lr), steps=4) ** 2)
+    loss, f = written(Counting()), lambda loss: lambda lr: anp.sum(hg.train(loss, np.ones(3), hg.SGD(lr), steps=4) ** 2)
     assert value_and_grad(f(loss))(0.1) == pytest.approx(value_and_grad(f(Bowl()))(0.1), rel=1e-12)
     assert calls == ["product"] * 5, "one of them is the step that is computed again"
     make_jvp(f(loss))(0.1)(1.0)
@@ -153,7 +153,7 @@ def ridge(scale_gradient=1.0, scale_product=1.0, scale_mixed=1.0):
     A, y = X[:, :4], X[:, 5]
 
     def value(w, h, step):
-        return 0.5 * np.mean((np.dot(A, w) - y) ** 2) + 0.5 * h * np.sum(w**2)
+        return 0.5 * anp.mean((anp.dot(A, w) - y) ** 2) + 0.5 * h * anp.sum(w**2)
 
     def gradient(w, h, step):
         return scale_gradient * (A.T @ (A @ w - y) / len(y) + h * w)
@@ -167,13 +167,13 @@ def ridge(scale_gradient=1.0, scale_product=1.0, scale_mixed=1.0):
         gradient_with_hvp=lambda w, h, step: (gradient(w, h, step), hvp(h)),
         gradient_with_products=lambda w, h, step: (
             gradient(w, h, step),
-            lambda d: (hvp(h)(d), scale_mixed * onp.vdot(w, d)),
+            lambda d: (hvp(h)(d), scale_mixed * np.vdot(w, d)),
         ),
     )
 
 
 def trained_on(loss):
-    return lambda x: np.sum(hg.train(loss, onp.ones(4), hg.SGD(x["lr"], 0.5), x["h"], steps=5) ** 2)
+    return lambda x: anp.sum(hg.train(loss, np.ones(4), hg.SGD(x["lr"], 0.5), x["h"], steps=5) ** 2)
 
 
 AT = {"lr": 0.1, "h": 0.3}
@@ -200,9 +200,9 @@ def test_written_mixed_products_are_used_and_right():
     ],
 )
 def test_the_checks_fail_on_a_wrong_derivative(mistake, message):
-    check_loss(ridge(), onp.ones(4), 0.3)
+    check_loss(ridge(), np.ones(4), 0.3)
     with pytest.raises(LossDerivativeError, match=message):
-        check_loss(ridge(**mistake), onp.ones(4), 0.3)
+        check_loss(ridge(**mistake), np.ones(4), 0.3)
     hg.testing.check_hypergradient(trained_on(ridge()), AT)
     with pytest.raises(LossDerivativeError, match=message):
         hg.testing.check_hypergradient(trained_on(ridge(**mistake)), AT)
@@ -216,7 +216,7 @@ def test_gradients_that_round_differently_fail_the_check():
         gradient_with_hvp=right.gradient_with_hvp,
     )
     with pytest.raises(LossDerivativeError, match="to the last bit"):
-        check_loss(loss, onp.ones(4), 0.3)
+        check_loss(loss, np.ones(4), 0.3)
 
 
 def test_every_loss_of_the_package_passes_the_check():
@@ -230,10 +230,10 @@ def test_bytes_kept_are_counted_without_the_data():
     """What the loss itself refers to was there before."""
     from hypergrad.losses.footprint import footprint
 
-    data, weights = onp.ones(1_000), onp.ones(10)
+    data, weights = np.ones(1_000), np.ones(10)
 
     def made_of():
-        kept = onp.ones(300)
+        kept = np.ones(300)
         return lambda d: kept[10:].sum() + data.sum() + d
 
     assert footprint(made_of(), [lambda: data]) == 2_400

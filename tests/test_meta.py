@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad
 from problems import classifier
@@ -25,12 +25,12 @@ from hypergrad.nests import flatten
 from hypergrad.probe import CacheWarning
 
 MODEL, LOSS, PARAMS, X, T = classifier()
-HYPERS = {"log_lr": onp.full(5, -1.0), "momentum": [0.5, 0.5, 0.5]}
-RATES = {"log_lr": onp.linspace(1.0, 3.0, 5), "momentum": 0.1}
+HYPERS = {"log_lr": np.full(5, -1.0), "momentum": [0.5, 0.5, 0.5]}
+RATES = {"log_lr": np.linspace(1.0, 3.0, 5), "momentum": 0.1}
 
 
 def objective(hypers, iteration=0):
-    trained = hg.train(LOSS, PARAMS, hg.SGD(np.exp(hypers["log_lr"]), hypers["momentum"]), steps=5)
+    trained = hg.train(LOSS, PARAMS, hg.SGD(anp.exp(hypers["log_lr"]), hypers["momentum"]), steps=5)
     return MODEL.loss(trained, X, T) + 0.01 * iteration * hypers["momentum"][0]
 
 
@@ -42,18 +42,18 @@ def assert_same_bits(one, two):
     assert one.value == two.value and len(one.history) == len(two.history)
     for a, b in zip(one.history, two.history):
         leaves, others = flatten([a.hypers, a.gradient])[0], flatten([b.hypers, b.gradient])[0]
-        assert all(onp.array_equal(x, y, equal_nan=True) for x, y in zip(leaves, others))
+        assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(leaves, others))
         assert a._replace(hypers=0, gradient=0, value=0, gradient_norm=0) == b._replace(
             hypers=0, gradient=0, value=0, gradient_norm=0
         )
 
 
 def test_plain_descent_on_a_quadratic_follows_its_closed_form():
-    curvature = onp.array([1.0, 3.0])
-    result = descend(lambda w: 0.5 * np.sum(curvature * w**2), onp.ones(2), steps=6, step_size=0.2)
+    curvature = np.array([1.0, 3.0])
+    result = descend(lambda w: 0.5 * anp.sum(curvature * w**2), np.ones(2), steps=6, step_size=0.2)
     for i, found in enumerate(result.history):
-        onp.testing.assert_allclose(found.hypers, (1 - 0.2 * curvature) ** i, rtol=1e-12)
-        assert found.gradient_norm == pytest.approx(onp.linalg.norm(curvature * found.hypers), rel=1e-12)
+        np.testing.assert_allclose(found.hypers, (1 - 0.2 * curvature) ** i, rtol=1e-12)
+        assert found.gradient_norm == pytest.approx(np.linalg.norm(curvature * found.hypers), rel=1e-12)
     assert result.value == result.history[-1].value
 
 
@@ -61,8 +61,8 @@ def test_each_leaf_has_its_step_size_and_the_loss_falls():
     result = descend()
     first, second = result.history[:2]
     expected = grad(objective)(HYPERS)
-    onp.testing.assert_allclose(first.gradient["log_lr"], expected["log_lr"], rtol=1e-12)
-    onp.testing.assert_allclose(second.hypers["log_lr"], -1.0 - RATES["log_lr"] * expected["log_lr"], rtol=1e-12)
+    np.testing.assert_allclose(first.gradient["log_lr"], expected["log_lr"], rtol=1e-12)
+    np.testing.assert_allclose(second.hypers["log_lr"], -1.0 - RATES["log_lr"] * expected["log_lr"], rtol=1e-12)
     assert second.hypers["momentum"][1] == pytest.approx(0.5 - 0.1 * expected["momentum"][1], rel=1e-12)
     assert result.history[-1].value < first.value and result.value == min(e.value for e in result.history)
 
@@ -74,11 +74,11 @@ def test_best_so_far_is_kept_where_the_last_is_worse():
 
 
 def test_adam_is_the_one_that_trains():
-    start = onp.array([1.0, -2.0])
-    f = lambda w: np.sum(w**4)
+    start = np.array([1.0, -2.0])
+    f = lambda w: anp.sum(w**4)
     result = descend(f, start, steps=7, step_size=0.1, optimizer=hg.Adam(1.0))
     trained = hg.train(lambda w, hyper, step: f(w), start, hg.Adam(0.1), steps=7, save_at=list(range(8)))
-    onp.testing.assert_allclose([e.hypers for e in result.history], trained, rtol=1e-12)
+    np.testing.assert_allclose([e.hypers for e in result.history], trained, rtol=1e-12)
 
 
 def test_the_optimizer_of_ones_own_takes_the_steps_with_a_state_for_each_leaf():
@@ -88,26 +88,26 @@ def test_the_optimizer_of_ones_own_takes_the_steps_with_a_state_for_each_leaf():
         drag: Any
 
         def init(self, w):
-            return (np.zeros(np.shape(w)),)
+            return (anp.zeros(anp.shape(w)),)
 
         def step(self, w, s, g, h, step):
             v = (1.0 - h.drag) * s[0] - g / (1.0 + step)
             return w + h.lr * v, (v,)
 
-    f = lambda h: np.sum(h["a"] ** 2) + 3.0 * h["b"] ** 2
-    optimizer = Heavy(lr={"a": onp.array([0.1, 0.2]), "b": 0.3}, drag={"a": 0.5, "b": 0.25})
-    result = descend(f, {"a": onp.ones(2), "b": 1.0}, steps=3, step_size=0.5, optimizer=optimizer)
-    a, b, va, vb = onp.ones(2), 1.0, 0.0, 0.0
+    f = lambda h: anp.sum(h["a"] ** 2) + 3.0 * h["b"] ** 2
+    optimizer = Heavy(lr={"a": np.array([0.1, 0.2]), "b": 0.3}, drag={"a": 0.5, "b": 0.25})
+    result = descend(f, {"a": np.ones(2), "b": 1.0}, steps=3, step_size=0.5, optimizer=optimizer)
+    a, b, va, vb = np.ones(2), 1.0, 0.0, 0.0
     for step in range(3):
         va, vb = 0.5 * va - 2.0 * a / (1.0 + step), 0.75 * vb - 6.0 * b / (1.0 + step)
-        a, b = a + 0.5 * onp.array([0.1, 0.2]) * va, b + 0.5 * 0.3 * vb
-    onp.testing.assert_allclose(result.history[-1].hypers["a"], a, rtol=1e-12)
+        a, b = a + 0.5 * np.array([0.1, 0.2]) * va, b + 0.5 * 0.3 * vb
+    np.testing.assert_allclose(result.history[-1].hypers["a"], a, rtol=1e-12)
     assert result.history[-1].hypers["b"] == pytest.approx(b, rel=1e-12)
 
 
 def test_step_size_and_learning_rate_are_one_number():
-    f = lambda w: np.sum(w**4)
-    start = onp.array([1.0, -2.0])
+    f = lambda w: anp.sum(w**4)
+    start = np.array([1.0, -2.0])
     for optimizer in (hg.SGD, hg.Adam, hg.RMSProp):
         one, two = (descend(f, start, step_size=x, optimizer=optimizer(0.125 / x)) for x in (0.125, 1.0))
         assert_same_bits(one, two)
@@ -119,7 +119,7 @@ def test_an_endless_descent_is_the_same_as_one_of_some_steps():
     expected = descend(steps=5).history
     endless = hg.meta.descend(objective, HYPERS, step_size=RATES)
     for one, two in zip(expected, endless):
-        assert one.value == two.value and onp.array_equal(one.gradient["log_lr"], two.gradient["log_lr"])
+        assert one.value == two.value and np.array_equal(one.gradient["log_lr"], two.gradient["log_lr"])
     assert next(endless).value < expected[0].value
 
 
@@ -142,9 +142,9 @@ def test_the_history_is_there_however_the_descent_ends():
 
 
 def test_transform_changes_the_step_and_not_the_record():
-    sign = lambda gradient: {"a": np.sign(gradient["a"])}
+    sign = lambda gradient: {"a": anp.sign(gradient["a"])}
     result = descend(
-        lambda h: np.sum(h["a"] ** 2), {"a": onp.array([3.0, -5.0])}, steps=1, step_size=0.5, transform=sign
+        lambda h: anp.sum(h["a"] ** 2), {"a": np.array([3.0, -5.0])}, steps=1, step_size=0.5, transform=sign
     )
     assert result.history[1].hypers["a"].tolist() == [2.5, -4.5]
     assert result.history[0].gradient["a"].tolist() == [6.0, -10.0]
@@ -159,13 +159,13 @@ def test_numbered_gives_the_iteration():
 def test_a_jump_is_taken_back_and_the_step_size_halved():
     """w² with step size 1.6 overshoots, w ← −2.2 w; half of that converges, w ← −0.6 w."""
     result = descend(lambda w: w**2, 1.0, steps=3, step_size=1.6, take_back=TakeBack())
-    onp.testing.assert_allclose([e.hypers for e in result.history], [1.0, -2.2, -0.6, 0.36], rtol=1e-12)
+    np.testing.assert_allclose([e.hypers for e in result.history], [1.0, -2.2, -0.6, 0.36], rtol=1e-12)
     assert [e.taken_back for e in result.history] == [False, True, False, False]
     assert [e.step_scale for e in result.history] == [1.0, 1.0, 0.5, 0.5]
 
 
 def test_a_jump_of_the_hypergradient_alone():
-    f = lambda w: np.where(w < 0.5, 100.0 * (w - 0.5), 0.0) + w  # falls everywhere, 101 times faster below 0.5
+    f = lambda w: anp.where(w < 0.5, 100.0 * (w - 0.5), 0.0) + w  # falls everywhere, 101 times faster below 0.5
     jumps = descend(f, 1.0, steps=1, step_size=0.6, take_back=TakeBack(gradient=50.0)).history
     assert [e.taken_back for e in jumps] == [False, True] and jumps[1].value < jumps[0].value
     assert not descend(f, 1.0, steps=1, step_size=0.6, take_back=TakeBack(gradient=200.0)).history[1].taken_back
@@ -180,8 +180,8 @@ def test_adam_forgets_a_step_taken_back():
 
 def diverging(log_lr):
     """Diverges for large learning rates."""
-    loss = lambda w, hyper, step: np.sum(w**4)
-    return np.sum(hg.train(loss, onp.ones(2), hg.SGD(np.exp(log_lr), 0.0), steps=40))
+    loss = lambda w, hyper, step: anp.sum(w**4)
+    return anp.sum(hg.train(loss, np.ones(2), hg.SGD(anp.exp(log_lr), 0.0), steps=40))
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
@@ -189,10 +189,10 @@ def test_divergence_is_raised_with_its_meta_iteration_or_taken_back(tmp_path):
     with pytest.raises(hg.DivergedError, match=r"in meta-iteration 2, training diverged") as caught:
         descend(diverging, -4.0, step_size=10.0)
     assert caught.value.iteration == 2 and len(caught.value.history) == 2
-    options = {"step_size": 10.0, "take_back": TakeBack(onp.inf, onp.inf), "cache": tmp_path}
+    options = {"step_size": 10.0, "take_back": TakeBack(np.inf, np.inf), "cache": tmp_path}
     result, again = (descend(diverging, -4.0, **options) for _ in range(2))
     found = result.history[2]
-    assert found.taken_back and found.diverged_at == caught.value.step and onp.isnan(found.value)
+    assert found.taken_back and found.diverged_at == caught.value.step and np.isnan(found.value)
     assert result.value < result.history[0].value
     assert_same_bits(result, again)
     with pytest.raises(hg.DivergedError, match="in meta-iteration 0"):
@@ -204,19 +204,19 @@ def test_divergence_is_raised_with_its_meta_iteration_or_taken_back(tmp_path):
 def test_a_step_to_a_schedule_that_cannot_be_trained_counts_as_divergence():
     far = lambda log_lr: objective({"log_lr": 1e4 * log_lr, "momentum": [0.5] * 3})
     with pytest.raises(errors.ScheduleError, match=r"in meta-iteration 1, SGD\.lr must lie in \[0, inf\), got inf"):
-        descend(far, onp.zeros(5), step_size=1.0)
-    result = descend(far, onp.zeros(5), step_size=1.0, take_back=TakeBack())
+        descend(far, np.zeros(5), step_size=1.0)
+    result = descend(far, np.zeros(5), step_size=1.0, take_back=TakeBack())
     assert result.history[1].taken_back and result.history[1].diverged_at == 0
 
 
 def test_a_hypergradient_that_is_not_finite_is_reported_or_taken_back():
-    f = lambda h: np.sum(h["a"][0] ** 1.5) + h["b"]  # not a number below 0
+    f = lambda h: anp.sum(h["a"][0] ** 1.5) + h["b"]  # not a number below 0
     start = {"a": [1.0], "b": 0.0}
     with pytest.raises(errors.NonFiniteHypergradientError, match="in meta-iteration 1, the value of f is not finite"):
         descend(f, start, step_size=1.0)
     result = descend(f, start, step_size=1.0, take_back=TakeBack())
-    assert result.history[1].taken_back and onp.isfinite(result.value)
-    root = lambda h: np.sum(np.sqrt(h["a"][0]))
+    assert result.history[1].taken_back and np.isfinite(result.value)
+    root = lambda h: anp.sum(anp.sqrt(h["a"][0]))
     with pytest.raises(
         errors.NonFiniteHypergradientError, match=r"in meta-iteration 0, the hypergradient\['a'\]\[0\] is"
     ):
@@ -281,18 +281,18 @@ def test_a_damaged_or_foreign_cache_file_is_reported_and_computed_again(tmp_path
     if damage == "truncated":
         path.write_bytes(content[:-40])
     elif damage == "flipped":
-        place = content.index(onp.float64(expected.history[2].value).tobytes())
+        place = content.index(np.float64(expected.history[2].value).tobytes())
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     elif damage == "other iteration":
         path.write_bytes(other.read_bytes())
     elif damage == "other hypers":
-        with onp.load(path) as stored:
+        with np.load(path) as stored:
             arrays = dict(stored)
-        onp.savez(path, **arrays | {"hypers0": arrays["hypers0"] + 1e-15})
+        np.savez(path, **arrays | {"hypers0": arrays["hypers0"] + 1e-15})
     elif damage == "empty":
         path.write_bytes(b"")
     else:
-        onp.savez(path, something=onp.ones(3))
+        np.savez(path, something=np.ones(3))
     with pytest.warns(CacheWarning, match=r"iteration2\.npz is not usable"):
         assert_same_bits(descend(cache=tmp_path), expected)
 
@@ -343,11 +343,11 @@ def test_a_descent_killed_at_random_moments_goes_on(tmp_path):
         ({"steps": -1}, errors.ArgumentError, "steps must be an integer ≥ 0, got -1"),
         ({"hypers": {}}, errors.NestError, "hypers has no leaves"),
         ({"hypers": {"a": "x"}}, errors.NestError, r"hypers\['a'\] is a builtins\.str"),
-        ({"hypers": onp.array([1.0, onp.nan])}, errors.NestError, "hypers must be finite"),
+        ({"hypers": np.array([1.0, np.nan])}, errors.NestError, "hypers must be finite"),
         ({"step_size": -0.1}, errors.ArgumentError, r"step_size must lie in \[0, inf\), got -0\.1"),
         ({"step_size": {"log_lr": 1.0}}, errors.NestError, r"step_size is a dict with keys \['log_lr'\]"),
         (
-            {"step_size": {"log_lr": onp.ones(4), "momentum": 1.0}},
+            {"step_size": {"log_lr": np.ones(4), "momentum": 1.0}},
             errors.ArgumentError,
             r"step_size\['log_lr'\] has shape \(4,\), but hypers\['log_lr'\] has \(5,\)",
         ),
@@ -363,7 +363,7 @@ def test_a_descent_killed_at_random_moments_goes_on(tmp_path):
         ),
         ({"optimizer": hg.SGD(-1.0)}, errors.ArgumentError, r"SGD\.lr must lie in \[0, inf\), got -1\.0"),
         ({"optimizer": hg.Adam(1.0, b1={"a": 0.5})}, errors.NestError, r"Adam\.b1 is a dict with keys \['a'\]"),
-        ({"optimizer": hg.SGD(onp.ones(4))}, errors.ArgumentError, r"SGD\.lr has shape \(4,\), but hypers\['log_lr'\]"),
+        ({"optimizer": hg.SGD(np.ones(4))}, errors.ArgumentError, r"SGD\.lr has shape \(4,\), but hypers\['log_lr'\]"),
         ({"optimizer": hg.SGD(1.0, exact=True)}, errors.ArgumentError, r"leave out SGD\(exact=True\)"),
         ({"history": [1]}, errors.ArgumentError, r"history must be an empty list, to be filled, got \[1\]"),
     ],
@@ -380,7 +380,7 @@ def test_bad_arguments_are_reported_before_f_is_called(options, error, message):
     ("make", "message"),
     [
         (lambda: TakeBack(loss=0.5), r"TakeBack\.loss must be ≥ 1, got 0\.5"),
-        (lambda: TakeBack(gradient=onp.nan), r"TakeBack\.gradient must be ≥ 1, got nan"),
+        (lambda: TakeBack(gradient=np.nan), r"TakeBack\.gradient must be ≥ 1, got nan"),
         (lambda: TakeBack(shrink=1.0), r"TakeBack\.shrink must lie in \(0, 1\), got 1\.0"),
         (lambda: descend(lambda h: 3.0), "f must return a scalar that depends on hypers.* got float of shape"),
         (lambda: descend(lambda h: h["log_lr"]), r"f must return a scalar.* of shape \(5,\)"),

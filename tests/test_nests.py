@@ -4,8 +4,8 @@ from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, make_jvp, make_vjp
 from hypothesis import given, settings
@@ -30,7 +30,7 @@ class Net:
     output: Any
 
 
-W, B = onp.array([[0.3, -0.2], [0.1, 0.4]]), onp.array([0.5, -0.5])
+W, B = np.array([[0.3, -0.2], [0.1, 0.4]]), np.array([0.5, -0.5])
 NESTS = {
     "named tuple": Layer(W, B),
     "collections.namedtuple": Pair(W, {"b": B}),
@@ -43,7 +43,7 @@ NESTS = {
 
 
 def loss(params, hyper, step):
-    return sum(np.sum((i + 1.0) * w**4 - np.cos(w)) for i, w in enumerate(flatten(params)[0]))
+    return sum(anp.sum((i + 1.0) * w**4 - anp.cos(w)) for i, w in enumerate(flatten(params)[0]))
 
 
 @pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2), None])
@@ -54,7 +54,7 @@ def test_the_same_type_comes_back_and_derivatives_go_through(name, adjoint):
     trained = hg.train(loss, params, hg.SGD(0.1), steps=3)
     assert flatten(trained)[1] == structure and type(trained) is type(params)
     plain = hg.train(lambda p, h, t: loss(p, h, t), leaves, hg.SGD(0.1), steps=3)
-    assert all(onp.array_equal(a, b) for a, b in zip(flatten(trained)[0], plain))
+    assert all(np.array_equal(a, b) for a, b in zip(flatten(trained)[0], plain))
 
     def f(lr, start=params):
         saved = hg.train(loss, start, hg.SGD(lr, 0.5), steps=4, save_at=[2, 4], adjoint=adjoint)
@@ -74,14 +74,14 @@ def test_hyper_and_the_fields_of_an_optimizer(name):
 
     def f(x):
         hyper, rates = (
-            unflatten(structure, [x[key][i] * np.ones(()) for i in range(len(leaves))]) for key in ("h", "r")
+            unflatten(structure, [x[key][i] * anp.ones(()) for i in range(len(leaves))]) for key in ("h", "r")
         )
         penalised = lambda p, h, t: (
-            loss(p, None, t) + sum(a * np.sum(w**2) for a, w in zip(flatten(h)[0], flatten(p)[0]))
+            loss(p, None, t) + sum(a * anp.sum(w**2) for a, w in zip(flatten(h)[0], flatten(p)[0]))
         )
         return loss(hg.train(penalised, params, hg.SGD(rates, 0.5), hyper, steps=3), None, 0)
 
-    hg.testing.check_hypergradient(f, {"h": onp.full(len(leaves), 0.1), "r": onp.full(len(leaves), 0.05)})
+    hg.testing.check_hypergradient(f, {"h": np.full(len(leaves), 0.1), "r": np.full(len(leaves), 0.05)})
 
 
 @pytest.mark.parametrize("name", NESTS)
@@ -90,7 +90,7 @@ def test_check_hypergradient_and_callbacks_take_any_nest(name):
     watch = lambda step, p, state, gradient, value: seen.append((type(p), type(state.velocity), type(gradient), value))
     f = lambda start: loss(hg.train(loss, start, hg.SGD(0.1), steps=2, callback=watch), None, 0)
     hg.testing.check_hypergradient(f, params)
-    assert all(kinds[:3] == (type(params),) * 3 and onp.isfinite(kinds[3]) for kinds in seen)
+    assert all(kinds[:3] == (type(params),) * 3 and np.isfinite(kinds[3]) for kinds in seen)
 
 
 leaf = st.just(1.0) | st.none()
@@ -121,10 +121,10 @@ def test_flattening_and_building_are_inverse(nest):
 
 
 def test_the_entries_of_a_cotangent_are_taken_by_their_keys():
-    bowl = lambda p, h, t: 0.5 * np.sum(p["a"] ** 2) + 2.0 * np.sum(p["b"] ** 2)
-    run = lambda lr: hg.train(bowl, {"a": onp.ones(2), "b": onp.ones(2)}, hg.SGD(lr, 0.0), steps=1)
+    bowl = lambda p, h, t: 0.5 * anp.sum(p["a"] ** 2) + 2.0 * anp.sum(p["b"] ** 2)
+    run = lambda lr: hg.train(bowl, {"a": np.ones(2), "b": np.ones(2)}, hg.SGD(lr, 0.0), steps=1)
     vjp, _ = make_vjp(run)(0.1)
-    one, zero = onp.ones(2), onp.zeros(2)
+    one, zero = np.ones(2), np.zeros(2)
     assert vjp({"a": one, "b": zero}) == vjp({"b": zero, "a": one}) == pytest.approx(-2.0)
     assert vjp({"b": one, "a": zero}) == vjp({"a": zero, "b": one}) == pytest.approx(-8.0)
     for wrong in ({"a": one}, {"a": one, "c": zero}, [one, zero], one):

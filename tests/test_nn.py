@@ -1,7 +1,7 @@
 """Networks: the written-out derivatives against autograd, and the loss against its definition."""
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, make_jvp
 from autograd.core import make_vjp
@@ -14,7 +14,7 @@ from hypergrad.nn.activations import ACTIVATIONS
 
 def random_like(nest, seed):
     leaves, structure = flatten(nest)
-    rng = onp.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return unflatten(structure, [rng.standard_normal(leaf.shape) for leaf in leaves])
 
 
@@ -22,7 +22,7 @@ def random_like(nest, seed):
 @pytest.mark.parametrize("sizes", [(6, 3), (6, 5, 3), (4, 7, 5, 6, 2)])
 def test_written_out_derivatives_equal_autograd(activation, sizes):
     model, _loss, params, X, T = classifier(sizes, activation)
-    T = T * onp.linspace(0.5, 2.0, len(T))[:, None]  # rows need not sum to one
+    T = T * np.linspace(0.5, 2.0, len(T))[:, None]  # rows need not sum to one
     gradient = grad(lambda p: model.loss(p, X, T))
     assert relative_error(model.gradient(params, X, T), gradient(params)) < 1e-12
     from_hvp, hvp = model.gradient_with_hvp(params, X, T)
@@ -36,20 +36,20 @@ def test_written_out_derivatives_equal_autograd(activation, sizes):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_derivatives(activation):
     phi = ACTIVATIONS[activation]
-    z = onp.linspace(-3.0, 3.0, 50)  # without 0, where relu has no derivative; see the next test
+    z = np.linspace(-3.0, 3.0, 50)  # without 0, where relu has no derivative; see the next test
     a, h = phi.value(z), 1e-5
     slope = phi.slope(z, a)
-    onp.testing.assert_allclose(slope, (phi.value(z + h) - phi.value(z - h)) / (2 * h), rtol=1e-8, atol=1e-9)
-    bend = onp.zeros_like(z) if phi.bend is None else phi.bend(z, a, slope)
+    np.testing.assert_allclose(slope, (phi.value(z + h) - phi.value(z - h)) / (2 * h), rtol=1e-8, atol=1e-9)
+    bend = np.zeros_like(z) if phi.bend is None else phi.bend(z, a, slope)
     numeric = (phi.slope(z + h, phi.value(z + h)) - phi.slope(z - h, phi.value(z - h))) / (2 * h)
-    onp.testing.assert_allclose(bend, numeric, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(bend, numeric, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_both_paths_agree_at_zero(activation):
     """A first layer of zeros: every preactivation is 0, where relu's derivative is a convention."""
     model, _, params, X, T = classifier((6, 5, 4, 3), activation)
-    params[0] = tuple(onp.zeros_like(w) for w in params[0])
+    params[0] = tuple(np.zeros_like(w) for w in params[0])
     gradient = grad(lambda p: model.loss(p, X, T))
     direction = random_like(params, 3)
     assert relative_error(model.gradient(params, X, T), gradient(params)) < 1e-12
@@ -60,7 +60,7 @@ def test_both_paths_agree_at_zero(activation):
 def test_a_subclass_that_changes_the_loss_does_not_keep_the_old_derivatives():
     class Penalised(hg.nn.MinibatchLoss):
         def __call__(self, params, hyper, step):
-            return super().__call__(params, hyper, step) + 0.1 * sum(np.sum(W**2) for W, b in params)
+            return super().__call__(params, hyper, step) + 0.1 * sum(anp.sum(W**2) for W, b in params)
 
     class Sharper(hg.nn.MLP):
         def loss(self, params, X, T):
@@ -87,10 +87,10 @@ def test_a_loss_may_use_one_buffer_for_all_its_gradients(optimizer):
     """And return another type of sequence, and Python floats; but it cannot change what it is given."""
 
     class Buffered:
-        buffer = onp.zeros(3)
+        buffer = np.zeros(3)
 
         def __call__(self, params, hyper, step):
-            return np.sum(params[0] ** 4) / 4 + params[1] ** 2 / 2
+            return anp.sum(params[0] ** 4) / 4 + params[1] ** 2 / 2
 
         def gradient(self, params, hyper, step):
             self.buffer[:] = params[0] ** 3
@@ -105,8 +105,8 @@ def test_a_loss_may_use_one_buffer_for_all_its_gradients(optimizer):
 
             return self.gradient(params, hyper, step), hvp
 
-    start = [onp.array([0.5, -0.3, 0.9]), onp.array(0.7)]
-    f = lambda loss: lambda lr: sum(np.sum(w**2) for w in hg.train(loss, start, optimizer(lr), steps=6))
+    start = [np.array([0.5, -0.3, 0.9]), np.array(0.7)]
+    f = lambda loss: lambda lr: sum(anp.sum(w**2) for w in hg.train(loss, start, optimizer(lr), steps=6))
     plain = lambda p, h, t: Buffered.__call__(None, p, h, t)
     for adjoint_free in (grad, lambda g: lambda x: make_jvp(g)(x)(1.0)[1]):
         assert adjoint_free(f(written(Buffered())))(0.1) == pytest.approx(grad(f(plain))(0.1), rel=1e-12)
@@ -122,7 +122,7 @@ def test_a_loss_may_use_one_buffer_for_all_its_gradients(optimizer):
 
 def test_gradients_are_taken_in_the_dtype_of_their_parameter():
     _, loss, params, *_ = classifier()
-    mixed = [tuple(w.astype(onp.float32) for w in params[0]), *params[1:]]
+    mixed = [tuple(w.astype(np.float32) for w in params[0]), *params[1:]]
     trained = flatten(hg.train(loss, mixed, hg.SGD(0.1), steps=2))[0]
     assert [w.dtype for w in trained] == [w.dtype for w in flatten(mixed)[0]]
 
@@ -130,18 +130,18 @@ def test_gradients_are_taken_in_the_dtype_of_their_parameter():
 def test_loss_is_the_cross_entropy_of_the_softmax_and_survives_large_logits():
     model, _, params, X, T = classifier()
     z = model.logits(params, X)
-    p = onp.exp(z) / onp.exp(z).sum(1, keepdims=True)
-    assert model.loss(params, X, T) == pytest.approx(-(T * onp.log(p)).sum(1).mean(), rel=1e-12)
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    assert model.loss(params, X, T) == pytest.approx(-(T * np.log(p)).sum(1).mean(), rel=1e-12)
     large = [(1e3 * W, b) for W, b in params]
-    assert onp.isfinite(model.loss(large, X, T))
-    assert all(onp.isfinite(leaf).all() for leaf in flatten(grad(lambda q: model.loss(q, X, T))(large))[0])
+    assert np.isfinite(model.loss(large, X, T))
+    assert all(np.isfinite(leaf).all() for leaf in flatten(grad(lambda q: model.loss(q, X, T))(large))[0])
 
 
 def test_predictions_and_error_rate():
     model = hg.nn.MLP([2, 2], "identity")
-    params = [(onp.eye(2), onp.zeros(2))]
-    X = onp.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [0.0, 3.0]])
-    T = onp.eye(2)[[0, 1, 1, 1]]
+    params = [(np.eye(2), np.zeros(2))]
+    X = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [0.0, 3.0]])
+    T = np.eye(2)[[0, 1, 1, 1]]
     assert model.predict(params, X).tolist() == [0, 1, 0, 1]
     assert model.error_rate(params, X, T) == 0.25
 
@@ -150,21 +150,21 @@ def test_minibatches_go_through_the_data_in_order_and_again():
     _, loss, _params, X, T = classifier(rows=20, batch_size=8)
     rows = [loss.batch(step)[0] for step in range(6)]
     assert [len(batch) for batch in rows] == [8, 8, 4, 8, 8, 4]
-    onp.testing.assert_array_equal(onp.concatenate(rows[:3]), X)
-    onp.testing.assert_array_equal(rows[3], rows[0])
+    np.testing.assert_array_equal(np.concatenate(rows[:3]), X)
+    np.testing.assert_array_equal(rows[3], rows[0])
     whole = hg.nn.MinibatchLoss(loss.model, X, T)
-    onp.testing.assert_array_equal(whole.batch(5)[0], X)
+    np.testing.assert_array_equal(whole.batch(5)[0], X)
 
 
 def test_a_model_of_the_user_without_derivatives_works_in_a_minibatch_loss():
     class Linear:
         def loss(self, params, X, T):
-            return np.mean((np.dot(X, params) - T) ** 2)
+            return anp.mean((anp.dot(X, params) - T) ** 2)
 
-    rng = onp.random.default_rng(0)
+    rng = np.random.default_rng(0)
     X, T = rng.standard_normal((12, 3)), rng.standard_normal(12)
     loss = hg.nn.MinibatchLoss(Linear(), X, T, 4)
-    f = lambda lr: Linear().loss(hg.train(loss, onp.zeros(3), hg.SGD(lr), steps=6), X, T)
+    f = lambda lr: Linear().loss(hg.train(loss, np.zeros(3), hg.SGD(lr), steps=6), X, T)
     hg.testing.check_hypergradient(f, 0.3)
 
 
@@ -172,45 +172,45 @@ def test_a_model_of_the_user_without_derivatives_works_in_a_minibatch_loss():
 def test_scaled_normal(scale):
     shapes = hg.nn.MLP([6, 5, 4, 3]).shapes
     unit = flatten(hg.init.scaled_normal(shapes, 1.0, seed=4))[0]
-    scales = onp.ravel(onp.broadcast_to(scale if onp.ndim(scale) != 1 else onp.c_[scale, scale], (3, 2)))
+    scales = np.ravel(np.broadcast_to(scale if np.ndim(scale) != 1 else np.c_[scale, scale], (3, 2)))
     scaled = flatten(hg.init.scaled_normal(shapes, scale, seed=4))[0]
     for s, w, w_scaled in zip(scales, unit, scaled):
-        onp.testing.assert_allclose(w_scaled, s * w, rtol=1e-15)
+        np.testing.assert_allclose(w_scaled, s * w, rtol=1e-15)
 
     def f(s):
-        return sum(np.sum(w**3) for w in flatten(hg.init.scaled_normal(shapes, s, seed=4))[0])
+        return sum(anp.sum(w**3) for w in flatten(hg.init.scaled_normal(shapes, s, seed=4))[0])
 
-    expected = [3 * s**2 * onp.sum(w**3) for s, w in zip(scales, unit)]
-    assert onp.sum(flatten(grad(f)(scale))[0]) == pytest.approx(onp.sum(expected), rel=1e-12)
-    assert not onp.array_equal(unit[0], flatten(hg.init.scaled_normal(shapes, 1.0, seed=5))[0][0])
+    expected = [3 * s**2 * np.sum(w**3) for s, w in zip(scales, unit)]
+    assert np.sum(flatten(grad(f)(scale))[0]) == pytest.approx(np.sum(expected), rel=1e-12)
+    assert not np.array_equal(unit[0], flatten(hg.init.scaled_normal(shapes, 1.0, seed=5))[0][0])
 
 
 def test_scaled_normal_in_float32_is_the_rounded_float64_draw():
     shapes = [((3, 2), (2,))]
-    single, double = (hg.init.scaled_normal(shapes, onp.float64(0.5), 0, dtype) for dtype in ("f4", "f8"))
+    single, double = (hg.init.scaled_normal(shapes, np.float64(0.5), 0, dtype) for dtype in ("f4", "f8"))
     for a, b in zip(flatten(single)[0], flatten(double)[0]):
-        assert a.dtype == onp.float32
-        onp.testing.assert_allclose(a, b, rtol=1e-6)
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "identity"])
 @pytest.mark.parametrize("kinds", ["444", "488", "448", "844", "884", "888"])
 def test_both_gradients_have_the_same_bits_whatever_the_precision_of_each_layer(activation, kinds):
-    rng = onp.random.default_rng(0)
+    rng = np.random.default_rng(0)
     model = hg.nn.MLP([6, 5, 4, 3], activation)
     params = [
         tuple(rng.standard_normal(shape).astype(f"f{kind}") for shape in layer)
         for kind, layer in zip(kinds, model.shapes)
     ]
-    X, T = rng.standard_normal((8, 6)), onp.eye(3)[rng.integers(0, 3, 8)]
+    X, T = rng.standard_normal((8, 6)), np.eye(3)[rng.integers(0, 3, 8)]
     for one, other in zip(model.gradient(params, X, T), model.gradient_with_hvp(params, X, T)[0]):
         for g, h in zip(one, other):
-            onp.testing.assert_array_equal(g, h)
+            np.testing.assert_array_equal(g, h)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "identity"])
 def test_the_loss_is_differentiated_in_both_modes(activation):
     model = hg.nn.MLP([6, 5, 3], activation)
-    X, T = onp.random.default_rng(0).standard_normal((8, 6)), onp.eye(3)[onp.arange(8) % 3]
+    X, T = np.random.default_rng(0).standard_normal((8, 6)), np.eye(3)[np.arange(8) % 3]
     f = lambda scale: model.loss(hg.init.scaled_normal(model.shapes, scale, seed=0), X, T)
     hg.testing.check_hypergradient(f, 0.7)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, make_jvp
 from problems import classifier, written
@@ -22,15 +22,15 @@ def test_gradients_are_finite_and_right_where_the_second_moment_is_zero(make):
     """One parameter never gets a gradient; its update is a smooth function of the gradient even so."""
 
     def loss(w, hyper, step):
-        return np.sum((w[:2] - 1.0) ** 2) + hyper[0] * w[2] ** 2
+        return anp.sum((w[:2] - 1.0) ** 2) + hyper[0] * w[2] ** 2
 
     def f(inputs):
         w = hg.train(loss, inputs["w"], make(inputs["lr"]), inputs["hyper"], steps=5, adjoint=hg.Stored())
-        return np.sum(w**2) + w[2]
+        return anp.sum(w**2) + w[2]
 
-    inputs = {"w": onp.array([0.3, -0.2, 0.0]), "lr": 0.05, "hyper": onp.array([0.5])}
+    inputs = {"w": np.array([0.3, -0.2, 0.0]), "lr": 0.05, "hyper": np.array([0.5])}
     gradient = grad(f)(inputs)
-    assert all(onp.isfinite(leaf).all() for leaf in flatten(gradient)[0])
+    assert all(np.isfinite(leaf).all() for leaf in flatten(gradient)[0])
     assert gradient["lr"] == pytest.approx((f({**inputs, "lr": 0.05 + 1e-6}) - f({**inputs, "lr": 0.05 - 1e-6})) / 2e-6)
     assert gradient["hyper"][0] == 0.0
 
@@ -38,7 +38,7 @@ def test_gradients_are_finite_and_right_where_the_second_moment_is_zero(make):
 def test_adam_at_zero_gradient_has_the_slope_of_its_update():
     """One step from g = 0: w⁺ = w − α g / (|g| + ε) to first order, so dw⁺/dg = −α / ε."""
     slope = grad(
-        lambda c: np.sum(hg.train(lambda w, c, t: c * np.sum(w), onp.ones(1), hg.Adam(0.1, eps=0.5), c, steps=1))
+        lambda c: anp.sum(hg.train(lambda w, c, t: c * anp.sum(w), np.ones(1), hg.Adam(0.1, eps=0.5), c, steps=1))
     )
     assert slope(0.0) == pytest.approx(-0.1 / 0.5, rel=1e-12)
 
@@ -55,15 +55,15 @@ def test_an_optimizer_without_its_functions_says_so():
 @pytest.mark.parametrize(
     ("loss", "optimizer", "steps"),
     [
-        (lambda w, h, t: 9000.0 * np.sum(w), hg.SGD(1e-4, 0.9, exact=True), 30),
-        (lambda w, h, t: 2500.0 * np.sum((w + 20.0) ** 2), hg.SGD(1e-5, 0.99, exact=True), 200),
-        (lambda w, h, t: 20.0 * np.sum(w), hg.Adam(1e-3, exact=True), 600),
+        (lambda w, h, t: 9000.0 * anp.sum(w), hg.SGD(1e-4, 0.9, exact=True), 30),
+        (lambda w, h, t: 2500.0 * anp.sum((w + 20.0) ** 2), hg.SGD(1e-5, 0.99, exact=True), 200),
+        (lambda w, h, t: 20.0 * anp.sum(w), hg.Adam(1e-3, exact=True), 600),
     ],
 )
 def test_a_state_that_outgrows_the_format_is_noticed(loss, optimizer, steps):
     """Its increments fit, but they add up: it must not wrap around, which reversing would not notice."""
     with pytest.raises(errors.FixedPointOverflowError, match=r"a state of parameter params|a gradient for"):
-        hg.train(loss, onp.zeros(2), optimizer, steps=steps)
+        hg.train(loss, np.zeros(2), optimizer, steps=steps)
 
 
 def test_a_subclass_with_another_step_has_its_own_derivative():
@@ -77,11 +77,11 @@ def test_a_subclass_with_another_step_has_its_own_derivative():
             after, s = super().step(w, s, g, h, step)
             return after - h.lr * h.decay * w, s
 
-    loss = lambda w, h, t: 0.5 * np.sum((w - 1.0) ** 2)
-    f = lambda h: np.sum(hg.train(loss, onp.array([2.0, -1.0]), DecayedSGD(*h["sgd"], decay=h["decay"]), steps=5) ** 2)
+    loss = lambda w, h, t: 0.5 * anp.sum((w - 1.0) ** 2)
+    f = lambda h: anp.sum(hg.train(loss, np.array([2.0, -1.0]), DecayedSGD(*h["sgd"], decay=h["decay"]), steps=5) ** 2)
     hg.testing.check_hypergradient(f, {"sgd": [0.3, 0.5], "decay": 0.1})
     with pytest.raises(errors.ArgumentError, match=r"exact=True is for SGD and Adam.*DecayedSGD has its own step"):
-        hg.train(loss, onp.ones(2), DecayedSGD(0.1, exact=True), steps=2)
+        hg.train(loss, np.ones(2), DecayedSGD(0.1, exact=True), steps=2)
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -94,9 +94,9 @@ def test_an_update_from_a_mixin_has_its_own_derivative(name, exact):
     }
     Mixin = type("Mixin", (), {name: changed[name]})
     Mixed = type("Mixed", (Mixin, hg.SGD), {})
-    loss = lambda w, h, t: 0.5 * np.sum((w - 1.0) ** 2)
-    w = onp.array([2.0, -1.0])
-    f = lambda h: np.sum(hg.train(loss, w, Mixed(*h, exact=exact), steps=5, adjoint=hg.Stored()) ** 2)
+    loss = lambda w, h, t: 0.5 * anp.sum((w - 1.0) ** 2)
+    w = np.array([2.0, -1.0])
+    f = lambda h: anp.sum(hg.train(loss, w, Mixed(*h, exact=exact), steps=5, adjoint=hg.Stored()) ** 2)
     hg.testing.check_hypergradient(f, (0.3, 0.5))
 
 
@@ -122,26 +122,26 @@ def test_a_state_that_is_the_gradient_is_kept_when_the_loss_reuses_its_buffer():
         lr: float
 
         def init(self, w):
-            return (onp.zeros_like(w),)
+            return (np.zeros_like(w),)
 
         def step(self, w, s, g, h, step):
             return w - h.lr * (2.0 * g - s[0]), (g,)
 
     class Buffered:
         def __init__(self):
-            self.buffer = onp.zeros(2)
+            self.buffer = np.zeros(2)
 
         def __call__(self, w, hyper, step):
-            return np.sum(w**4) / 4
+            return anp.sum(w**4) / 4
 
         def gradient(self, w, hyper, step):
-            return onp.power(w, 3, out=self.buffer)
+            return np.power(w, 3, out=self.buffer)
 
         def gradient_with_hvp(self, w, hyper, step):
             return self.gradient(w, hyper, step), lambda d: 3 * w**2 * d
 
-    f = lambda loss: lambda lr: np.sum(hg.train(loss, onp.array([0.9, -0.4]), Optimistic(lr), steps=5))
-    plain = lambda w, h, t: np.sum(w**4) / 4
+    f = lambda loss: lambda lr: anp.sum(hg.train(loss, np.array([0.9, -0.4]), Optimistic(lr), steps=5))
+    plain = lambda w, h, t: anp.sum(w**4) / 4
     assert f(written(Buffered()))(0.2) == pytest.approx(f(plain)(0.2), rel=1e-12)
     assert grad(f(written(Buffered())))(0.2) == pytest.approx(grad(f(plain))(0.2), rel=1e-12)
 
@@ -149,7 +149,7 @@ def test_a_state_that_is_the_gradient_is_kept_when_the_loss_reuses_its_buffer():
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (lambda w: (onp.ones((2, 3)), ()), r"Odd\.step must return \(w, s\), w of shape \(3,\)"),
+        (lambda w: (np.ones((2, 3)), ()), r"Odd\.step must return \(w, s\), w of shape \(3,\)"),
         (lambda w: (w, (w, w)), r"s a tuple of 0 arrays"),
         (lambda w: (w, [w]), r"s a tuple of 0 arrays"),
     ],
@@ -166,7 +166,7 @@ def test_a_step_with_a_wrong_result(result, message):
             return result(w)
 
     with pytest.raises(errors.ArgumentError, match=message):
-        hg.train(lambda w, h, t: np.sum(w), onp.ones(3), Odd(0.1), steps=1)
+        hg.train(lambda w, h, t: anp.sum(w), np.ones(3), Odd(0.1), steps=1)
 
 
 def test_an_optimizer_of_ones_own_cannot_be_exact():
@@ -180,7 +180,7 @@ def test_an_optimizer_of_ones_own_cannot_be_exact():
 
 
 def bumpy(w, hyper, step):
-    return np.sum(np.cos(w)) + 0.25 * np.sum(w**4)
+    return anp.sum(anp.cos(w)) + 0.25 * anp.sum(w**4)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Lagging(hg.Optimizer):
     elementwise: ClassVar = True
 
     def init(self, w):
-        return (onp.zeros_like(w),)
+        return (np.zeros_like(w),)
 
     def step(self, w, s, g, h, step):
         after = w - h.lr * g + 0.5 * s[0]
@@ -242,30 +242,30 @@ class Shifted(hg.SGD):
         without_momentum = type(wanted)(True, False, False)
         w_bar, s_before, g_bar, _ = hg.SGD.pull_back(self, w_bar, s_bar, w, s, g, s_after, h, step, without_momentum)
         total = h.lr * w_bar + s_bar[0]
-        return w_bar, s_before, g_bar, (float(onp.vdot(w_bar, s_after[0])), 0.0, float(onp.sum(total)))
+        return w_bar, s_before, g_bar, (float(np.vdot(w_bar, s_after[0])), 0.0, float(np.sum(total)))
 
 
 @pytest.mark.parametrize("make", [Decoupled, Plain, Lagging, Shifted])
 @pytest.mark.parametrize("size", [3, 40_000])
 def test_optimizers_of_ones_own_are_stepped_as_they_say(make, size):
-    start = onp.resize([0.3, -0.8, 1.2], size)
+    start = np.resize([0.3, -0.8, 1.2], size)
 
     def f(lr, adjoint=None):
-        return np.mean(hg.train(bumpy, start, make(lr), steps=6, adjoint=adjoint) ** 3)
+        return anp.mean(hg.train(bumpy, start, make(lr), steps=6, adjoint=adjoint) ** 3)
 
     optimizer, w = make(0.1), start
     s = optimizer.init(w)
     h = SimpleNamespace(**{name: getattr(optimizer, name) for name in optimizer.names})
     for step in range(6):
-        w, s = optimizer.step(w, s, w**3 - onp.sin(w), h, step)
-    assert f(0.1) == pytest.approx(onp.mean(w**3), rel=1e-12)
+        w, s = optimizer.step(w, s, w**3 - np.sin(w), h, step)
+    assert f(0.1) == pytest.approx(np.mean(w**3), rel=1e-12)
     expected = (f(0.1 + 1e-6) - f(0.1 - 1e-6)) / 2e-6
     for slope in (*(grad(f)(0.1, adjoint) for adjoint in (hg.Stored(), hg.Checkpointed(2))), make_jvp(f)(0.1)(1.0)[1]):
         assert slope == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_pull_back_of_ones_own_may_read_its_arguments_after_its_parent():
-    f = lambda c, adjoint=None: np.sum(hg.train(bumpy, onp.ones(3), Shifted(0.1, c=c), steps=5, adjoint=adjoint) ** 2)
+    f = lambda c, adjoint=None: anp.sum(hg.train(bumpy, np.ones(3), Shifted(0.1, c=c), steps=5, adjoint=adjoint) ** 2)
     expected = make_jvp(f)(0.2)(1.0)[1]
     for adjoint in (hg.Stored(), hg.Checkpointed(2)):
         assert grad(f)(0.2, adjoint) == pytest.approx(expected, rel=1e-9)
@@ -282,17 +282,17 @@ def test_the_order_in_memory_of_what_an_optimizer_returns_changes_no_bit():
             return ()
 
         def step(self, w, s, g, h, step):
-            return np.dot(onp.eye(7)[::-1], (w - h.lr * g).T).T, ()
+            return anp.dot(np.eye(7)[::-1], (w - h.lr * g).T).T, ()
 
-    start = onp.random.default_rng(0).standard_normal((9, 7))
-    loss = lambda w, hyper, step: np.sum(np.cos(3.0 * w)) + np.sum(np.sum(w, axis=0) ** 2) * np.sum(w**2) / 100.0
-    f = lambda lr, adjoint: np.sum(hg.train(loss, start, Transposing(lr), steps=30, adjoint=adjoint) ** 3)
+    start = np.random.default_rng(0).standard_normal((9, 7))
+    loss = lambda w, hyper, step: anp.sum(anp.cos(3.0 * w)) + anp.sum(anp.sum(w, axis=0) ** 2) * anp.sum(w**2) / 100.0
+    f = lambda lr, adjoint: anp.sum(hg.train(loss, start, Transposing(lr), steps=30, adjoint=adjoint) ** 3)
     slopes = {float(grad(f)(0.05, adjoint)) for adjoint in (hg.Stored(), hg.Checkpointed(1), hg.Checkpointed(4))}
     assert len(slopes) == 1
 
 
 def bowl(w, hyper, step):
-    return 0.5 * np.sum((w - 1.0) ** 2)
+    return 0.5 * anp.sum((w - 1.0) ** 2)
 
 
 @dataclass(frozen=True)
@@ -306,14 +306,14 @@ class Counted(hg.Optimizer):
     period: int = 2
 
     def init(self, w):
-        return {"m": onp.zeros_like(w), "count": 0, "norms": [onp.zeros(3), None]}
+        return {"m": np.zeros_like(w), "count": 0, "norms": [np.zeros(3), None]}
 
     def step(self, w, s, g, h, step):
         m, count = h.decay * s["m"] + (1.0 - h.decay) * g, s["count"] + 1
         unbiased = m / (1.0 - h.decay**count)
-        norms = 0.5 * s["norms"][0] + np.sum(g**2) * onp.arange(3.0)
+        norms = 0.5 * s["norms"][0] + anp.sum(g**2) * np.arange(3.0)
         move = g + h.decay * unbiased if self.nesterov else unbiased
-        scale = 1.0 / (1.0 + 0.01 * np.sum(norms)) if self.kind == "plain" else 1.0
+        scale = 1.0 / (1.0 + 0.01 * anp.sum(norms)) if self.kind == "plain" else 1.0
         scale = scale * (1.0 if count % self.period else 0.5)
         return w - h.lr * scale * move, {"m": m, "count": count, "norms": [norms, None]}
 
@@ -321,17 +321,17 @@ class Counted(hg.Optimizer):
 @pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2), hg.Truncated(5), None])
 @pytest.mark.parametrize("flags", [{}, {"nesterov": True}, {"kind": "other"}, {"period": 3}])
 def test_states_with_counters_and_nests_of_other_shapes_and_flags_among_the_fields(flags, adjoint):
-    start = onp.array([2.0, -1.0, 0.5])
-    f = lambda lr: np.sum(hg.train(bowl, start, Counted(lr, **flags), steps=5, adjoint=adjoint) ** 2)
+    start = np.array([2.0, -1.0, 0.5])
+    f = lambda lr: anp.sum(hg.train(bowl, start, Counted(lr, **flags), steps=5, adjoint=adjoint) ** 2)
     assert grad(f)(0.1) == pytest.approx((f(0.1 + 1e-6) - f(0.1 - 1e-6)) / 2e-6, rel=1e-7)
     assert make_jvp(f)(0.1)(1.0)[1] == pytest.approx(grad(f)(0.1), rel=1e-10)
-    g = lambda h: np.sum(hg.train(bowl, start, Counted(*h, **flags), steps=5, adjoint=adjoint) ** 2)
+    g = lambda h: anp.sum(hg.train(bowl, start, Counted(*h, **flags), steps=5, adjoint=adjoint) ** 2)
     hg.testing.check_hypergradient(g, (0.1, 0.8))
     seen = []
     hg.train(bowl, start, Counted(0.1), steps=2, callback=lambda *given: seen.append(given[2]))
     assert [state[0]["count"] for state in seen] == [0, 1]
     exponents = hg.chaos.lyapunov(bowl, start, Counted(0.1), steps=20, directions=2).exponents
-    assert onp.isfinite(exponents).all()
+    assert np.isfinite(exponents).all()
 
 
 def test_the_state_of_a_single_precision_run_stays_single():
@@ -340,14 +340,14 @@ def test_the_state_of_a_single_precision_run_stays_single():
         lr: Any
 
         def init(self, w):
-            return (onp.zeros_like(w), onp.array(0))
+            return (np.zeros_like(w), np.array(0))
 
         def step(self, w, s, g, h, step):
-            return w - h.lr * (g + 0.1 * s[0]), (s[0] + onp.float64(0.5) * g, s[1] + 1)
+            return w - h.lr * (g + 0.1 * s[0]), (s[0] + np.float64(0.5) * g, s[1] + 1)
 
-    start, seen = onp.ones(3, onp.float32), []
+    start, seen = np.ones(3, np.float32), []
     hg.train(bowl, start, Doubled(0.1), steps=3, callback=lambda *given: seen.append(given[2][0].dtype))
-    assert set(seen) == {onp.dtype(onp.float32)}
+    assert set(seen) == {np.dtype(np.float32)}
 
 
 def make_learned(theta):
@@ -359,18 +359,18 @@ def make_learned(theta):
             return ()
 
         def step(self, w, s, g, h, step):
-            return w - h.lr * np.tanh(theta[0] * g + theta[1]), ()
+            return w - h.lr * anp.tanh(theta[0] * g + theta[1]), ()
 
     return Learned(0.1)
 
 
 def test_weights_captured_by_a_step_get_the_way_out():
-    f = lambda theta: np.sum(hg.train(bowl, onp.zeros(3), make_learned(theta), steps=4) ** 2)
-    for attempt in (grad(f), lambda theta: make_jvp(f)(theta)(onp.ones(2))):
+    f = lambda theta: anp.sum(hg.train(bowl, np.zeros(3), make_learned(theta), steps=4) ** 2)
+    for attempt in (grad(f), lambda theta: make_jvp(f)(theta)(np.ones(2))):
         with pytest.raises(
             errors.DifferentiationError, match=r"Learned\.step uses a value that is.*read it as h\.name"
         ):
-            attempt(onp.array([1.0, 0.2]))
+            attempt(np.array([1.0, 0.2]))
 
     @dataclass(frozen=True)
     class Handed(hg.Optimizer):
@@ -382,10 +382,10 @@ def test_weights_captured_by_a_step_get_the_way_out():
             return ()
 
         def step(self, w, s, g, h, step):
-            return w - h.lr * np.tanh(h.slope * g + h.shift), ()
+            return w - h.lr * anp.tanh(h.slope * g + h.shift), ()
 
-    handed = lambda theta: np.sum(hg.train(bowl, onp.zeros(3), Handed(0.1, theta[0], theta[1]), steps=4) ** 2)
-    hg.testing.check_hypergradient(handed, onp.array([1.0, 0.2]))
+    handed = lambda theta: anp.sum(hg.train(bowl, np.zeros(3), Handed(0.1, theta[0], theta[1]), steps=4) ** 2)
+    hg.testing.check_hypergradient(handed, np.array([1.0, 0.2]))
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_weights_captured_by_a_step_get_the_way_out():
 def test_slips_in_a_step_are_named(body, message, mode):
     members = {"__annotations__": {"lr": Any}, "init": lambda self, w: (), "step": body}
     Wrong = dataclass(frozen=True)(type("Wrong", (hg.Optimizer,), members))
-    f = lambda lr: np.sum(hg.train(bowl, onp.zeros(3), Wrong(lr), steps=2) ** 2)
+    f = lambda lr: anp.sum(hg.train(bowl, np.zeros(3), Wrong(lr), steps=2) ** 2)
     with pytest.raises(errors.ArgumentError, match=message):
         {"plain": f, "reverse": grad(f), "forward": lambda x: make_jvp(f)(x)(1.0)}[mode](0.1)
 
@@ -422,25 +422,25 @@ def test_a_state_that_changes_its_kind_is_named():
         lr: Any
 
         def init(self, w):
-            return (onp.zeros(w.shape, int),)
+            return (np.zeros(w.shape, int),)
 
         def step(self, w, s, g, h, step):
             return w - h.lr * g, (0.9 * s[0] + g,)
 
     with pytest.raises(errors.NestError, match=r"a state that was int64 in init became float64 in step"):
-        hg.train(bowl, onp.zeros(3), Averaging(0.1), steps=2)
+        hg.train(bowl, np.zeros(3), Averaging(0.1), steps=2)
 
 
 def test_a_loss_that_itself_trains_is_trained_plainly():
-    A = onp.diag([1.0, 2.0, 3.0])
-    inner = lambda w, h, t: 0.5 * np.dot(w, np.dot(A, w))
-    maml = lambda w, h, t: np.sum((hg.train(inner, w, hg.SGD(0.1, 0.0), steps=3) - 1.0) ** 2)
-    shrink = (1.0 - 0.1 * onp.diag(A)) ** 3
-    w = onp.ones(3)
+    A = np.diag([1.0, 2.0, 3.0])
+    inner = lambda w, h, t: 0.5 * anp.dot(w, anp.dot(A, w))
+    maml = lambda w, h, t: anp.sum((hg.train(inner, w, hg.SGD(0.1, 0.0), steps=3) - 1.0) ** 2)
+    shrink = (1.0 - 0.1 * np.diag(A)) ** 3
+    w = np.ones(3)
     for _ in range(5):
         w = w - 0.2 * shrink * (shrink * w - 1.0)
-    onp.testing.assert_allclose(hg.train(maml, onp.ones(3), hg.SGD(0.1, 0.0), steps=5), w, rtol=1e-12)
-    outer = lambda lr: np.sum(hg.train(maml, onp.ones(3), hg.SGD(lr, 0.0), steps=3))
+    np.testing.assert_allclose(hg.train(maml, np.ones(3), hg.SGD(0.1, 0.0), steps=5), w, rtol=1e-12)
+    outer = lambda lr: anp.sum(hg.train(maml, np.ones(3), hg.SGD(lr, 0.0), steps=3))
     for attempt in (grad(outer), lambda lr: make_jvp(outer)(lr)(1.0)):
         with pytest.raises(errors.DifferentiationError, match="derivatives of derivatives"):
             attempt(0.1)

@@ -6,8 +6,8 @@ import tracemalloc
 import warnings
 from itertools import pairwise
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, value_and_grad
 from optimizer_table import Nesterov
@@ -57,7 +57,7 @@ def test_the_prediction_is_within_a_fifth_of_what_is_measured(optimizer, budget,
 
     def f(params):
         trained = hg.train(LOSSES[loss], params, optimizer, steps=STEPS, adjoint=plan.adjoint)
-        return np.sum(trained[0][1])
+        return anp.sum(trained[0][1])
 
     assert plan.memory == pytest.approx(measured_peak(f, PARAMS), rel=0.2)
 
@@ -80,7 +80,7 @@ def test_more_memory_means_more_snapshots_until_everything_is_stored():
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_budget_never_changes_the_trajectory(exact):
     def f(log_lr, budget):
-        optimizer = hg.SGD(np.exp(log_lr), exact=exact)
+        optimizer = hg.SGD(anp.exp(log_lr), exact=exact)
         trained = hg.train(LOSS, PARAMS, optimizer, steps=STEPS, memory_budget=budget)
         return MODEL.loss(trained, X, T)
 
@@ -114,7 +114,7 @@ def test_budgets_in_words(text, expected):
     assert planner.parse_budget(text) == expected
 
 
-@pytest.mark.parametrize("budget", [0, -5, "", "2 potatoes", True, onp.nan, onp.inf, [1], "1.2.3GB"])
+@pytest.mark.parametrize("budget", [0, -5, "", "2 potatoes", True, np.nan, np.inf, [1], "1.2.3GB"])
 def test_bad_budgets(budget):
     with pytest.raises(errors.ArgumentError, match="memory_budget must be a number of bytes"):
         hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=STEPS, memory_budget=budget)
@@ -145,19 +145,21 @@ def test_memory_of_checkpointed_and_reversible_is_flat_in_the_number_of_steps():
     """Apart from the bits that a decay loses."""
 
     def peak(optimizer, adjoint, steps):
-        return measured_peak(lambda p: np.sum(hg.train(LOSS, p, optimizer, steps=steps, adjoint=adjoint)[0][1]), PARAMS)
+        return measured_peak(
+            lambda p: anp.sum(hg.train(LOSS, p, optimizer, steps=steps, adjoint=adjoint)[0][1]), PARAMS
+        )
 
     size = sum(w.size for w in flatten(PARAMS)[0])
     short, long = (peak(hg.SGD(0.1), hg.Checkpointed(3), steps) for steps in (20, 100))
     assert long == pytest.approx(short, rel=0.05)
     short, long = (peak(hg.SGD(0.1, exact=True), hg.Reversible(), steps) for steps in (200, 800))
-    entropy, schedules = 600 * -onp.log2(0.9) / 8 * size, 600 * 8 * 4
+    entropy, schedules = 600 * -np.log2(0.9) / 8 * size, 600 * 8 * 4
     assert long - short < 1.05 * entropy + schedules + 0.02 * short
 
 
 def test_large_activations_and_differentiated_hyper_are_predicted_too():
     _, loss, params, *_ = classifier((20, 30, 10), rows=2_000, batch_size=2_000)
-    penalised = lambda p, h, t: loss(p, None, t) + h * np.sum(p[0][0] ** 2)
+    penalised = lambda p, h, t: loss(p, None, t) + h * anp.sum(p[0][0] ** 2)
     for function, hyper in ((loss, None), (penalised, 0.1)):
         for optimizer, adjoint in ((hg.SGD(0.1), hg.Stored()), (hg.SGD(0.1, exact=True), hg.Reversible())):
             budget = "1GB" if adjoint == hg.Stored() else "9MB"
@@ -166,7 +168,7 @@ def test_large_activations_and_differentiated_hyper_are_predicted_too():
 
             def f(x, function=function, optimizer=optimizer, adjoint=adjoint):
                 trained = hg.train(function, x[0], optimizer, x[1] or None, steps=STEPS, adjoint=adjoint)
-                return np.sum(trained[0][1])
+                return anp.sum(trained[0][1])
 
             x = (params, hyper) if hyper else (params, 0.0)
             if hyper is None:

@@ -1,8 +1,8 @@
 """The sweep: its numbers, its workers, its cache, and what happens where training diverges."""
 
-import autograd.numpy as np
+import autograd.numpy as anp
 import joblib
-import numpy as onp
+import numpy as np
 import pytest
 from autograd import grad
 from problems import classifier
@@ -12,11 +12,11 @@ from hypergrad.probe import CacheWarning, Sweep, sweep
 from hypergrad.runs.parallel import compute, workers
 
 MODEL, LOSS, PARAMS, X, T = classifier()
-VALUES = onp.linspace(-2.0, 1.0, 5)
+VALUES = np.linspace(-2.0, 1.0, 5)
 
 
 def losses(log_lr):
-    saved = hg.train(LOSS, PARAMS, hg.SGD(np.exp(log_lr)), steps=6, save_at=[0, 2, 6])
+    saved = hg.train(LOSS, PARAMS, hg.SGD(anp.exp(log_lr)), steps=6, save_at=[0, 2, 6])
     return [MODEL.loss(params, X, T) for params in saved]
 
 
@@ -24,7 +24,7 @@ def test_all_step_counts_from_one_sweep_equal_reverse_mode():
     result = sweep(losses, VALUES, progress=False)
     assert result.loss.shape == result.gradient.shape == (5, 3)
     for i, value in enumerate(VALUES):
-        onp.testing.assert_allclose(result.loss[i], losses(value), rtol=1e-12)
+        np.testing.assert_allclose(result.loss[i], losses(value), rtol=1e-12)
         for k in (1, 2):
             expected = grad(lambda x, k=k: losses(x)[k])(value)
             assert result.gradient[i, k] == pytest.approx(expected, rel=1e-9)
@@ -34,20 +34,20 @@ def test_all_step_counts_from_one_sweep_equal_reverse_mode():
 
 def test_workers_give_the_same_bits():
     one, two = (sweep(losses, VALUES, n_jobs=n, progress=False) for n in (1, 2))
-    onp.testing.assert_array_equal(one.loss, two.loss)
-    onp.testing.assert_array_equal(one.gradient, two.gradient)
+    np.testing.assert_array_equal(one.loss, two.loss)
+    np.testing.assert_array_equal(one.gradient, two.gradient)
 
 
 def test_a_scalar_loss():
-    result = sweep(lambda x: np.sin(x), VALUES, progress=False)
+    result = sweep(lambda x: anp.sin(x), VALUES, progress=False)
     assert result.loss.shape == (5,)
-    onp.testing.assert_allclose(result.gradient, onp.cos(VALUES), rtol=1e-12)
+    np.testing.assert_allclose(result.gradient, np.cos(VALUES), rtol=1e-12)
 
 
 def quartic(lr):
     """Losses after 0, 1 and 40 steps of a descent that diverges for large learning rates."""
-    loss = lambda w, hyper, step: np.sum(w**4)
-    return [np.sum(w) for w in hg.train(loss, onp.ones(2), hg.SGD(lr, 0.0), steps=40, save_at=[0, 1, 40])]
+    loss = lambda w, hyper, step: anp.sum(w**4)
+    return [anp.sum(w) for w in hg.train(loss, np.ones(2), hg.SGD(lr, 0.0), steps=40, save_at=[0, 1, 40])]
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
@@ -58,15 +58,15 @@ def test_divergence_is_recorded_and_what_was_reached_is_kept():
     assert result.diverged_at.tolist() == [-1, caught.value.step, -1]
     assert result.loss[1, :2].tolist() == [2.0, 2.0 * (1.0 - 2.0 * 4.0)]
     assert result.gradient[1, :2].tolist() == [0.0, -8.0]
-    assert onp.isnan(result.loss[1, 2]) and onp.isnan(result.gradient[1, 2])
-    assert onp.isfinite(result.loss[[0, 2]]).all()
+    assert np.isnan(result.loss[1, 2]) and np.isnan(result.gradient[1, 2])
+    assert np.isfinite(result.loss[[0, 2]]).all()
     everything = sweep(lambda lr: quartic(lr)[2], [2.0, 3.0], progress=False)
-    assert onp.isnan(everything.loss).all() and (everything.diverged_at >= 0).all()
+    assert np.isnan(everything.loss).all() and (everything.diverged_at >= 0).all()
 
 
 def test_a_cache_of_another_function_is_noticed_by_its_shape(tmp_path):
     sweep(losses, VALUES[:2], cache=tmp_path, progress=False)
-    other = lambda x: losses(x)[0] + np.sin(x)
+    other = lambda x: losses(x)[0] + anp.sin(x)
     with pytest.raises(hg.errors.OtherFunctionError, match=r"shape \(3,\) as stored, and .* shape \(\) now"):
         sweep(other, VALUES, cache=tmp_path, progress=False)
     with pytest.raises(hg.errors.ArgumentError, match=r"different shapes: \[\(\), \(3,\)\]"):
@@ -89,8 +89,8 @@ def test_the_cache_goes_on_where_it_was(tmp_path):
     assert compared in VALUES[:2], "one that was stored is computed again first"
     assert calls == [*VALUES[:3], *VALUES[2:]]
     plain = sweep(losses, VALUES, progress=False)
-    onp.testing.assert_array_equal(result.loss, plain.loss)
-    onp.testing.assert_array_equal(result.gradient, plain.gradient)
+    np.testing.assert_array_equal(result.loss, plain.loss)
+    np.testing.assert_array_equal(result.gradient, plain.gradient)
     sweep(counted, VALUES, cache=tmp_path, progress=False)
     assert len(calls) == 7, "nothing else is computed twice"
     sweep(counted, VALUES, cache=tmp_path, recheck=False, progress=False)
@@ -100,7 +100,7 @@ def test_the_cache_goes_on_where_it_was(tmp_path):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("stored", [2, 5])
 def test_a_cache_of_another_function_is_noticed_by_its_numbers(tmp_path, n_jobs, stored):
-    old, new = (lambda x, c=c: c * np.sin(x) for c in (2.0, 3.0))
+    old, new = (lambda x, c=c: c * anp.sin(x) for c in (2.0, 3.0))
     sweep(old, VALUES[:stored], cache=tmp_path, progress=False)
     before = {path.name for path in tmp_path.iterdir()}
     with pytest.raises(hg.errors.OtherFunctionError) as caught:
@@ -110,8 +110,8 @@ def test_a_cache_of_another_function_is_noticed_by_its_numbers(tmp_path, n_jobs,
     assert f"'loss' is {float(old(at))!r} as stored, and {float(new(at))!r} now" in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == before, "nothing of the new function is among the old points"
     mixed = sweep(new, VALUES, cache=tmp_path, n_jobs=n_jobs, recheck=False, progress=False)
-    onp.testing.assert_array_equal(mixed.loss[:stored], old(VALUES[:stored]))
-    onp.testing.assert_array_equal(mixed.loss[stored:], new(VALUES[stored:]))
+    np.testing.assert_array_equal(mixed.loss[:stored], old(VALUES[:stored]))
+    np.testing.assert_array_equal(mixed.loss[stored:], new(VALUES[stored:]))
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
@@ -126,18 +126,18 @@ def test_the_point_computed_again_is_one_that_did_not_diverge_if_there_is_one(tm
     first = sweep(quartic, values, cache=tmp_path / "one", progress=False)
     second = sweep(counted, values, cache=tmp_path / "one", progress=False)
     assert again == [0.1]
-    onp.testing.assert_array_equal(first.loss, second.loss)
+    np.testing.assert_array_equal(first.loss, second.loss)
     sweep(quartic, values[:2], cache=tmp_path / "all", progress=False)
     sweep(counted, values[:2], cache=tmp_path / "all", progress=False)
     assert again[1] in values[:2] and len(again) == 2, "NaN is the same as NaN"
 
 
 def test_a_sweep_says_from_where_it_goes_on(tmp_path, capsys):
-    sweep(np.sin, VALUES[:2], cache=tmp_path)
+    sweep(anp.sin, VALUES[:2], cache=tmp_path)
     assert "going on" not in capsys.readouterr().err
-    sweep(np.sin, VALUES, cache=tmp_path)
+    sweep(anp.sin, VALUES, cache=tmp_path)
     assert f"going on from 2 of 5 points, kept in {tmp_path}\n" in capsys.readouterr().err
-    sweep(np.sin, VALUES, cache=tmp_path, progress=False)
+    sweep(anp.sin, VALUES, cache=tmp_path, progress=False)
     assert capsys.readouterr().err == ""
 
 
@@ -178,29 +178,29 @@ def test_a_damaged_cache_file_is_reported_and_computed_again(tmp_path, damage):
     elif damage == "empty":
         first.write_bytes(b"")
     else:
-        onp.savez(first, something=onp.ones(3))
+        np.savez(first, something=np.ones(3))
     with pytest.warns(CacheWarning, match="not usable"):
         result = sweep(losses, VALUES, cache=tmp_path, progress=False)
-    onp.testing.assert_array_equal(result.loss, expected.loss)
+    np.testing.assert_array_equal(result.loss, expected.loss)
 
 
 def test_smooth_ends_where_the_derivative_stops_matching_the_loss():
-    x = onp.linspace(0.0, 3.0, 301)
+    x = np.linspace(0.0, 3.0, 301)
     rough = x > 2.0
-    gradient = onp.where(rough, 1e3 * onp.cos(1e5 * x), onp.cos(x))
-    result = Sweep(x, onp.sin(x), gradient, onp.full(301, -1))
+    gradient = np.where(rough, 1e3 * np.cos(1e5 * x), np.cos(x))
+    result = Sweep(x, np.sin(x), gradient, np.full(301, -1))
     assert x[result.smooth].max() == pytest.approx(2.0)
     broken = gradient.copy()
-    broken[100:] = onp.nan
-    assert x[Sweep(x, onp.sin(x), broken, onp.full(301, -1)).smooth].max() == pytest.approx(0.99)
+    broken[100:] = np.nan
+    assert x[Sweep(x, np.sin(x), broken, np.full(301, -1)).smooth].max() == pytest.approx(0.99)
 
 
 def test_plot_shows_the_smooth_range_and_marks_what_leaves_it():
-    x = onp.linspace(0.0, 3.0, 31)
-    loss = onp.c_[onp.sin(x), onp.where(x > 2.0, 50.0, onp.sin(x))]
-    gradient = onp.c_[onp.cos(x), onp.where(x > 2.0, 1e20, onp.cos(x))]
-    loss[-1], gradient[-1] = onp.nan, onp.nan
-    figure = Sweep(x, loss, gradient, onp.full(31, -1)).plot(xlabel="a", ylabel="b", labels=["one", "two"])
+    x = np.linspace(0.0, 3.0, 31)
+    loss = np.c_[np.sin(x), np.where(x > 2.0, 50.0, np.sin(x))]
+    gradient = np.c_[np.cos(x), np.where(x > 2.0, 1e20, np.cos(x))]
+    loss[-1], gradient[-1] = np.nan, np.nan
+    figure = Sweep(x, loss, gradient, np.full(31, -1)).plot(xlabel="a", ylabel="b", labels=["one", "two"])
     upper, lower = figure.axes
     assert upper.get_ylim()[1] < 2.0 and lower.get_ylim()[1] < 2.0
     triangles = [line for line in lower.lines if line.get_marker() == "^"]
@@ -211,7 +211,7 @@ def test_plot_shows_the_smooth_range_and_marks_what_leaves_it():
 
 
 def test_overflow_of_exact_arithmetic_counts_as_divergence():
-    quadratic = lambda w, hyper, step: 0.5 * np.sum(w**2)
-    run = lambda lr: np.sum(hg.train(quadratic, onp.ones(2), hg.SGD(lr, 0.5, exact=True), steps=200))
+    quadratic = lambda w, hyper, step: 0.5 * anp.sum(w**2)
+    run = lambda lr: anp.sum(hg.train(quadratic, np.ones(2), hg.SGD(lr, 0.5, exact=True), steps=200))
     result = sweep(run, [0.1, 9.0], progress=False)
     assert result.diverged_at[0] == -1 < result.diverged_at[1]

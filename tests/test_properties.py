@@ -1,7 +1,7 @@
 """Property tests: random nets, nests, schedules and step counts against unrolled autograd and across modes."""
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import unrolled
 from autograd import grad, make_jvp
 from hypothesis import given, settings
@@ -46,20 +46,20 @@ def prefix_schedule(params, steps, low, high, rng):
 
 def smooth_loss(params, hyper, step):
     """Couples all arrays with each other, with the hyperparameters and with the step."""
-    terms = [np.sum(np.sin((i + 1.0) * w + step)) for i, w in enumerate(flatten(params)[0])]
-    weights = [np.sum(h * h) for h in flatten(hyper)[0]]
+    terms = [anp.sum(anp.sin((i + 1.0) * w + step)) for i, w in enumerate(flatten(params)[0])]
+    weights = [anp.sum(h * h) for h in flatten(hyper)[0]]
     return sum(t * t for t in terms) * 0.1 + sum(terms) * sum(weights) * 0.1
 
 
 def random_like(nest, rng):
     leaves, structure = flatten(nest)
-    return unflatten(structure, [onp.asarray(rng.standard_normal(onp.shape(leaf))) for leaf in leaves])
+    return unflatten(structure, [np.asarray(rng.standard_normal(np.shape(leaf))) for leaf in leaves])
 
 
 @settings(max_examples=60, deadline=None)
 @given(nests, nests, st.integers(0, 6), seeds)
 def test_random_nests_and_schedules(params, hyper, steps, seed):
-    rng = onp.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     params, hyper = build(params, rng), build(hyper, rng)
     inputs = {
         "params": params,
@@ -71,7 +71,7 @@ def test_random_nests_and_schedules(params, hyper, steps, seed):
     weights = rng.standard_normal(len(save_at))
 
     def objective(saved):
-        return sum(c * np.sum(np.cos(w + i)) for c, p in zip(weights, saved) for i, w in enumerate(flatten(p)[0]))
+        return sum(c * anp.sum(anp.cos(w + i)) for c, p in zip(weights, saved) for i, w in enumerate(flatten(p)[0]))
 
     def ours(x):
         optimizer = hg.SGD(x["lr"], x["momentum"])
@@ -84,14 +84,14 @@ def test_random_nests_and_schedules(params, hyper, steps, seed):
 
     gradient, expected = grad(ours)(inputs), grad(reference)(inputs)
     for name in ("params", "hyper", "lr", "momentum"):
-        scale = onp.sqrt(sum(onp.sum(onp.square(leaf)) for leaf in flatten(expected)[0]))
+        scale = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in flatten(expected)[0]))
         for a, b in zip(flatten(gradient[name])[0], flatten(expected[name])[0]):
-            assert onp.shape(a) == onp.shape(b)
-            assert onp.linalg.norm(a - b) <= 1e-9 * scale, name
+            assert np.shape(a) == np.shape(b)
+            assert np.linalg.norm(a - b) <= 1e-9 * scale, name
     direction = random_like(inputs, rng)
     forward = make_jvp(ours)(inputs)(direction)[1]
-    inner = [onp.vdot(a, b) for a, b in zip(flatten(gradient)[0], flatten(direction)[0])]
-    assert abs(forward - sum(inner)) <= 1e-9 * onp.linalg.norm(inner)
+    inner = [np.vdot(a, b) for a, b in zip(flatten(gradient)[0], flatten(direction)[0])]
+    assert abs(forward - sum(inner)) <= 1e-9 * np.linalg.norm(inner)
 
 
 @settings(max_examples=25, deadline=None)
@@ -105,10 +105,10 @@ def test_random_nests_and_schedules(params, hyper, steps, seed):
 )
 def test_random_nets(sizes, activation, batch_size, steps, own_gradient, seed):
     model, loss, params, X, T = classifier(sizes, activation, rows=9, batch_size=batch_size, seed=seed)
-    rng = onp.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     loss = loss if own_gradient else by_autograd(loss)
     inputs = (params, rng.uniform(0.1, 0.8, steps), rng.uniform(0.0, 0.95, steps))
-    ours = lambda x: model.loss(hg.train(loss, x[0], hg.SGD(x[1], x[2]), steps=steps), X, T) + np.sum(x[1])
+    ours = lambda x: model.loss(hg.train(loss, x[0], hg.SGD(x[1], x[2]), steps=steps), X, T) + anp.sum(x[1])
     trained = lambda x: unrolled.train(loss, x[0], unrolled.sgd, x[1:], None, steps, [steps])[0]
-    reference = lambda x: model.loss(trained(x), X, T) + np.sum(x[1])
+    reference = lambda x: model.loss(trained(x), X, T) + anp.sum(x[1])
     assert relative_error(grad(ours)(inputs), grad(reference)(inputs)) < 1e-9

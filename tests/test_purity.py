@@ -2,8 +2,8 @@
 more.
 """
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad, make_jvp, value_and_grad
 from hypothesis import given, settings
@@ -15,8 +15,8 @@ from hypergrad import errors
 from hypergrad.bridge import getval
 from hypergrad.engine.purity import replayed_step
 
-X = onp.random.default_rng(0).standard_normal((40, 5))
-Y = X @ onp.arange(5.0)
+X = np.random.default_rng(0).standard_normal((40, 5))
+Y = X @ np.arange(5.0)
 ADJOINTS = {
     "Stored": hg.Stored(),
     "Checkpointed(1)": hg.Checkpointed(1),
@@ -29,17 +29,17 @@ ADJOINTS = {
 
 def dropout():
     """A mask from a generator that goes on."""
-    rng = onp.random.default_rng(1)
-    return lambda w, hyper, step: np.mean((np.dot(X * (rng.random(X.shape) > 0.5), w) - Y) ** 2)
+    rng = np.random.default_rng(1)
+    return lambda w, hyper, step: anp.mean((anp.dot(X * (rng.random(X.shape) > 0.5), w) - Y) ** 2)
 
 
 def running_mean():
     """Statistics in plain numbers, updated by the loss."""
-    mean = [onp.zeros(5)]
+    mean = [np.zeros(5)]
 
     def loss(w, hyper, step):
         mean[0] = 0.9 * mean[0] + 0.1 * getval(getval(w))
-        return np.mean((np.dot(X, w) - Y) ** 2) + 0.5 * np.sum((w - mean[0]) ** 2)
+        return anp.mean((anp.dot(X, w) - Y) ** 2) + 0.5 * anp.sum((w - mean[0]) ** 2)
 
     return loss
 
@@ -55,18 +55,18 @@ def loader():
 
     def loss(w, hyper, step):
         inputs, targets = next(batches)
-        return np.mean((np.dot(inputs, w) - targets) ** 2)
+        return anp.mean((anp.dot(inputs, w) - targets) ** 2)
 
     return loss
 
 
 def written_dropout():
     """The same with derivatives written out."""
-    rng = onp.random.default_rng(1)
+    rng = np.random.default_rng(1)
 
     class Ridge:
         def __call__(self, w, hyper, step):
-            return np.mean((np.dot(X, w) - Y) ** 2)
+            return anp.mean((anp.dot(X, w) - Y) ** 2)
 
         def gradient(self, w, hyper, step):
             return self.gradient_with_hvp(w, hyper, step)[0]
@@ -84,14 +84,14 @@ def counter():
 
     def loss(w, hyper, step):
         calls[0] += 1
-        return np.mean((np.dot(X, w) - Y) ** 2) + 0.01 * calls[0] * np.sum(w**2)
+        return anp.mean((anp.dot(X, w) - Y) ** 2) + 0.01 * calls[0] * anp.sum(w**2)
 
     return loss
 
 
 def run(make, lr, adjoint, steps=12, exact=False, **options):
     optimizer = hg.SGD(lr, 0.5, exact=exact)
-    return np.sum(hg.train(make(), onp.zeros(5), optimizer, steps=steps, adjoint=adjoint, **options) ** 2)
+    return anp.sum(hg.train(make(), np.zeros(5), optimizer, steps=steps, adjoint=adjoint, **options) ** 2)
 
 
 IMPURE = (dropout, running_mean, loader, written_dropout, counter)
@@ -122,12 +122,12 @@ def test_a_buffer_filled_again_at_every_step(adjoint, batches, steps):
     size = 40 // batches
 
     def make():
-        buffer = onp.empty((size, 5))
+        buffer = np.empty((size, 5))
 
         def loss(w, hyper, step):
             rows = slice(step % batches * size, step % batches * size + size)
             buffer[...] = X[rows]
-            return np.mean((np.dot(buffer, w) - Y[rows]) ** 2)
+            return anp.mean((anp.dot(buffer, w) - Y[rows]) ** 2)
 
         return loss
 
@@ -142,13 +142,13 @@ def test_a_buffer_filled_again_at_every_step(adjoint, batches, steps):
 
 
 def test_with_one_step_only_what_was_kept_is_compared():
-    buffer = onp.array(X)
+    buffer = np.array(X)
 
     def f(lr):
         buffer[...] = X
-        loss = lambda w, hyper, step: np.mean((np.dot(buffer, w - 0.1 * lr) - Y) ** 2)
+        loss = lambda w, hyper, step: anp.mean((anp.dot(buffer, w - 0.1 * lr) - Y) ** 2)
         w = hg.train(
-            lambda w, h, t: np.mean((np.dot(buffer, w) - h * Y) ** 2), onp.zeros(5), hg.SGD(0.1, 0.0), lr, steps=1
+            lambda w, h, t: anp.mean((anp.dot(buffer, w) - h * Y) ** 2), np.zeros(5), hg.SGD(0.1, 0.0), lr, steps=1
         )
         buffer[...] = 2 * X  # the outer loss uses the same memory
         return loss(w, None, 0)
@@ -159,9 +159,9 @@ def test_with_one_step_only_what_was_kept_is_compared():
 
     def noisy(w, hyper, step):
         calls.append(step)
-        return np.sum((w - hyper) ** 2)
+        return anp.sum((w - hyper) ** 2)
 
-    grad(lambda h: np.sum(hg.train(noisy, onp.zeros(2), hg.SGD(0.1, 0.0), h, steps=1)))(0.3)
+    grad(lambda h: anp.sum(hg.train(noisy, np.zeros(2), hg.SGD(0.1, 0.0), h, steps=1)))(0.3)
     assert calls == [0], "the loss itself is not called again"
 
 
@@ -169,7 +169,7 @@ def test_the_check_can_be_switched_off_and_costs_one_call():
     def counted(calls):
         def loss(w, hyper, step):
             calls.append(step)
-            return np.mean((np.dot(X, w) - Y) ** 2)
+            return anp.mean((anp.dot(X, w) - Y) ** 2)
 
         return lambda: loss
 
@@ -200,10 +200,10 @@ def test_values_that_survive_from_an_earlier_step_are_noticed_at_once(mode):
     def loss(w, hyper, step):
         seen.append(step)
         mean[0] = 0.9 * mean[0] + 0.1 * w
-        return np.mean((np.dot(X, w) - Y) ** 2) + 0.5 * np.sum((w - mean[0]) ** 2)
+        return anp.mean((anp.dot(X, w) - Y) ** 2) + 0.5 * anp.sum((w - mean[0]) ** 2)
 
-    f = lambda lr: np.sum(hg.train(loss, onp.zeros(5), hg.SGD(lr, 0.0), steps=6) ** 2)
-    mean = [onp.zeros(5)]
+    f = lambda lr: anp.sum(hg.train(loss, np.zeros(5), hg.SGD(lr, 0.0), steps=6) ** 2)
+    mean = [np.zeros(5)]
     with pytest.raises(errors.DifferentiationError, match="at an earlier step was kept and used again"):
         {"plain": f, "reverse": grad(f), "forward": lambda lr: make_jvp(f)(lr)(1.0)}[mode](0.1)
     assert seen == [0, 1]

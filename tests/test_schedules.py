@@ -1,7 +1,7 @@
 """Schedules from free values: what they are, and how the chain rule treats their gradients."""
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd import grad
 from problems import classifier
@@ -10,85 +10,85 @@ import hypergrad as hg
 from hypergrad import errors, schedules
 
 MODEL, LOSS, PARAMS, X, T = classifier()
-RNG = onp.random.default_rng(0)
-INTERVALS = [(0.0, 1.0), (-2.0, 3.5), (0.0, onp.inf), (1.5, onp.inf), (-onp.inf, 2.0), (-onp.inf, onp.inf)]
+RNG = np.random.default_rng(0)
+INTERVALS = [(0.0, 1.0), (-2.0, 3.5), (0.0, np.inf), (1.5, np.inf), (-np.inf, 2.0), (-np.inf, np.inf)]
 
 
 @pytest.mark.parametrize(("bins", "steps"), [(1, 7), (3, 7), (7, 7), (4, 12)])
 def test_binned_holds_each_value_for_about_as_many_steps_and_sums_their_gradients(bins, steps):
     values, weights = RNG.standard_normal(bins), RNG.standard_normal(steps)
     schedule = schedules.binned(values, steps)
-    _, lengths = onp.unique(
-        onp.searchsorted(onp.cumsum(onp.ones(bins)), onp.arange(steps) * bins / steps, "right"), return_counts=True
+    _, lengths = np.unique(
+        np.searchsorted(np.cumsum(np.ones(bins)), np.arange(steps) * bins / steps, "right"), return_counts=True
     )
-    onp.testing.assert_array_equal(schedule, onp.repeat(values, lengths))
+    np.testing.assert_array_equal(schedule, np.repeat(values, lengths))
     assert lengths.max() - lengths.min() <= 1 and len(lengths) == bins
-    gradient = grad(lambda v: np.dot(weights, schedules.binned(v, steps)))(values)
-    onp.testing.assert_allclose(gradient, onp.add.reduceat(weights, onp.r_[0, onp.cumsum(lengths)[:-1]]), rtol=1e-12)
+    gradient = grad(lambda v: anp.dot(weights, schedules.binned(v, steps)))(values)
+    np.testing.assert_allclose(gradient, np.add.reduceat(weights, np.r_[0, np.cumsum(lengths)[:-1]]), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("bins", "steps"), [(1, 7), (3, 7), (7, 7), (4, 12)])
 def test_bin_means_is_an_orthogonal_projection(bins, steps):
     schedule, weights = RNG.standard_normal(steps), RNG.standard_normal(steps)
     means = schedules.bin_means(schedule, bins)
-    onp.testing.assert_allclose(schedules.bin_means(means, bins), means, rtol=1e-12)
-    assert onp.dot(means, schedule - means) == pytest.approx(0.0, abs=1e-12)
-    gradient = grad(lambda s: np.dot(weights, schedules.bin_means(s, bins)))(schedule)
-    onp.testing.assert_allclose(gradient, schedules.bin_means(weights, bins), rtol=1e-12)
+    np.testing.assert_allclose(schedules.bin_means(means, bins), means, rtol=1e-12)
+    assert np.dot(means, schedule - means) == pytest.approx(0.0, abs=1e-12)
+    gradient = grad(lambda s: anp.dot(weights, schedules.bin_means(s, bins)))(schedule)
+    np.testing.assert_allclose(gradient, schedules.bin_means(weights, bins), rtol=1e-12)
 
 
 @pytest.mark.parametrize("width", [1, 3, 5, 99])
 def test_moving_average_is_the_mean_of_what_the_window_holds(width):
     schedule = RNG.standard_normal(9)
     expected = [schedule[max(0, t - width // 2) : t + width // 2 + 1].mean() for t in range(9)]
-    onp.testing.assert_allclose(schedules.moving_average(schedule, width), expected, rtol=1e-12)
+    np.testing.assert_allclose(schedules.moving_average(schedule, width), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("low", "high"), INTERVALS)
 def test_bounded_is_increasing_stays_inside_and_is_undone(low, high):
-    free = onp.linspace(-12.0, 12.0, 41)
+    free = np.linspace(-12.0, 12.0, 41)
     values = schedules.bounded(free, low, high)
-    assert (onp.diff(values) > 0).all() and (values > low).all() and (values < high).all()
-    onp.testing.assert_allclose(schedules.unbounded(values, low, high), free, rtol=1e-6, atol=1e-6)
-    hg.testing.check_hypergradient(lambda x: np.sum(schedules.bounded(x, low, high) ** 2), RNG.standard_normal(4))
+    assert (np.diff(values) > 0).all() and (values > low).all() and (values < high).all()
+    np.testing.assert_allclose(schedules.unbounded(values, low, high), free, rtol=1e-6, atol=1e-6)
+    hg.testing.check_hypergradient(lambda x: anp.sum(schedules.bounded(x, low, high) ** 2), RNG.standard_normal(4))
     hg.testing.check_hypergradient(
-        lambda x: np.sum(np.sin(schedules.unbounded(x, low, high))),
+        lambda x: anp.sum(anp.sin(schedules.unbounded(x, low, high))),
         schedules.bounded(RNG.standard_normal(4), low, high),
     )
 
 
 @pytest.mark.parametrize(("low", "high"), INTERVALS)
 def test_far_out_bounded_neither_overflows_nor_leaves_the_interval(low, high):
-    far = schedules.bounded(onp.array([-1e3, 1e3]), low, high)
-    assert onp.isfinite(far).all() and (far >= low).all() and (far <= high).all()
-    assert onp.isfinite(grad(lambda x: np.sum(schedules.bounded(x, low, high)))(onp.array([-1e3, 1e3]))).all()
+    far = schedules.bounded(np.array([-1e3, 1e3]), low, high)
+    assert np.isfinite(far).all() and (far >= low).all() and (far <= high).all()
+    assert np.isfinite(grad(lambda x: anp.sum(schedules.bounded(x, low, high)))(np.array([-1e3, 1e3]))).all()
 
 
 def test_hypergradient_of_schedules_from_free_values():
     def objective(free):
-        lr = np.exp(schedules.moving_average(schedules.bin_means(free["log_lr"], 4), 3))
+        lr = anp.exp(schedules.moving_average(schedules.bin_means(free["log_lr"], 4), 3))
         momentum = schedules.bounded(schedules.binned(free["momentum"], 9), 0.0, 1.0)
         return MODEL.loss(hg.train(LOSS, PARAMS, hg.SGD(lr, momentum), steps=9), X, T)
 
-    hg.testing.check_hypergradient(objective, {"log_lr": RNG.standard_normal(9) - 1.0, "momentum": onp.zeros(3)})
+    hg.testing.check_hypergradient(objective, {"log_lr": RNG.standard_normal(9) - 1.0, "momentum": np.zeros(3)})
 
 
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: schedules.binned(onp.ones(5), 4), errors.ScheduleError, "5 bins, but the schedule only 4 steps"),
-        (lambda: schedules.binned(onp.ones((2, 2)), 4), errors.ScheduleError, r"values must be .* got shape \(2, 2\)"),
+        (lambda: schedules.binned(np.ones(5), 4), errors.ScheduleError, "5 bins, but the schedule only 4 steps"),
+        (lambda: schedules.binned(np.ones((2, 2)), 4), errors.ScheduleError, r"values must be .* got shape \(2, 2\)"),
         (lambda: schedules.binned([1.0, 2.0], 4), errors.NestError, r"values is a builtins\.list"),
-        (lambda: schedules.binned(onp.ones(2), 4.0), errors.ArgumentError, "steps must be an integer ≥ 1"),
-        (lambda: schedules.bin_means(onp.ones(3), 4), errors.ScheduleError, "3 steps, too few for 4 bins"),
-        (lambda: schedules.bin_means(onp.ones(3), 0), errors.ArgumentError, "bins must be an integer ≥ 1"),
-        (lambda: schedules.moving_average(onp.ones(3), 2), errors.ScheduleError, "width must be odd.* got 2"),
+        (lambda: schedules.binned(np.ones(2), 4.0), errors.ArgumentError, "steps must be an integer ≥ 1"),
+        (lambda: schedules.bin_means(np.ones(3), 4), errors.ScheduleError, "3 steps, too few for 4 bins"),
+        (lambda: schedules.bin_means(np.ones(3), 0), errors.ArgumentError, "bins must be an integer ≥ 1"),
+        (lambda: schedules.moving_average(np.ones(3), 2), errors.ScheduleError, "width must be odd.* got 2"),
         (lambda: schedules.moving_average(1.0, 3), errors.ScheduleError, r"got shape \(\)"),
-        (lambda: schedules.moving_average(onp.ones(0), 3), errors.ScheduleError, r"got shape \(0,\)"),
+        (lambda: schedules.moving_average(np.ones(0), 3), errors.ScheduleError, r"got shape \(0,\)"),
         (lambda: schedules.bounded(0.0, 1.0, 1.0), errors.ScheduleError, r"low must lie below high.*\(1\.0, 1\.0\)"),
         (lambda: schedules.bounded("x", 0.0, 1.0), errors.NestError, r"free is a builtins\.str"),
         (lambda: schedules.unbounded(1.0, 0.0, 1.0), errors.ScheduleError, r"must lie in \(0, 1\), got 1\.0"),
-        (lambda: schedules.unbounded(onp.nan, 0.0), errors.ScheduleError, r"must lie in \(0, inf\), got nan"),
+        (lambda: schedules.unbounded(np.nan, 0.0), errors.ScheduleError, r"must lie in \(0, inf\), got nan"),
     ],
 )
 def test_bad_input(make, error, message):

@@ -8,8 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 
 import hypergrad as hg
@@ -20,16 +20,16 @@ from hypergrad.runs import store
 from hypergrad.runs.owner import this_process
 
 ARRAYS = {
-    "loss": onp.array([0.5, onp.nan, -onp.inf]),
-    "gradient": onp.arange(6.0).reshape(2, 3).T,
-    "name": onp.array("a name"),
-    "file": onp.array(3, dtype=onp.int8),
+    "loss": np.array([0.5, np.nan, -np.inf]),
+    "gradient": np.arange(6.0).reshape(2, 3).T,
+    "name": np.array("a name"),
+    "file": np.array(3, dtype=np.int8),
 }
 VALUES = [0.25, 0.5, 1.0]
 
 
 def f(x):
-    return np.sin(x)
+    return anp.sin(x)
 
 
 def swept(folder, f=f, **options):
@@ -39,7 +39,7 @@ def swept(folder, f=f, **options):
 def same(one, two):
     return one.keys() == two.keys() and all(
         one[name].dtype == two[name].dtype
-        and onp.array_equal(one[name], two[name], equal_nan=one[name].dtype.kind == "f")
+        and np.array_equal(one[name], two[name], equal_nan=one[name].dtype.kind == "f")
         for name in one
     )
 
@@ -64,7 +64,7 @@ def test_arrays_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize("bit", range(8))
 def test_any_flipped_bit_is_noticed_or_changes_nothing(tmp_path, bit):
     path = tmp_path / "a.npz"
-    store.store(path, {"loss": onp.array([0.1, 0.2]), "gradient": onp.array(3.0), "diverged_at": -1})
+    store.store(path, {"loss": np.array([0.1, 0.2]), "gradient": np.array(3.0), "diverged_at": -1})
     content, noticed = path.read_bytes(), 0
     expected = loaded(path)
     for place in range(bit % 3, len(content), 3):
@@ -86,7 +86,7 @@ def test_a_sweep_over_flipped_bits_gives_the_same_result_or_computes_again(tmp_p
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = swept(tmp_path, recheck=False)
-        assert onp.array_equal(found.loss, expected.loss) and onp.array_equal(found.gradient, expected.gradient)
+        assert np.array_equal(found.loss, expected.loss) and np.array_equal(found.gradient, expected.gradient)
         assert caught == [] or [w.category for w in caught] == [CacheWarning]
         assert (path.read_bytes() == damaged) == (caught == []), "what is not usable is computed and stored again"
 
@@ -96,16 +96,16 @@ def test_the_warning_does_not_advise_to_load_pickles(tmp_path):
     for content in (b"no archive", b""):
         path.write_bytes(content)
         assert loaded(path) is None
-    onp.savez(path, loss=onp.array([{}], dtype=object))
+    np.savez(path, loss=np.array([{}], dtype=object))
     assert loaded(path) is None
-    onp.savez(path, loss=onp.ones(2))
+    np.savez(path, loss=np.ones(2))
     with pytest.warns(CacheWarning, match="it has no checksum: it is of another version, or nothing that was stored"):
         store.load(path, dict, "piece")
 
 
 def test_objects_are_refused_and_not_pickled(tmp_path):
     with pytest.raises(ArgumentError, match="'loss' has dtype object"):
-        store.store(tmp_path / "a.npz", {"loss": onp.array([{}], dtype=object)})
+        store.store(tmp_path / "a.npz", {"loss": np.array([{}], dtype=object)})
     assert not list(tmp_path.iterdir())
 
 
@@ -135,7 +135,7 @@ def test_a_cache_folder_deleted_meanwhile_is_made_anew(tmp_path):
         return x**2
 
     found = sweep(deletes, VALUES, cache=folder, progress=False)
-    onp.testing.assert_array_equal(found.gradient, 2.0 * onp.array(VALUES))
+    np.testing.assert_array_equal(found.gradient, 2.0 * np.array(VALUES))
     assert {path.name for path in folder.iterdir()} == {f"{v.hex()}.npz" for v in VALUES[1:]}
     calls.clear()
     minimize(deletes, 1.0, steps=2, step_size=0.1, cache=folder, progress=False)

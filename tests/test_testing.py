@@ -1,7 +1,7 @@
 """The checker passes right gradients, tiny ones too, and fails on wrong ones in either mode."""
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from autograd.extend import defjvp, defvjp, primitive
 from problems import classifier
@@ -10,12 +10,12 @@ import hypergrad as hg
 from hypergrad.testing import HypergradientError, check_hypergradient
 
 MODEL, LOSS, PARAMS, X, T = classifier()
-HYPERS = {"log_lr": onp.full(6, -1.0), "momentum": [0.5, 0.8, 0.3], "log_scale": -0.7}
+HYPERS = {"log_lr": np.full(6, -1.0), "momentum": [0.5, 0.8, 0.3], "log_scale": -0.7}
 
 
 def validation_loss(hypers, distort=lambda x: x):
-    params = hg.init.scaled_normal(MODEL.shapes, np.exp(hypers["log_scale"]), 0)
-    optimizer = hg.SGD(np.exp(distort(hypers["log_lr"])), hypers["momentum"])
+    params = hg.init.scaled_normal(MODEL.shapes, anp.exp(hypers["log_scale"]), 0)
+    optimizer = hg.SGD(anp.exp(distort(hypers["log_lr"])), hypers["momentum"])
     return MODEL.loss(hg.train(LOSS, params, optimizer, steps=6), X, T)
 
 
@@ -77,7 +77,7 @@ def test_chaos_fails():
 
 def test_bad_functions():
     with pytest.raises(hg.errors.ArgumentError, match=r"shape \(2,\); it must return a scalar"):
-        check_hypergradient(lambda h: h * np.ones(2), 1.0)
+        check_hypergradient(lambda h: h * anp.ones(2), 1.0)
     with pytest.raises(hg.errors.ArgumentError, match="does not depend on hypers"):
         check_hypergradient(lambda h: 1.0, 1.0)
     with pytest.raises(hg.errors.NestError, match="integer 1"):
@@ -92,5 +92,5 @@ def test_shifts_out_of_the_allowed_range_are_left_out():
 
 
 def test_float32_gets_a_tolerance_that_fits():
-    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=onp.float32)
+    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=np.float32)
     check_hypergradient(lambda lr: MODEL.loss(hg.train(LOSS, single, hg.SGD(lr), steps=6), X, T), 0.3)

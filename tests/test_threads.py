@@ -7,9 +7,9 @@ import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import autograd.numpy as np
+import autograd.numpy as anp
 import joblib  # noqa: F401  it sets an environment variable when it is imported
-import numpy as onp
+import numpy as np
 import pytest
 import threadpoolctl
 from autograd import grad
@@ -22,25 +22,25 @@ THREADS, RUNS, ROUNDS = 8, 50, 20
 
 def problem(number):
     """A hypergradient of its own for each number: losses of every kind, optimizers, adjoints and sizes."""
-    rng = onp.random.default_rng(number)
+    rng = np.random.default_rng(number)
     kind, adjoint = number % 5, (None, hg.Stored(), hg.Checkpointed(2))[number % 3]
     steps, start = 3 + number % 4, rng.standard_normal(2 + number % 7)
     if kind == 0:
         model, loss, params, X, T = classifier((4, 3, 2), rows=9, batch_size=4, seed=number)
         return lambda lr: model.loss(hg.train(loss, params, hg.SGD(lr), steps=steps, adjoint=adjoint), X, T)
     if kind == 1:  # the loss itself takes a gradient
-        inner = lambda w: np.sum(np.sin(w) ** 2)
-        loss = lambda w, hyper, step: np.sum((w - 0.1 * grad(inner)(w)) ** 2)
-        return lambda lr: np.sum(hg.train(loss, start, hg.SGD(lr, 0.5), steps=steps, adjoint=adjoint) ** 2)
+        inner = lambda w: anp.sum(anp.sin(w) ** 2)
+        loss = lambda w, hyper, step: anp.sum((w - 0.1 * grad(inner)(w)) ** 2)
+        return lambda lr: anp.sum(hg.train(loss, start, hg.SGD(lr, 0.5), steps=steps, adjoint=adjoint) ** 2)
     if kind == 2:
-        loss = lambda w, hyper, step: np.sum(w**4) / 4 + hyper * np.sum(w**2)
-        return lambda h: np.sum(hg.train(loss, start, hg.Adam(0.05), h, steps=steps, adjoint=adjoint))
+        loss = lambda w, hyper, step: anp.sum(w**4) / 4 + hyper * anp.sum(w**2)
+        return lambda h: anp.sum(hg.train(loss, start, hg.Adam(0.05), h, steps=steps, adjoint=adjoint))
     if kind == 3:
-        loss = lambda w, hyper, step: np.sum(np.cos(w + step))
+        loss = lambda w, hyper, step: anp.sum(anp.cos(w + step))
         options = {"steps": steps, "adjoint": hg.Reversible()}
-        return lambda lr: np.sum(hg.train(loss, start, hg.SGD(lr, 0.7, exact=True), **options) ** 3)
+        return lambda lr: anp.sum(hg.train(loss, start, hg.SGD(lr, 0.7, exact=True), **options) ** 3)
     _, loss, params, *_ = classifier((3, 2), rows=6, batch_size=3, seed=number)
-    return lambda h: np.sum(hg.train(penalised(loss), params, hg.RMSProp(0.01), [h, -1.0], steps=steps)[0][0])
+    return lambda h: anp.sum(hg.train(penalised(loss), params, hg.RMSProp(0.01), [h, -1.0], steps=steps)[0][0])
 
 
 def test_eight_threads_give_what_one_gives():
@@ -60,8 +60,8 @@ def test_eight_threads_give_what_one_gives():
 
 def test_planning_in_threads_while_others_allocate():
     """With tracemalloc started and stopped around a run, Python 3.11 died here."""
-    loss = lambda w, hyper, step: 0.5 * np.sum(w**2)
-    f = lambda lr: np.sum(hg.train(loss, onp.ones(2_000), hg.SGD(lr), steps=3))
+    loss = lambda w, hyper, step: 0.5 * anp.sum(w**2)
+    f = lambda lr: anp.sum(hg.train(loss, np.ones(2_000), hg.SGD(lr), steps=3))
     expected = grad(f)(0.1)
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(lambda _: float(grad(f)(0.1)), range(400))) == {float(expected)}
@@ -78,10 +78,10 @@ def test_a_run_switches_nothing_that_belongs_to_the_process():
 
     def loss(w, hyper, step):
         seen.append(process_state())
-        return np.sum((w - 1.0) ** 2)
+        return anp.sum((w - 1.0) ** 2)
 
     def f(log_lr):
-        return np.sum(hg.train(loss, onp.zeros(3), hg.SGD(np.exp(log_lr), 0.5), steps=2) ** 2)
+        return anp.sum(hg.train(loss, np.zeros(3), hg.SGD(anp.exp(log_lr), 0.5), steps=2) ** 2)
 
     before = process_state()
     grad(f)(0.1)

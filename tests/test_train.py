@@ -2,8 +2,8 @@
 
 import itertools
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 import pytest
 import unrolled
 from autograd import grad, jacobian, make_jvp, value_and_grad
@@ -14,7 +14,7 @@ from hypergrad.bridge import getval
 from hypergrad.nn import backprop
 
 STEPS, SAVE_AT = 8, [0, 3, 5, 8]
-RNG = onp.random.default_rng(1)
+RNG = np.random.default_rng(1)
 SCHEDULES = {
     "scalar": (0.3, 0.8),
     "per step": (RNG.uniform(0.1, 0.5, STEPS), RNG.uniform(0.0, 0.9, STEPS)),
@@ -37,7 +37,7 @@ def inputs_for(loss, schedule):
 
 def objective(saved):
     """Depends on the parameters at every step count, each in another way."""
-    return sum((i + 1) * MODEL.loss(params, X, T) + np.sum(params[0][0] ** (i + 1)) for i, params in enumerate(saved))
+    return sum((i + 1) * MODEL.loss(params, X, T) + anp.sum(params[0][0] ** (i + 1)) for i, params in enumerate(saved))
 
 
 def ours(loss):
@@ -91,13 +91,13 @@ def test_forward_mode_equals_reverse_mode(loss, schedule):
     """The dot-product test, along one direction in all inputs at once."""
     inputs = inputs_for(loss, schedule)
     leaves, structure = hg.nests.flatten(inputs)
-    rng = onp.random.default_rng(2)
-    direction = [onp.asarray(rng.standard_normal(onp.shape(leaf))) for leaf in leaves]
+    rng = np.random.default_rng(2)
+    direction = [np.asarray(rng.standard_normal(np.shape(leaf))) for leaf in leaves]
     f = ours(LOSSES[loss])
     value, tangent = make_jvp(f)(inputs)(hg.nests.unflatten(structure, direction))
     gradient = hg.nests.flatten(grad(f)(inputs))[0]
     assert value == pytest.approx(f(inputs), rel=1e-14)
-    assert tangent == pytest.approx(sum(onp.vdot(g, d) for g, d in zip(gradient, direction)), rel=1e-9)
+    assert tangent == pytest.approx(sum(np.vdot(g, d) for g, d in zip(gradient, direction)), rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -111,7 +111,7 @@ def test_the_trajectory_does_not_depend_on_what_is_differentiated(loss):
 
     plain = hg.nests.flatten(run(0.3))[0]
     for derived in (make_jvp(run)(0.3)(1.0)[0], make_vjp(run, 0.3)[1]):
-        assert all(onp.array_equal(a, b) for a, b in zip(plain, hg.nests.flatten(getval(derived))[0]))
+        assert all(np.array_equal(a, b) for a, b in zip(plain, hg.nests.flatten(getval(derived))[0]))
 
 
 def test_differentiating_one_input_gives_the_same_as_all():
@@ -125,10 +125,10 @@ def test_differentiating_one_input_gives_the_same_as_all():
 
 def test_jacobian_of_several_losses():
     def losses(log_lr):
-        saved = hg.train(LOSS, PARAMS, hg.SGD(np.exp(log_lr)), steps=STEPS, save_at=SAVE_AT)
-        return np.array([MODEL.loss(params, X, T) for params in saved])
+        saved = hg.train(LOSS, PARAMS, hg.SGD(anp.exp(log_lr)), steps=STEPS, save_at=SAVE_AT)
+        return anp.array([MODEL.loss(params, X, T) for params in saved])
 
-    log_lr = onp.full(STEPS, -1.0)
+    log_lr = np.full(STEPS, -1.0)
     rows = jacobian(losses)(log_lr)
     assert rows.shape == (len(SAVE_AT), STEPS)
     assert not rows[0].any()
@@ -141,15 +141,15 @@ def test_jacobian_of_several_losses():
 @pytest.mark.parametrize(
     "params",
     [
-        onp.array([0.3, -0.2]),
-        {"b": onp.array([0.3]), "a": [onp.array([[1.0]]), (onp.array(0.5),)]},
-        (onp.array([0.3]), 0.7),
+        np.array([0.3, -0.2]),
+        {"b": np.array([0.3]), "a": [np.array([[1.0]]), (np.array(0.5),)]},
+        (np.array([0.3]), 0.7),
     ],
     ids=["array", "dict", "tuple with a float"],
 )
 def test_any_nest_of_params(params):
     def loss(nest, hyper, step):
-        return sum(np.sum(np.sin(w * (i + 1)) + w**4) for i, w in enumerate(hg.nests.flatten(nest)[0]))
+        return sum(anp.sum(anp.sin(w * (i + 1)) + w**4) for i, w in enumerate(hg.nests.flatten(nest)[0]))
 
     def trained_loss(train):
         return lambda inputs: loss(train(inputs), None, 0)
@@ -182,7 +182,7 @@ def test_no_steps_is_the_identity():
 def test_inputs_are_left_alone_and_results_are_fresh():
     before = [w.copy() for w in hg.nests.flatten(PARAMS)[0]]
     first, last = hg.train(LOSS, PARAMS, hg.SGD(0.1), steps=3, save_at=[0, 3])
-    assert not any(onp.shares_memory(a[0], b[0]) for a, b in zip(first, PARAMS))
+    assert not any(np.shares_memory(a[0], b[0]) for a, b in zip(first, PARAMS))
     assert relative_error(hg.nests.flatten(PARAMS)[0], before) == 0.0
     assert relative_error(last, first) > 0.0
 
@@ -194,7 +194,7 @@ def test_changing_a_result_does_not_change_the_gradient():
         return hg.train(LOSS, PARAMS, hg.SGD(lr), steps=3)
 
     vjp, trained = make_vjp(run, 0.3)
-    cotangent = hg.nests.unflatten(hg.nests.flatten(PARAMS)[1], [onp.ones_like(w) for w in hg.nests.flatten(PARAMS)[0]])
+    cotangent = hg.nests.unflatten(hg.nests.flatten(PARAMS)[1], [np.ones_like(w) for w in hg.nests.flatten(PARAMS)[0]])
     first = vjp(cotangent)
     for W, b in trained:
         W[...] = 0.0
@@ -207,8 +207,8 @@ def test_callback_sees_every_step_once_and_cannot_change_the_run():
 
     def callback(step, params, state, gradient):
         seen.append((step, params[0][0].copy(), state.velocity[0][0].copy(), gradient[0][0].copy()))
-        params[0][0][...] = onp.nan
-        state.velocity[0][0][...] = onp.nan
+        params[0][0][...] = np.nan
+        state.velocity[0][0][...] = np.nan
 
     def f(lr):
         return MODEL.loss(hg.train(LOSS, PARAMS, hg.SGD(lr, 0.9), steps=4, callback=callback), X, T)
@@ -219,14 +219,14 @@ def test_callback_sees_every_step_once_and_cannot_change_the_run():
         assert [entry[0] for entry in seen] == [0, 1, 2, 3]
         assert not seen[0][2].any()
         for (_, w, v, g), (_, w_next, v_next, _) in itertools.pairwise(seen):
-            onp.testing.assert_allclose(v_next, 0.9 * v - 0.1 * g, rtol=1e-12)
-            onp.testing.assert_allclose(w_next, w + 0.3 * v_next, rtol=1e-12)
+            np.testing.assert_allclose(v_next, 0.9 * v - 0.1 * g, rtol=1e-12)
+            np.testing.assert_allclose(w_next, w + 0.3 * v_next, rtol=1e-12)
         seen.clear()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_float32_stays_float32(loss):
-    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=onp.float32)
+    single = hg.init.scaled_normal(MODEL.shapes, 0.5, 0, dtype=np.float32)
 
     def f(inputs, check=None):
         optimizer = hg.SGD(inputs["lr"], inputs["momentum"])
@@ -235,14 +235,14 @@ def test_float32_stays_float32(loss):
             assert all(leaf.dtype == check for leaf in hg.nests.flatten(trained)[0])
         return MODEL.loss(trained, X, T)
 
-    hyper32 = {key: type(h)(onp.float32(x) for x in h) for key, h in HYPER.items()}
+    hyper32 = {key: type(h)(np.float32(x) for x in h) for key, h in HYPER.items()}
     inputs32 = {"params": single, "lr": 0.3, "momentum": 0.8} | ({"hyper": hyper32} if loss == "with hyper" else {})
-    f(inputs32, check=onp.float32)
+    f(inputs32, check=np.float32)
     gradient = grad(f)(inputs32)
     expected = grad(f)(
         {**inputs32, "params": PARAMS, "hyper": HYPER} if "hyper" in inputs32 else {**inputs32, "params": PARAMS}
     )
-    assert all(leaf.dtype == onp.float32 for leaf in hg.nests.flatten(gradient["params"])[0])
+    assert all(leaf.dtype == np.float32 for leaf in hg.nests.flatten(gradient["params"])[0])
     assert relative_error(gradient["params"], expected["params"]) < 1e-3
     assert gradient["lr"] == pytest.approx(expected["lr"], rel=1e-3)
     one = make_jvp(lambda lr: f({**inputs32, "lr": lr}))(0.3)(1.0)[1]
@@ -251,15 +251,15 @@ def test_float32_stays_float32(loss):
 
 def test_divergence_is_reported_with_its_step_and_norm():
     def cubic(w, hyper, step):
-        return np.sum(w**4)
+        return anp.sum(w**4)
 
-    params, lr = onp.array([1.0, 2.0]), 1.0
+    params, lr = np.array([1.0, 2.0]), 1.0
     w, norms = params.copy(), []
-    with onp.errstate(all="ignore"):
-        while onp.isfinite(w).all():
-            norms.append(onp.linalg.norm(w))
+    with np.errstate(all="ignore"):
+        while np.isfinite(w).all():
+            norms.append(np.linalg.norm(w))
             w = w - lr * 4 * w**3
-    run = lambda lr: np.sum(hg.train(cubic, params, hg.SGD(lr, momentum=0.0), steps=50))
+    run = lambda lr: anp.sum(hg.train(cubic, params, hg.SGD(lr, momentum=0.0), steps=50))
     for attempt in (run, grad(run), lambda lr: make_jvp(run)(lr)(1.0)):
         with pytest.raises(hg.DivergedError, match=f"step {len(norms) - 1}.*params") as caught:
             attempt(lr)
@@ -271,13 +271,13 @@ def test_overflow_of_the_derivative_alone_is_a_warning_with_its_step():
     """w ← w − lr·sin(100 w)·50 stays bounded while its derivative grows without end."""
 
     def loss(w, hyper, step):
-        return -np.sum(np.cos(100.0 * w)) / 2.0
+        return -anp.sum(anp.cos(100.0 * w)) / 2.0
 
     def f(w):
-        return np.sum(hg.train(loss, w, hg.SGD(1.0, momentum=0.0), steps=400))
+        return anp.sum(hg.train(loss, w, hg.SGD(1.0, momentum=0.0), steps=400))
 
-    w = onp.array([0.3])
+    w = np.array([0.3])
     with pytest.warns(hg.errors.NonFiniteGradientWarning, match="step"):
-        make_jvp(f)(w)(onp.ones(1))
+        make_jvp(f)(w)(np.ones(1))
     with pytest.warns(hg.errors.NonFiniteGradientWarning, match="step"):
         grad(f)(w)

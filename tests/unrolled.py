@@ -1,6 +1,6 @@
 """The reference: training written as a plain loop, differentiated by autograd through every step."""
 
-import autograd.numpy as np
+import autograd.numpy as anp
 from autograd import grad
 from autograd.builtins import tuple as autograd_tuple
 
@@ -35,7 +35,7 @@ def per_array(value, structure):
 
 
 def at(value, step):
-    return value if np.ndim(value) == 0 else value[step]
+    return value if anp.ndim(value) == 0 else value[step]
 
 
 def sgd(w, v, g, t, lr, momentum):
@@ -45,14 +45,14 @@ def sgd(w, v, g, t, lr, momentum):
 
 def rmsprop(w, s, g, t, lr, decay, eps):
     s = (0.0 if s is None else decay * s) + (1 - decay) * g**2
-    return w - lr * g / (np.sqrt(s) + eps), s
+    return w - lr * g / (anp.sqrt(s) + eps), s
 
 
 def adam(w, moments, g, t, lr, b1, b2, eps):
     m, s = (0.0, 0.0) if moments is None else moments
     m, s = b1 * m + (1 - b1) * g, b2 * s + (1 - b2) * g**2
     m_hat, s_hat = m / (1 - b1 ** (t + 1)), s / (1 - b2 ** (t + 1))
-    return w - lr * m_hat / (np.sqrt(s_hat) + eps), (m, s)
+    return w - lr * m_hat / (anp.sqrt(s_hat) + eps), (m, s)
 
 
 def nesterov(w, v, g, t, lr, momentum):

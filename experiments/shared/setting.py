@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
 import hypergrad as hg
 from experiments.shared.runner import seeds_in_words
@@ -40,7 +40,7 @@ class Setting:
         """The setting in words, for figures."""
         chosen = [f"momentum {self.momentum}"]
         if self.log_lr is not None:
-            chosen.append(f"learning rate {onp.exp(self.log_lr):g}")
+            chosen.append(f"learning rate {np.exp(self.log_lr):g}")
         if self.log_scale is not None:
             chosen.append(f"log parameter scale {self.log_scale:g}")
         return (
@@ -60,12 +60,12 @@ def network(images: int, batch_size: int, sizes: tuple[int, ...] = (784, 200, 50
 def initial_params(setting: Setting, log_scale, seed: int):
     """Normal weights and biases of this scale."""
     model, _ = network(setting.images, setting.batch_size)
-    return hg.init.scaled_normal(model.shapes, np.exp(log_scale), seed)
+    return hg.init.scaled_normal(model.shapes, anp.exp(log_scale), seed)
 
 
 def training_losses(setting: Setting, params, log_lr, counts) -> list:
     """The loss on all training images after each of these step counts, in nats."""
     model, batch_loss = network(setting.images, setting.batch_size)
-    optimizer = hg.SGD(np.exp(log_lr), setting.momentum)
+    optimizer = hg.SGD(anp.exp(log_lr), setting.momentum)
     saved = hg.train(batch_loss, params, optimizer, steps=counts[-1], save_at=counts)
     return [model.loss(trained, batch_loss.X, batch_loss.T) for trained in saved]

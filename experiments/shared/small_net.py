@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
 import hypergrad as hg
 from experiments.shared.runner import seeds_in_words
@@ -69,13 +69,13 @@ def problem(net: SmallNet, seed: int):
     """The model, its minibatch loss and the initial parameters."""
     sizes = (784, *[net.width] * net.hidden_layers, 10)
     model, batch_loss = network(net.images, net.batch_size, sizes)
-    return model, batch_loss, hg.init.scaled_normal(model.shapes, np.exp(net.log_scale), seed)
+    return model, batch_loss, hg.init.scaled_normal(model.shapes, anp.exp(net.log_scale), seed)
 
 
 def final_loss(net: SmallNet, seed: int, log_lr):
     """The loss on all training images after training, in nats."""
     model, batch_loss, params = problem(net, seed)
-    trained = hg.train(batch_loss, params, hg.SGD(np.exp(log_lr), net.momentum), steps=net.steps)
+    trained = hg.train(batch_loss, params, hg.SGD(anp.exp(log_lr), net.momentum), steps=net.steps)
     return model.loss(trained, batch_loss.X, batch_loss.T)
 
 
@@ -84,18 +84,18 @@ def find_edge(net: SmallNet, seed: int, config: Config) -> hg.probe.Edge:
     return hg.probe.locate_edge(lambda x: final_loss(net, seed, x), config.low, config.high, budget=config.budget)
 
 
-def sharpness_along(net: SmallNet, seed: int, log_lr: float, counts) -> onp.ndarray:
+def sharpness_along(net: SmallNet, seed: int, log_lr: float, counts) -> np.ndarray:
     """After each of these step counts: the loss on all images, and the sharpness on all and on the next minibatch."""
     model, batch_loss, params = problem(net, seed)
     full_loss = hg.nn.MinibatchLoss(model, batch_loss.X, batch_loss.T)
-    saved = hg.train(batch_loss, params, hg.SGD(onp.exp(log_lr), net.momentum), steps=counts[-1], save_at=counts)
+    saved = hg.train(batch_loss, params, hg.SGD(np.exp(log_lr), net.momentum), steps=counts[-1], save_at=counts)
     rows = []
     for count, w in zip(counts, saved):
         sharpness = hg.chaos.sharpness(full_loss, w), hg.chaos.sharpness(batch_loss, w, step=int(count))
         rows.append([model.loss(w, batch_loss.X, batch_loss.T), *sharpness])
-    return onp.array(rows)
+    return np.array(rows)
 
 
-def log_max_lr(sharpness, momentum) -> onp.ndarray:
+def log_max_lr(sharpness, momentum) -> np.ndarray:
     """Natural logarithm of :func:`hypergrad.chaos.max_lr`, for arrays."""
-    return onp.log(onp.vectorize(hg.chaos.max_lr)(sharpness, momentum))
+    return np.log(np.vectorize(hg.chaos.max_lr)(sharpness, momentum))

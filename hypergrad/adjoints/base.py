@@ -133,8 +133,12 @@ class Backward:
         replay = self.dynamics.replay
         if replay is not None:
             replay.check_kept(step, transition.linear)
-            replay.check(self.dynamics.loss, step, self.gradient, transition.linear)
-        mixed = transition.linear.product(self.gradient.arrays, self.params.arrays, add=True)
+        if replay is not None and replay.is_due(step):
+            product, mixed = replay.compared_product(self.dynamics.loss, step, self.gradient, transition.linear)
+            for total, term in zip(self.params.buffers, product.buffers):
+                total += term
+        else:
+            mixed = transition.linear.product(self.gradient.arrays, self.params.arrays, add=True)
         for total, term in zip(self.hyper, mixed):
             total += term
 

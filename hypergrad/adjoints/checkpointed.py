@@ -162,6 +162,9 @@ class _Walk:
                 transition, self.state = dynamics.record(
                     self.state, step, memory.arena, params, report=saved is not None
                 )
+                if saved is not None:  # the first record tells what others take: at most two at a time
+                    for memory in self.memories:
+                        memory.arena.expect(2 * self.memories[0].arena.given)
                 self.is_snapshot, self.transitions[step] = False, transition
                 self._compare(step, transition.after)
 

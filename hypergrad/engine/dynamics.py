@@ -46,12 +46,12 @@ class Transition(NamedTuple):
     Attributes:
       before, after: the states around it; of ``before`` the parameters only if ``gradient`` is there.
       gradient: a vector; None if the optimizer does not need it.
-      linear: what the loss keeps.
+      linear: what the loss keeps; None where a tangent only is moved.
     """
 
     before: State
     gradient: Vector | None
-    linear: Linearized
+    linear: Any
     after: State
 
 

@@ -11,7 +11,7 @@ from ..bridge import Probe
 from ..errors import DivergedError, FixedPointOverflowError, NonFiniteGradientWarning, NonFiniteLossGradientError
 from ..losses.base import Linearized
 from ..workspace import Arena, Vector
-from .dynamics import Directions, Dynamics, State, reported
+from .dynamics import Directions, Dynamics, State, Transition, reported
 
 FAILURES = (DivergedError, FixedPointOverflowError, NonFiniteLossGradientError)
 
@@ -70,18 +70,10 @@ class Tangent:
         self.slots = dynamics.updates.zeros(state.slots)
 
     @reported
-    def move(self, before: State, gradient: Vector, after: State, schedule_dots: list, step: int) -> None:
+    def move(self, transition: Transition, schedule_dots: list, step: int) -> None:
         """The optimizer's part of one step, from the tangent of the gradient, which is used up."""
         self.slots = self.dynamics.updates.push_forward(
-            self.params,
-            self.slots,
-            self.gradient,
-            schedule_dots,
-            before.params,
-            before.slots,
-            gradient,
-            after.slots,
-            step,
+            self.params, self.slots, self.gradient, transition, schedule_dots, step
         )
 
 
@@ -110,7 +102,7 @@ def train_with_tangent(
             value = dynamics.tangent(state, step, gradient, tangent.params, dots.hyper, tangent.gradient)
             dynamics.report(state, gradient, step, value)
             after = dynamics.advance(state, gradient, step, other, value)
-            tangent.move(state, gradient, after, dots.schedules, step)
+            tangent.move(Transition(state, gradient, None, after), dots.schedules, step)
             norms.append(tangent.params.norm())
             if not overflowed and not math.isfinite(norms[-1]) and tangent.params.first_non_finite() is not None:
                 overflowed = True

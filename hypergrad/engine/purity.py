@@ -70,23 +70,25 @@ class Replay:
             if not again.same_bits(self.product):
                 raise ImpureLossError(step, "the Hessian-vector product")
 
-    def check(self, loss: Loss, step: int, direction: Vector, kept: Linearized) -> None:
-        """Compute the step again and compare.
+    def is_due(self, step: int) -> bool:
+        """Whether the step that is to be pulled back now is the one to be computed again."""
+        return step == self.step and not self.alone and not self.done and self.params is not None
+
+    def compared_product(self, loss: Loss, step: int, direction: Vector, kept: Linearized) -> tuple[Vector, list]:
+        """The products that go on from this step, once the step is computed again and compared.
 
         Args:
-          direction: of the products that are compared.
+          direction: of the products.
           kept: what the run kept of this step.
 
         Raises:
           ImpureLossError: says which step and what differs.
         """
-        if step != self.step or self.alone or self.done or self.params is None:
-            return
         self.done = True
         gradient, product, again = self.layout.vector(), self.layout.vector(), self.layout.vector()
         with np.errstate(all="ignore"):
             mixed = kept.product(direction.arrays, product.arrays)  # first, or a reused buffer would be filled anew
-            linear = loss.linearize(self.params.arrays, step, gradient.arrays, Arena())
+            linear = loss.linearize(self.params.arrays, step, gradient.arrays, Arena())  # type: ignore[union-attr]
             mixed_again = linear.product(direction.arrays, again.arrays)
         known = linear.value is not None and self.value is not None
         if known and not same_bits(np.asarray(linear.value), np.asarray(self.value)):
@@ -95,3 +97,4 @@ class Replay:
             raise ImpureLossError(step, "the gradient")
         if not again.same_bits(product) or not all(map(same_bits, mixed, mixed_again)):
             raise ImpureLossError(step, "the Hessian-vector product")
+        return product, mixed

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..bridge import isbox, linearize, push
+from ..bridge import isbox, jvp, vjp
 from ..errors import ArgumentError, DifferentiationError, NestError
 from ..nests import Structure, flatten, leaves_like, unflatten
 from ..optimizers.base import Decaying, Optimizer, written_code
@@ -96,8 +96,11 @@ class Updates:
         """
         raise NotImplementedError
 
-    def push_forward(self, dw: Vector, ds, dg: Vector, dots: list, w: Vector, s, g: Vector, s_after, step: int) -> Any:
-        """Turn the tangent of the parameters before the step into that after it, in place; that of the state."""
+    def push_forward(self, dw: Vector, ds, dg: Vector, transition, dots: list, step: int) -> Any:
+        """Turn the tangent of the parameters before the step into that after it, in place; that of the state.
+
+        ``transition`` has ``before``, ``gradient`` and ``after``; ``dots`` are the tangents of the schedules.
+        """
         raise NotImplementedError
 
     def pull_back(self, w_bar: Vector, s_bar, g_bar: Vector, transition, bars: list, step: int, wanted) -> Any:
@@ -239,7 +242,8 @@ class VectorUpdates(Updates):
         for to, after in zip(to_s, s_after):
             to[...] = after
 
-    def push_forward(self, dw, ds, dg, dots, w, s, g, s_after, step: int) -> list[Vector]:
+    def push_forward(self, dw, ds, dg, transition, dots, step: int) -> list[Vector]:
+        (w, s, *_), g, s_after = transition.before, transition.gradient, transition.after.slots
         hyperparameters = self.hyperparameters(step)
         for run in self.runs:
             h, dh, view = hyperparameters[run.first], self.tangents(dots, step, run.first), run.views
@@ -317,12 +321,12 @@ class _Step(NamedTuple):
     def push(self, tangents: list, dh, values: list) -> list:
         """The tangents of w and the state after the step."""
         moved = self.indices
-        return push(self.values_after, [*values, *(self.h[i] for i in moved)], [*tangents, *(dh[i] for i in moved)])[1]
+        return jvp(self.values_after, [*values, *(self.h[i] for i in moved)], [*tangents, *(dh[i] for i in moved)])[1]
 
     def pull(self, cotangents: list, values: list) -> list:
         """The cotangents of w, the state and g before the step, and a list of those of the hyperparameters."""
         inputs = [*values, *(self.h[i] for i in self.indices)]
-        _, pull = linearize(self.values_after, inputs)
+        _, pull = vjp(self.values_after, inputs)
         bars = [np.zeros(np.shape(x)) if b is None else b for b, x in zip(pull(cotangents), inputs)]
         h_bar = [0.0] * len(self.h)
         for i, bar in zip(self.indices, bars[self.slots + 2 :]):
@@ -471,7 +475,8 @@ class OwnUpdates(Updates):
 
         return function
 
-    def push_forward(self, dw, ds, dg, dots, w, s, g, s_after, step: int) -> list[list]:
+    def push_forward(self, dw, ds, dg, transition, dots, step: int) -> list[list]:
+        (w, s, *_), g = transition.before, transition.gradient
         slots = []
         for i, h in enumerate(self.hyperparameters(step)):
             dh = self.tangents(dots, step, i)
@@ -479,7 +484,7 @@ class OwnUpdates(Updates):
             function = self._function(s[i], h, moved, step)
             values = [w.arrays[i], g.arrays[i], *(s[i].leaves[k] for k in s[i].floating), *(h[k] for k in moved)]
             tangents = [dw.arrays[i], dg.arrays[i], *ds[i], *(dh[k] for k in moved)]
-            _, (w_dot, *s_dot) = push(function, read_only(values), read_only(tangents))
+            _, (w_dot, *s_dot) = jvp(function, read_only(values), read_only(tangents))
             dw.arrays[i][...] = w_dot
             slots.append([np.array(d, dtype=old.dtype) for d, old in zip(s_dot, ds[i])])
         return slots
@@ -491,7 +496,7 @@ class OwnUpdates(Updates):
             slot = before.slots[i]
             values = [before.params.arrays[i], transition.gradient.arrays[i], *(slot.leaves[k] for k in slot.floating)]
             inputs = [*read_only(values), *(h[k] for k in moved)]
-            _, pull = linearize(self._function(slot, h, moved, step), inputs)
+            _, pull = vjp(self._function(slot, h, moved, step), inputs)
             found = [
                 np.zeros(np.shape(x)) if b is None else b for b, x in zip(pull([w_bar.arrays[i], *s_bar[i]]), inputs)
             ]

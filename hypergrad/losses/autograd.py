@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..bridge import getval, isbox, linearize, where_not_finite
+from ..bridge import getval, isbox, vjp, where_not_finite
 from ..errors import DifferentiationError, HypergradError, LossError, UnusedHyperWarning
 from ..workspace import Arena
 from .base import Inputs, Linearized, Loss
@@ -41,7 +41,7 @@ class AutogradLoss(Loss):
             hyper = leaves[len(params) :] if self.inputs.wants_hyper else hyper_leaves
             return self._traced_gradient(leaves[: len(params)], hyper, step, values)
 
-        gradient, pull = linearize(gradient_of, inputs)
+        gradient, pull = vjp(gradient_of, inputs)
         _write(gradient, to)
         sizes = [(h.shape, h.dtype) for h in hyper_leaves]
 
@@ -70,7 +70,7 @@ class AutogradLoss(Loss):
         def joint_gradient_of(leaves):
             return self._traced_gradient(leaves, self.inputs.hyper_leaves, step, values, with_hyper=True)
 
-        gradient, pull = linearize(joint_gradient_of, params)
+        gradient, pull = vjp(joint_gradient_of, params)
         _write(gradient[: len(to)], to)
         _write(pull([*params_dot, *hyper_dot]), to_dot)
         return values[0]
@@ -92,7 +92,7 @@ class AutogradLoss(Loss):
             return [self._call(leaves[: len(params)], hyper, step)]
 
         inputs = params + hyper_leaves if with_hyper else params
-        (value,), pull = linearize(loss_of, inputs)
+        (value,), pull = vjp(loss_of, inputs)
         plain = getval(value)
         if np.shape(plain) != ():
             raise LossError(

@@ -19,7 +19,7 @@ from ..optimizers import SGD, Optimizer
 from ..ranges import Range
 from ..runs.lock import claimed
 from ..workspace import first_non_finite
-from . import kept
+from . import stored
 from .evaluation import Evaluation, TakeBack, evaluate
 
 
@@ -89,7 +89,7 @@ def _walk(
     with contextlib.ExitStack() as stack:
         folder = None if cache is None else stack.enter_context(claimed(Path(cache), "a meta-descent"))
         if folder is not None and recheck:
-            kept.recheck(folder, partial(evaluated, tolerant=True), unflatten(structure, leaves))
+            stored.recheck(folder, partial(evaluated, tolerant=True), unflatten(structure, leaves))
         scale, before = 1.0, None  # type: float, Any
         here = good = rule.start(leaves)
         for iteration in itertools.count():
@@ -108,11 +108,11 @@ def _walk(
 def _evaluated(f, numbered: bool, hypers, iteration: int, tolerant: bool, folder: Path | None = None) -> Evaluation:
     """The evaluation, from the folder or computed and stored there; errors say in which meta-iteration."""
     try:
-        found = None if folder is None else kept.recall(folder, iteration, hypers, tolerant)
+        found = None if folder is None else stored.recall(folder, iteration, hypers, tolerant)
         if found is None:
             found = evaluate(f, hypers, iteration, numbered, tolerant)
             if folder is not None:
-                kept.keep(folder, iteration, found)
+                stored.keep(folder, iteration, found)
         return found
     except HypergradError as error:
         error.context = (f"in meta-iteration {iteration}", *error.context)

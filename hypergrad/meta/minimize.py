@@ -14,7 +14,7 @@ from ..errors import ArgumentError, HypergradError
 from ..optimizers import Optimizer
 from .descent import descend
 from .evaluation import Evaluation, TakeBack
-from .kept import how_many
+from .stored import how_many
 
 
 @dataclass(frozen=True)

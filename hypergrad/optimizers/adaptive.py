@@ -9,7 +9,7 @@ import numpy as np
 
 from ..bridge import defjvp, defvjp, primitive
 from ..ranges import Range
-from .base import Decaying, Written, written_for
+from .base import Decaying, Written, step_into, written_for
 
 
 @primitive
@@ -130,12 +130,5 @@ class Adam(Decaying):
         return -h.lr / (1.0 - h.b1**t) * m / (root(second / (1.0 - h.b2**t)) + h.eps)
 
 
-def _step_into(optimizer: Decaying, to_w, to_s, w, s, g, h, step: int) -> None:
-    for to, name, a, increment in zip(to_s, optimizer.decays, s, optimizer.increments(g, h)):
-        np.multiply(getattr(h, name), a, out=to)
-        to += increment
-    np.add(w, optimizer.displacement(to_s, g, h, step), out=to_w)
-
-
-written_for(RMSProp, Written(_step_into))
-written_for(Adam, Written(_step_into))
+written_for(RMSProp, Written(step_into))
+written_for(Adam, Written(step_into))

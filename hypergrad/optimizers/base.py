@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from ..errors import ArgumentError
 from ..ranges import Range
 
@@ -114,12 +116,19 @@ class Decaying(Optimizer):
         return w + self.displacement(s, g, h, step), s
 
 
+def step_into(optimizer: Decaying, to_w, to_s, w, s, g, h, step: int) -> None:
+    """:meth:`Decaying.step`, written into arrays, which may be those it reads; to the same bits."""
+    for to, name, a, increment in zip(to_s, optimizer.decays, s, optimizer.increments(g, h)):
+        np.multiply(getattr(h, name), a, out=to)
+        to += increment
+    np.add(w, optimizer.displacement(to_s, g, h, step), out=to_w)
+
+
 class Written(NamedTuple):
     """Code written out for one update rule, whose every entry is updated apart from the others.
 
     Attributes:
-      step_into: ``(optimizer, to_w, to_s, w, s, g, h, step)`` writes the update of a part of an array into arrays,
-        which may be those it reads; to the same bits as ``step``.
+      step_into: like :func:`step_into`.
       push_forward: None, or ``(dw, ds, dg, dh, s, g, s_after, h)``, which turns the tangents of w and s before into
         those after, in place, and writes over ``dg``.
       pull_back: None, or ``(w_bar, s_bar, g_bar, s, s_after, h, wanted)``, which turns the cotangents of w and s

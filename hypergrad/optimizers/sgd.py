@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..ranges import Range
-from .base import Decaying, Written, written_for
+from .base import Decaying, Written, step_into, written_for
 
 
 class SGDState(NamedTuple):
@@ -53,14 +53,6 @@ class SGD(Decaying):
         return h.lr * s[0]
 
 
-def _step_into(optimizer: SGD, to_w, to_s, w, s, g, h, step: int) -> None:
-    (to_v,), (v,) = to_s, s
-    (increment,) = optimizer.increments(g, h)
-    np.multiply(h.momentum, v, out=to_v)
-    to_v += increment
-    np.add(w, optimizer.displacement(to_s, g, h, step), out=to_w)
-
-
 def _push_forward(dw, ds, dg, dh, s, g, s_after, h) -> None:
     """dv⁺ = β dv − (1 − β) dg + dβ (v + g),    dw⁺ = dw + α dv⁺ + dα v⁺"""
     (dv,), (v,), (v_after,) = ds, s, s_after
@@ -93,4 +85,4 @@ def _pull_back(w_bar, s_bar, g_bar, s, s_after, h, wanted) -> tuple:
     return lr_bar, momentum_bar / (1.0 - h.momentum)
 
 
-written_for(SGD, Written(_step_into, _push_forward, _pull_back, needs_before=False))
+written_for(SGD, Written(step_into, _push_forward, _pull_back, needs_before=False))

@@ -1,6 +1,6 @@
 """Probes: how a loss after training, and its derivative, depend on one number."""
 
-from ..runs.store import CacheWarning
+from ..errors import CacheWarning
 from .edge import Edge, locate_edge
 from .sweep import Sweep, sweep
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..bridge import isbox
 from ..checks import check_integer
-from ..engine.dynamics import Dynamics, State, reported, zeros_like_schedules
+from ..engine.dynamics import Dynamics, State, Transition, reported, zeros_like_schedules
 from ..engine.forward import Tangent
 from ..errors import ArgumentError, DifferentiationError, NonFiniteGradientWarning
 from ..problem import check_problem
@@ -121,7 +121,7 @@ def _push(
     for k in range(basis.shape[1]):
         _set(tangent, basis[:, k])
         linear.product(tangent.params.arrays, tangent.gradient.arrays)
-        tangent.move(state, gradient, after, still, step)
+        tangent.move(Transition(state, gradient, linear, after), still, step)
         pushed[:, k] = np.concatenate([np.ravel(a) for a in _arrays(tangent)])
     return after, pushed
 

@@ -21,17 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, StoreError
+from ..errors import ArgumentError, CacheWarning, StoreError
 from .owner import Owner, this_process
 
 _CHECKSUM = ".sha256"
 _PARTIAL = re.compile(r"\.(?P<pid>[0-9]+)-(?P<born>[0-9]*)-(?P<token>[0-9a-f]+)-[0-9]+@(?P<host>.+)\.part")
 _TOKEN, _numbers = secrets.token_hex(4), itertools.count()
 KEPT = "what was finished before is kept"
-
-
-class CacheWarning(UserWarning):
-    """A cached result could not be used and is computed again."""
 
 
 class Unusable(Exception):
