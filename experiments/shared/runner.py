@@ -215,7 +215,7 @@ def _backend(args):
             f"no Dask scheduler answers at {args.scheduler}; `python -m dask scheduler` starts one and prints its "
             "address, or leave out --backend to run on this machine"
         ) from error
-    with client, _silent("distributed"):
+    with client, _silent("distributed", "tornado", "asyncio"):
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError as error:
@@ -252,9 +252,9 @@ def _start_workers(jobs: int) -> None:
 
 
 @contextlib.contextmanager
-def _silent(library: str):
-    """A context within which a library logs nothing, nor after an error: a lost scheduler would fill a screen."""
-    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == library]
+def _silent(*libraries: str):
+    """A context within which libraries log nothing, nor after an error: a lost scheduler would fill a screen."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in libraries]
     before = {logger: logger.level for logger in map(logging.getLogger, names)}
     for logger in before:
         logger.setLevel(logging.CRITICAL + 1)
