@@ -140,7 +140,7 @@ class Arena:
             self._block, self._used = self._block + 1, 0
         if self._block == len(self._blocks):
             held = sum(map(len, self._blocks))
-            self._blocks.append(np.empty(max(padded, self._next, held // 16), np.uint8))
+            self._blocks.append(_aligned(max(padded, self._next, held // 16)))
             self._next = 0
         array = np.ndarray(shape, dtype, self._blocks[self._block], self._used)
         self._used += padded
@@ -158,6 +158,13 @@ class Arena:
     def release(self, mark: tuple[int, int]) -> None:
         """Take back all that was handed out since the mark."""
         self._block, self._used = mark
+
+
+def _aligned(nbytes: int) -> np.ndarray:
+    """A block of memory that begins on a cache line."""
+    block = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % _ALIGNMENT
+    return block[start : start + nbytes]
 
 
 def pieces(size: int) -> list[slice]:

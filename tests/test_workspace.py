@@ -55,7 +55,7 @@ def test_an_arena_hands_out_memory_apart_and_again_after_a_release(requests):
         marks.append((arena.mark(), len(alive)))
         array = arena.empty(size)
         array.fill(number)
-        assert array.ctypes.data % 64 == 0
+        assert array.size == 0 or array.ctypes.data % 64 == 0
         alive.append((array, number))
         assert all((a == n).all() for a, n in alive), "an array lies in the memory of another"
     arena.release((0, 0))

@@ -63,7 +63,8 @@ class Checkpointed(Adjoint):
     def cost(self, sizes: Sizes) -> Cost:
         """Snapshots, the running state, and the records of two steps at a time."""
         snapshots = min(self.snapshots, max(sizes.steps, 1))
-        held = (snapshots + 1) * (sizes.state + sizes.fixed) + sizes.state + 2 * (sizes.record + sizes.reserved)
+        # Two running states beside the snapshots; the numbers of an exact run are copied with each state.
+        held = (snapshots + 3) * sizes.state + (snapshots + 5) * sizes.fixed + 2 * (sizes.record + sizes.reserved)
         again = binomial.recomputed(sizes.steps, snapshots) / max(sizes.steps, 1)
         return Cost(int(held + sizes.working), 6.0 + 2.0 * again)
 

@@ -82,7 +82,7 @@ def gradient_with_hvp(
 
     @_reported
     def hvp(direction: list, to: list, empty=np.empty, add: bool = False) -> None:
-        of_rows, of_weights = _Reused(empty), _Reused(empty)
+        of_rows, of_weights, of_more = (_Reused(empty) for _ in range(3))
         r_zs: list[Any] = []
         r_inputs: list[Any] = [None]
         slopes: list[Any] = []
@@ -102,14 +102,16 @@ def gradient_with_hvp(
         delta = delta_of_last
         for layer in reversed(range(len(weights))):
             a, (to_W, to_b) = inputs[layer], to[layer]
-            if add:
-                to_W += _product(a.T, r_delta, of_weights)
-                to_b += _sum_of_rows(r_delta)
-            else:
-                np.matmul(a.T, r_delta, out=to_W)
-                to_b[...] = _sum_of_rows(r_delta)
+            r_W = _product(a.T, r_delta, of_weights) if add else np.matmul(a.T, r_delta, out=to_W)
+            r_b = _sum_of_rows(r_delta)
             if layer > 0:
-                to_W += _product(r_inputs[layer].T, delta, of_weights)
+                r_W += _product(r_inputs[layer].T, delta, of_more)
+            if add:  # all at once: rounding must not depend on whether the product is added
+                to_W += r_W
+                to_b += r_b
+            else:
+                to_b[...] = r_b
+            if layer > 0:
                 z, slope, error = preactivations[layer - 1], slopes[layer - 1], errors[layer - 1]
                 r_delta = _product(r_delta, weights[layer].T, empty)
                 r_delta += _product(delta, direction[layer][0].T, of_rows)
