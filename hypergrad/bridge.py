@@ -101,10 +101,13 @@ class _TapeNode(VJPNode):
     __slots__ = ["token"]
 
     def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
-        token = parents[0].token
-        for parent in parents:
-            if parent.token is not token:
-                raise DifferentiationError(_STALE)
+        try:
+            token = parents[0].token
+            for parent in parents:
+                if parent.token is not token:
+                    raise DifferentiationError(_STALE)
+        except AttributeError:  # a node of another derivative, which has ended
+            raise DifferentiationError(_STALE) from None
         self.token = token
         VJPNode.__init__(self, value, fun, args, kwargs, parent_argnums, parents)
 
@@ -146,6 +149,22 @@ for _ours, _theirs in ((_TapeNode, VJPNode), (_ProbedNode, JVPNode)):
     notrace_primitives[_ours] = notrace_primitives[_theirs]  # the functions that are constant to a trace
 
 
+@contextlib.contextmanager
+def _at_depth(depth: int):
+    """Within it derivatives are taken as deep as they were there, at the least.
+
+    Steps that are computed again on the way back must not take a value for their own that was differentiated further
+    out when they ran first.
+    """
+    stack = autograd.tracer.trace_stack
+    before = stack.top
+    stack.top = max(before, depth)
+    try:
+        yield
+    finally:
+        stack.top = before
+
+
 def _belongs(y, trace: int) -> bool:
     return isbox(y) and y._trace == trace
 
@@ -166,7 +185,7 @@ def vjp(fun: Callable[[list], list], inputs: list) -> tuple[list, Callable[[list
         traced = [_belongs(y, trace) for y in outputs]
         nodes = [y._node for y, is_traced in zip(outputs, traced) if is_traced]
         values = [y._value if is_traced else y for y, is_traced in zip(outputs, traced)]
-    if any(getattr(node, "token", token) is not token for node in nodes):
+    if any(getattr(node, "token", None) is not token for node in nodes):
         raise DifferentiationError(_STALE)
     end = VJPNode.new_root()
     end.parents, end.vjp = nodes, lambda cotangents: cotangents
@@ -311,7 +330,10 @@ def _poisoned(values: list, inputs: list) -> list:
 def _node_for(parents: list, pull_back: Callable) -> VJPNode:
     """A node made by hand, in the trace of its parents."""
     nodes = [x._node for x in parents]
-    token = next((node.token for node in nodes if isinstance(node, _TapeNode)), None)
+    tokens = {id(getattr(node, "token", None)): getattr(node, "token", None) for node in nodes}
+    if len(tokens) > 1:
+        raise DifferentiationError(_STALE)
+    (token,) = tokens.values()
     node = VJPNode.new_root() if token is None else _TapeNode.new_root(token)
     node.parents, node.vjp = nodes, pull_back
     return node
@@ -328,12 +350,13 @@ def result_of_reverse_mode(nest: Outputs, values: list, inputs: list, pull_back:
       inputs: what they depend on; some of them boxes.
       pull_back: takes the cotangents of the outputs, plain arrays, and returns those of all inputs.
     """
-    top = _top(inputs)
+    top, depth = _top(inputs), autograd.tracer.trace_stack.top
     boxed = [x for x in inputs if isbox(x) and x._trace == top]
 
     def pull_cotangent(cotangent):
         cotangents = nest.leaves(cotangent)
-        bars = pull_back([getval(c) for c in cotangents])
+        with _at_depth(depth):
+            bars = pull_back([getval(c) for c in cotangents])
         bars = [bar for x, bar in zip(inputs, bars) if isbox(x) and x._trace == top]
         return _poisoned(bars, inputs + cotangents)
 

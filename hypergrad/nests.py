@@ -51,7 +51,8 @@ def _container_kind(value) -> type | None:
     kind = type(value)
     if kind in _MAPPINGS or kind in _SEQUENCES or kind is _ABSENT or _is_named_tuple(kind):
         return kind
-    return kind if is_dataclass(kind) and kind.__dataclass_params__.frozen else None  # type: ignore[attr-defined]
+    frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return kind if frozen and all(field.init for field in fields(kind)) else None
 
 
 def _is_named_tuple(kind: type) -> bool:

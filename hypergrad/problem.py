@@ -139,9 +139,18 @@ def _check_optimizer(optimizer: Any) -> None:
             f"optimizer must be an optimizer such as hypergrad.SGD(lr), or a dataclass derived from "
             f"hypergrad.Optimizer, got {optimizer!r}"
         )
-    if optimizer.exact and (not isinstance(optimizer, Decaying) or type(optimizer).step is not Decaying.step):
-        kind = type(optimizer).__name__
-        raise ArgumentError(f"exact=True is for SGD and Adam, whose updates can be undone; {kind} has its own step")
+    kind = type(optimizer)
+    if optimizer.exact and not (
+        isinstance(optimizer, Decaying) and kind.step is Decaying.step and kind.state_after is Decaying.state_after  # type: ignore[attr-defined]
+    ):
+        raise ArgumentError(
+            f"exact=True is for SGD and Adam, whose updates can be undone; {kind.__name__} has its own step"
+        )
+    hidden = [name for name in optimizer.names if name.startswith("_")]
+    if hidden:
+        raise ArgumentError(
+            f"{kind.__name__}.{hidden[0]} cannot be read as h.{hidden[0]}: name it without the underscore"
+        )
 
 
 def _expand_schedules(optimizer: Optimizer, structure, steps: int) -> list:

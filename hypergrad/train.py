@@ -24,6 +24,7 @@ from .bridge import (
 )
 from .engine import forward
 from .engine.dynamics import Directions, Dynamics
+from .engine.purity import Replay
 from .errors import ArgumentError, DifferentiationError
 from .nests import Structure, flatten, leaves_like, unflatten
 from .planner import choose, parse_budget, vectors_of_reverse_mode
@@ -164,7 +165,8 @@ def _run(run: Callable, dynamics: Dynamics, counts: list[int], tolerant: bool) -
             raise
         reached = error.step
     # Only as many steps as succeed: whatever the adjoint, it can be taken back over those.
-    shorter = replace(dynamics, steps=reached, callback=None, replay=None, first=[])
+    replay = Replay(reached, dynamics.layout) if dynamics.replay is not None and reached else None
+    shorter = replace(dynamics, steps=reached, callback=None, replay=replay, first=[])
     within = [count for count in counts if count <= reached]
     saved, pullback = run(shorter, within or [reached])
     lost = [forward.not_reached(dynamics.params) for _ in counts[len(within) :]]

@@ -95,9 +95,9 @@ class Layout:
         arrays = [buffers[n][place].reshape(shape) for (n, place), shape in zip(self.places, self.shapes)]
         return Vector(buffers, arrays)
 
-    def zeros(self) -> Vector:
+    def zeros(self, arena: Arena | None = None) -> Vector:
         """A new vector of zeros."""
-        vector = self.vector()
+        vector = self.vector(arena)
         vector.fill(0.0)
         return vector
 

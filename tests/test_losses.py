@@ -241,3 +241,28 @@ def test_bytes_kept_are_counted_without_the_data():
     plan = lambda **o: hg.plan(LOSS, PARAMS, hg.SGD(0.1), steps=20, memory_budget="1GB", **o).memory
     by_autograd = hg.plan(lambda p, h, t: LOSS(p, h, t), PARAMS, hg.SGD(0.1), steps=20, memory_budget="1GB").memory
     assert plan() < by_autograd < 20 * plan()
+
+
+def test_mixed_products_of_another_shape_and_hyper_that_cannot_be_changed():
+    def made(mixed):
+        return hg.losses.WrittenLoss(
+            lambda w, h, t: anp.sum(w * h),
+            gradient=lambda w, h, t: h * 1.0,
+            gradient_with_hvp=lambda w, h, t: (h * 1.0, lambda d: 0.0 * d),
+            gradient_with_products=lambda w, h, t: (h * 1.0, lambda d: (0.0 * d, mixed(d))),
+        )
+
+    f = lambda h, loss: anp.sum(hg.train(loss, np.ones(3), hg.SGD(0.1), h, steps=2) ** 2)
+    assert np.isfinite(grad(f)(np.ones(3), made(lambda d: d))).all()
+    with pytest.raises(
+        errors.LossError, match=r"mixed product for hyper has shape \(\) at step 1, but hyper has \(3,\)"
+    ):
+        grad(f)(np.ones(3), made(lambda d: np.sum(d)))
+
+    def meddling(w, h, t):
+        h[0] = 99.0
+        return h
+
+    loss = hg.losses.WrittenLoss(lambda w, h, t: 0.0, gradient=meddling, gradient_with_hvp=meddling)
+    with pytest.raises(ValueError, match="read-only"):
+        hg.train(loss, np.ones(3), hg.SGD(0.1), np.ones(3), steps=1)

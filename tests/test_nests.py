@@ -1,7 +1,7 @@
 """Nests of every kind, in params, hyper and the fields of an optimizer: the same type comes back."""
 
 from collections import OrderedDict, namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import autograd.numpy as anp
@@ -28,6 +28,13 @@ Pair = namedtuple("Pair", "first second")
 class Net:
     hidden: Any
     output: Any
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Not every field is an argument, so it cannot be made again from its leaves."""
+
+    W: Any = field(default=1.0, init=False)
 
 
 W, B = np.array([[0.3, -0.2], [0.1, 0.4]]), np.array([0.5, -0.5])
@@ -142,6 +149,7 @@ def test_the_entries_of_a_cotangent_are_taken_by_their_keys():
             {"a": 0.1, "b": [0.1]},
             r"SGD\.lr\['b'\] is a list of length 1, but params has None there",
         ),
+        (Counting(), 0.1, r"params is a test_nests\.Counting: nests hold"),
         (Layer(W, Tensor := type("Tensor", (), {})()), 0.1, r"params\.b is a test_nests\.Tensor"),
     ],
 )

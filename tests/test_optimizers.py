@@ -444,3 +444,89 @@ def test_a_loss_that_itself_trains_is_trained_plainly():
     for attempt in (grad(outer), lambda lr: make_jvp(outer)(lr)(1.0)):
         with pytest.raises(errors.DifferentiationError, match="derivatives of derivatives"):
             attempt(0.1)
+
+
+@dataclass(frozen=True)
+class Remembering(hg.Optimizer):
+    """Heavy ball by the parameters before, which are its state."""
+
+    lr: Any
+    momentum: Any = 0.5
+
+    def init(self, w):
+        return (1.0 * w,)
+
+    def step(self, w, s, g, h, step):
+        return w - h.lr * g + h.momentum * (w - s[0]), (w,)
+
+
+@dataclass(frozen=True)
+class PassingOn(hg.Optimizer):
+    """The gradient enters with the coefficient 1."""
+
+    lr: Any
+
+    def init(self, w):
+        return ()
+
+    def step(self, w, s, g, h, step):
+        return h.lr * w + 0.1 * g * 10.0 - 2.0 * g, ()
+
+
+@dataclass(frozen=True)
+class Plain(hg.Optimizer):
+    lr: Any
+
+    def init(self, w):
+        return ()
+
+    def step(self, w, s, g, h, step):
+        return h.lr * w + g, ()
+
+
+@dataclass(frozen=True)
+class Delayed(hg.SGD):
+    """Its state is the parameters before."""
+
+    def state_after(self, w, s, g, h, step):
+        return (w,)
+
+    def displacement(self, s, g, h, step):
+        return -h.lr * g + 0.1 * s[0]
+
+
+@pytest.mark.parametrize("make", [Remembering, PassingOn, Plain, Delayed])
+@pytest.mark.parametrize("adjoint", [hg.Stored(), hg.Checkpointed(2), None])
+def test_what_a_step_passes_on_is_not_written_over(make, adjoint):
+    """Autograd hands on the arrays it is given where it can."""
+    loss = lambda w, h, t: anp.sum(anp.sin(w + 0.1 * t)) + 0.3 * anp.sum(w**2)
+    start = np.array([1.0, -2.0, 0.5])
+    f = lambda lr: anp.sum(hg.train(loss, start, make(lr), steps=6, adjoint=adjoint) ** 2)
+    w, s = start, make(0.3).init(start)
+    h = SimpleNamespace(lr=0.3, momentum=getattr(make(0.3), "momentum", None))
+    for step in range(6):
+        w, s = make(0.3).step(w, s, np.cos(w + 0.1 * step) + 0.6 * w, h, step)
+    assert f(0.3) == pytest.approx(anp.sum(w**2), rel=1e-12)
+    hg.testing.check_hypergradient(f, 0.3)
+
+
+def test_the_growth_rate_of_a_rule_that_remembers():
+    rates = hg.chaos.lyapunov(
+        lambda w, h, t: 0.5 * anp.sum(w**2), np.ones(1), Remembering(0.5), steps=400, directions=2
+    )
+    roots = np.log(np.abs(np.roots([1.0, -(1.0 - 0.5 + 0.5), 0.5])))
+    np.testing.assert_allclose(rates.exponents, np.sort(roots)[::-1], atol=0.01)
+
+
+def test_exact_arithmetic_refuses_a_state_of_ones_own():
+    with pytest.raises(errors.ArgumentError, match=r"exact=True is for SGD and Adam.*Delayed has its own step"):
+        hg.train(bowl, np.ones(3), Delayed(0.1, exact=True), steps=1)
+
+
+def test_a_hyperparameter_with_an_underscore():
+    @dataclass(frozen=True)
+    class Hidden(Plain):
+        _rate: Any = 0.1
+
+    with pytest.raises(errors.ArgumentError, match=r"Hidden\._rate cannot be read as h\._rate"):
+        hg.train(bowl, np.ones(3), Hidden(0.1), steps=1)

@@ -209,9 +209,71 @@ def test_values_that_survive_from_an_earlier_step_are_noticed_at_once(mode):
     assert seen == [0, 1]
 
 
-@given(st.integers(2, 3_000))
-@settings(max_examples=200, deadline=None)
-def test_the_step_computed_again_is_never_the_last(steps):
-    step = replayed_step(steps)
-    assert 0 <= step <= steps - 2
-    assert all((steps - 1 - step) % batches for batches in range(2, 11)), "a cycle brings the last minibatch back"
+@given(st.integers(1, 300), st.integers(0, 300), st.integers(1, 300))
+@settings(max_examples=300, deadline=None)
+def test_the_step_computed_again_is_one_the_way_back_goes_over_and_never_the_last(steps, first, last):
+    candidates = range(first, min(last, steps))
+    step = replayed_step(candidates, steps)
+    if step is None:
+        assert not [s for s in candidates if s < steps - 1]
+        return
+    assert step in candidates and step < steps - 1
+    if candidates.stop == steps:
+        assert all((steps - 1 - step) % batches for batches in range(2, 11)), "a cycle brings the last minibatch back"
+
+
+@pytest.mark.parametrize("steps", [2, 5, 12, 18, 20, 44, 50])
+@pytest.mark.parametrize("save", [None, "early"])
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_every_length_of_run_is_looked_at(adjoint, save, steps):
+    """Also where the way back goes over some of the steps only."""
+    if adjoint == "Truncated" and steps < 7:
+        pytest.skip("more steps than the run has")
+    save_at = None if save is None else [max(1, steps // 2) if adjoint != "Truncated" else steps - 2]
+
+    def f(lr, make):
+        trained = hg.train(
+            make(), np.zeros(5), hg.SGD(lr, 0.5), steps=steps, adjoint=ADJOINTS[adjoint], save_at=save_at
+        )
+        return anp.sum((trained if save_at is None else trained[0]) ** 2)
+
+    with pytest.raises(errors.ImpureLossError):
+        grad(f)(0.05, dropout)
+    pure = lambda: lambda w, h, t: anp.mean((anp.dot(X, w) - Y) ** 2)
+    assert np.isfinite(grad(f)(0.05, pure))
+
+
+@pytest.mark.filterwarnings("ignore::hypergrad.errors.CostWarning")
+@pytest.mark.parametrize("steps", [18, 44])
+def test_a_planned_run_with_checkpoints_of_a_pure_loss(steps):
+    """Whichever step is computed again, it is compared with itself."""
+    loss = lambda w, h, t: anp.sum(anp.cos(w + 0.1 * t)) + 0.3 * anp.sum(w**2)
+    start = np.linspace(-1.0, 1.0, 2_000)
+    f = lambda lr, **o: anp.sum(hg.train(loss, start, hg.SGD(lr), steps=steps, **o) ** 2)
+    least = 700_000
+    while True:
+        try:
+            planned = grad(f)(0.1, memory_budget=least)
+            break
+        except errors.MemoryBudgetError:
+            least = int(1.05 * least)
+    assert planned == pytest.approx(grad(f)(0.1, adjoint=hg.Stored()), rel=1e-12)
+
+
+def test_closures_over_what_is_differentiated_further_out_are_one_thing_in_every_adjoint():
+    """Without effect on the gradient they are left alone; with one they are refused, in either order of writing."""
+    start = np.array([1.0, -2.0, 0.5])
+    for adjoint in ADJOINTS.values():
+        options = {"steps": 8, "adjoint": adjoint}
+        for add in (lambda c, w: anp.sum(w**2) + c, lambda c, w: c + anp.sum(w**2)):
+            loss = lambda c, add=add: lambda w, h, t: add(c, w)
+            f = lambda c, loss=loss, options=options: anp.sum(c * hg.train(loss(c), start, hg.SGD(c), **options))
+            g = lambda c, options=options: anp.sum(
+                c * hg.train(lambda w, h, t: anp.sum(w**2), start, hg.SGD(c), **options)
+            )
+            assert grad(f)(0.1) == pytest.approx(grad(g)(0.1), rel=1e-12)
+    leaked = []
+    grad(lambda x: leaked.append(x) or x**2)(2.0)
+    for loss in (lambda w, h, t: anp.sum(w * leaked[0] * w), lambda w, h, t: anp.sum(leaked[0] * w**2)):
+        with pytest.raises(errors.DifferentiationError):
+            hg.train(loss, start, hg.SGD(0.1), steps=2)

@@ -249,3 +249,17 @@ def test_divergence_as_nan_is_one_behaviour_in_every_mode(adjoint):
         hg.train(quartic, start, hg.SGD(lr, 0.5, exact=exact), steps=30)
     with pytest.raises(errors.ArgumentError, match=r"on_divergence must be .* got 'ignore'"):
         hg.train(quartic, start, hg.SGD(lr), steps=1, on_divergence="ignore")
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_truncated_runs_that_end_early():
+    lr = np.full(20, 0.1)
+    lr[4:6] = 1e308
+    loss = lambda w, h, t: anp.sum(anp.cos(w + 0.1 * t)) + 0.3 * anp.sum(w**2)
+    options = {"steps": 20, "save_at": [0, 1, 2, 4, 20], "on_divergence": "nan"}
+    start = np.array([1.0, -2.0, 0.5])
+    saved = lambda lr, adjoint: hg.train(loss, start, hg.SGD(lr, 0.9), **options, adjoint=adjoint)
+    f = lambda lr, adjoint: anp.sum(saved(lr, adjoint)[3] ** 2)
+    expected = grad(f)(lr, hg.Stored())
+    np.testing.assert_allclose(grad(f)(lr, hg.Truncated(8)), expected, rtol=1e-12)
+    assert not expected[4:].any() and expected[:4].all()

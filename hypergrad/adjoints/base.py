@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engine.dynamics import Directions, Dynamics, Transition, zeros_like_schedules
 from ..engine.forward import not_reached, warn_of_overflow
+from ..workspace import Arena
 
 
 class Cost(NamedTuple):
@@ -97,8 +98,9 @@ class Backward:
     def __init__(self, dynamics: Dynamics, save_at: list[int], cotangents: list[list]):
         self.dynamics, self.cotangents = dynamics, dict(zip(save_at, cotangents))
         self.last, self.overflowed = save_at[-1], False
-        layout = dynamics.layout
-        self.params, self.gradient = layout.zeros(), layout.vector()
+        layout, self.arena = dynamics.layout, Arena()  # a run may be pulled back more than once
+        self.arena.expect(2 * layout.nbytes + dynamics.updates.nbytes())
+        self.params, self.gradient = layout.zeros(self.arena), layout.vector(self.arena)
         self.slots = None
         self.norm = 0.0
         self.hyper = [np.zeros_like(leaf) for leaf in dynamics.loss.inputs.hyper_leaves]
@@ -114,11 +116,13 @@ class Backward:
             return
         dynamics = self.dynamics
         if self.slots is None:
-            self.slots = dynamics.updates.zeros(transition.after.slots)
+            self.slots = dynamics.updates.zeros(transition.after.slots, self.arena)
         self._inject(step + 1)
         self.slots = dynamics.pull_back(transition, self.params, self.slots, self.gradient, self.schedules, step)
         if step > 0 or dynamics.wanted.params or dynamics.wanted.hyper:
             self._through_the_gradient(step, transition)
+        elif dynamics.replay is not None and dynamics.replay.is_due(step):
+            dynamics.replay.compared_product(dynamics.loss, step, self.gradient, transition.linear)
         norm = self.params.norm()
         if not math.isfinite(norm) and self.params.first_non_finite() is not None:
             self.overflowed = True

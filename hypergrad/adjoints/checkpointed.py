@@ -38,7 +38,9 @@ class Checkpointed(Adjoint):
         saved, walk = Saved(save_at), _Walk(dynamics)
         walk.expect(min(self.snapshots, dynamics.steps))
         if dynamics.replay is not None:
-            dynamics.replay.choose_among(binomial.waiting(dynamics.steps, self.snapshots))
+            dynamics.replay.choose_among(range(save_at[-1]))
+            waiting = binomial.waiting(dynamics.steps, self.snapshots)
+            dynamics.replay.choose_waiting([step for step in waiting if step < save_at[-1]])
         actions = binomial.actions(dynamics.steps, self.snapshots)
         walk.go(actions, saved)
         saved.take(walk.state.params, dynamics.steps)

@@ -28,6 +28,8 @@ class Reversible(Adjoint):
     def run(self, dynamics: Dynamics, save_at: list[int]) -> tuple[list[list], Callable]:
         """Run the training; return the parameters at ``save_at`` and the pullback, to be used once."""
         assert isinstance(dynamics, ExactDynamics)
+        if dynamics.replay is not None:
+            dynamics.replay.choose_among(range(save_at[-1]))
         saved, state = Saved(save_at), dynamics.start(record=True)
         for step in range(dynamics.steps):
             saved.take(state.params, step)

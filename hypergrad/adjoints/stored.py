@@ -32,7 +32,9 @@ class Stored(Adjoint):
 
 def run_and_keep(dynamics: Dynamics, save_at: list[int], kept: int) -> tuple[list[list], Callable]:
     """Run all steps, keep the last ones, and differentiate through those."""
-    first = dynamics.steps - kept
+    first = max(dynamics.steps - kept, 0)  # a run that ended early is shorter than what was to be kept
+    if dynamics.replay is not None:
+        dynamics.replay.choose_among(range(first, save_at[-1]))
     saved, state = Saved(save_at), dynamics.start()
     for step in range(first):
         saved.take(state.params, step)

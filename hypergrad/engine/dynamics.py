@@ -142,7 +142,7 @@ class Dynamics:
     def gradient(self, state: State, step: int, to: Vector) -> float | None:
         """Write ∂L/∂w; returns the loss if it is known."""
         if self.first and step == 0:
-            return self._prepared(to).value
+            return self._prepared(state, to).value
         value = self.loss.gradient(state.params.arrays, step, to.arrays, self.scratch)
         if self.replay is not None:
             self.replay.see(step, state.params, to, value)
@@ -151,7 +151,7 @@ class Dynamics:
     def linearize(self, state: State, step: int, to: Vector, arena: Arena) -> Linearized:
         """Write ∂L/∂w, and keep what the products of the Hessian need."""
         if self.first and step == 0:
-            return self._prepared(to)
+            return self._prepared(state, to)
         linear = self.loss.linearize(state.params.arrays, step, to.arrays, arena)
         if self.replay is not None:
             self.replay.see(step, state.params, to, linear.value)
@@ -168,14 +168,14 @@ class Dynamics:
         """Linearize step 0 now; the run that follows does not do it again."""
         params, gradient = self.start().params, self.layout.vector()  # exact arithmetic rounds the parameters
         linear = self.loss.linearize(params.arrays, 0, gradient.arrays, Arena())
-        if self.replay is not None:
-            self.replay.see(0, params, gradient, linear.value)
         self.first.append((linear, gradient))
         return linear
 
-    def _prepared(self, to: Vector) -> Linearized:
+    def _prepared(self, state: State, to: Vector) -> Linearized:
         linear, gradient = self.first.pop()
         to.take(gradient)
+        if self.replay is not None:
+            self.replay.see(0, state.params, to, linear.value)
         return linear
 
     @reported
@@ -262,7 +262,7 @@ class Dynamics:
         gradient = self.layout.vector(arena) if keeps_gradient else self._gradient
         linear = self.linearize(state, step, gradient, arena)
         if self.replay is not None:
-            self.replay.keep_product(linear)
+            self.replay.keep_product(step, linear)
         if report:
             self.report(state, gradient, step, linear.value)
         to = self.fresh(state, arena, state.params if params is None else params)

@@ -17,15 +17,18 @@ from ..workspace import Arena, Layout, Vector, same_bits
 _REPLAY = 4  # the purpose of this random number, in seeds (seed, purpose)
 
 
-def replayed_step(steps: int) -> int:
-    """Which step is computed again where all are kept: never the last, whose minibatch a reused buffer still holds.
+def replayed_step(candidates: range, steps: int) -> int | None:
+    """Which of the steps is computed again: never the last of the run, whose minibatch a reused buffer still holds.
 
-    It is one step before the last, or a prime number of steps from 11 on: then a cycle of a few minibatches does not
-    bring the last one's back.
+    If possible it is one step before the last, or a prime number of steps from 11 on: then a cycle of a few minibatches
+    does not bring the last one's back. None if there is no step but the last.
     """
-    distances = [1] + [n for n in range(11, steps) if all(n % k for k in range(2, int(n**0.5) + 1))]
-    chosen = int(np.random.default_rng([steps, _REPLAY]).integers(len(distances)))
-    return max(steps - 1 - distances[chosen], 0)
+    before = [step for step in candidates if step < steps - 1]
+    distances = {1} | {n for n in range(11, steps) if all(n % k for k in range(2, int(n**0.5) + 1))}
+    best = [step for step in before if steps - 1 - step in distances] or before
+    if not best:
+        return None
+    return best[int(np.random.default_rng([len(best), _REPLAY]).integers(len(best)))]
 
 
 class Replay:
@@ -37,34 +40,40 @@ class Replay:
     """
 
     def __init__(self, steps: int, layout: Layout):
-        self.step, self.alone = replayed_step(steps), steps == 1
-        self.layout = layout
+        self.steps, self.layout = steps, layout
         self.params: Vector | None = None
         self.gradient: Vector | None = None
         self.product: Vector | None = None
         self.value: float | None = None
         self.done = False
+        self.choose_among(range(steps))
 
-    def choose_among(self, steps: list[int]) -> None:
-        """Compute one of these steps again, whose records wait while other steps are computed; if there are any."""
+    def choose_among(self, candidates: range) -> None:
+        """Compute one of these steps again, those that the way back goes over; to be said before the run begins."""
+        step = replayed_step(candidates, self.steps)
+        self.alone = step is None  # then what was kept for the product is compared, of the last step
+        self.step = self.steps - 1 if step is None else step
+
+    def choose_waiting(self, steps: list[int]) -> None:
+        """Compute one of these steps again, whose records wait while others are computed; if there are any."""
         if steps:
-            self.step = steps[int(np.random.default_rng([len(steps), _REPLAY]).integers(len(steps)))]
+            self.step, self.alone = steps[int(np.random.default_rng([len(steps), _REPLAY]).integers(len(steps)))], False
 
     def see(self, step: int, params: Vector, gradient: Vector, value: float | None) -> None:
         """Keep what the run had, the first time that it comes to the step."""
         if step == self.step and self.params is None:
             self.params, self.gradient, self.value = self.layout.copy(params), self.layout.copy(gradient), value
 
-    def keep_product(self, linear: Linearized) -> None:
-        """With one step only: a product now, to be compared with the same on the way back."""
-        if self.alone and self.product is None and self.gradient is not None:
+    def keep_product(self, step: int, linear: Linearized) -> None:
+        """If there is no other step: a product now, to be compared with the same on the way back."""
+        if self.alone and step == self.step and self.product is None:
             self.product = self.layout.vector()
-            linear.product(self.gradient.arrays, self.product.arrays)
+            linear.product(self.gradient.arrays, self.product.arrays)  # type: ignore[union-attr]
 
     def check_kept(self, step: int, linear: Linearized) -> None:
         """With one step only: whether its product is still the same."""
-        if self.alone and self.product is not None and not self.done:
-            again = self.layout.vector()
+        if self.alone and step == self.step and self.product is not None and not self.done:
+            again = self.layout.vector(Arena())
             linear.product(self.gradient.arrays, again.arrays)  # type: ignore[union-attr]
             self.done = True
             if not again.same_bits(self.product):
@@ -85,7 +94,7 @@ class Replay:
           ImpureLossError: says which step and what differs.
         """
         self.done = True
-        gradient, product, again = self.layout.vector(), self.layout.vector(), self.layout.vector()
+        gradient, product, again = (self.layout.vector(Arena()) for _ in range(3))
         with np.errstate(all="ignore"):
             mixed = kept.product(direction.arrays, product.arrays)  # first, or a reused buffer would be filled anew
             linear = loss.linearize(self.params.arrays, step, gradient.arrays, Arena())  # type: ignore[union-attr]

@@ -111,7 +111,7 @@ class Updates:
         """
         raise NotImplementedError
 
-    def zeros(self, slots):
+    def zeros(self, slots, arena: Arena | None = None):
         """The zero tangent or cotangent of a state."""
         raise NotImplementedError
 
@@ -194,8 +194,8 @@ class VectorUpdates(Updates):
     def fresh(self, slots, arena: Arena | None = None) -> list[Vector]:
         return [self.layout.vector(arena) for _ in slots]
 
-    def zeros(self, slots) -> list[Vector]:
-        return [self.layout.zeros() for _ in slots]
+    def zeros(self, slots, arena: Arena | None = None) -> list[Vector]:
+        return [self.layout.zeros(arena) for _ in slots]
 
     def arrays(self, slots) -> list:
         return [array for i in range(len(self.layout.shapes)) for array in (vector.arrays[i] for vector in slots)]
@@ -238,9 +238,7 @@ class VectorUpdates(Updates):
         w_given, g_given, *s_given = read_only([w, g, *s])
         w_after, s_after = self.optimizer.step(w_given, tuple(s_given), g_given, h, step)
         _reject_boxes(type(self.optimizer).__name__, [w_after, *s_after])
-        to_w[...] = w_after
-        for to, after in zip(to_s, s_after):
-            to[...] = after
+        _write([to_w, *to_s], [w_after, *s_after])
 
     def push_forward(self, dw, ds, dg, transition, dots, step: int) -> list[Vector]:
         (w, s, *_), g, s_after = transition.before, transition.gradient, transition.after.slots
@@ -256,8 +254,7 @@ class VectorUpdates(Updates):
                     continue
                 step_of = _Step(self.optimizer, h, dh, len(s), step)
                 tangents = step_of.push([dw_p, *ds_p, dg_p], dh, [w_p, *s_p, g_p])
-                for to, tangent in zip([dw_p, *ds_p], tangents):
-                    to[...] = tangent
+                _write([dw_p, *ds_p], tangents)
         return ds
 
     def pull_back(self, w_bar, s_bar, g_bar, transition, bars, step: int, wanted) -> list[Vector]:
@@ -276,10 +273,17 @@ class VectorUpdates(Updates):
                 w_p, s_p, to_g, s_before, w_before, g_before = _cut(part, *parts)
                 step_of = _Step(self.optimizer, h, wanted, len(s_bar), step)
                 *cotangents, h_bar = step_of.pull([w_p, *s_p], [w_before, *s_before, g_before])
-                for to, cotangent in zip([w_p, *s_p, to_g], cotangents):
-                    to[...] = cotangent
+                _write([w_p, *s_p, to_g], cotangents)
                 self.add(bars, h_bar, run.first, step)
         return s_bar
+
+
+def _write(to: list, values: list) -> None:
+    """Write values over arrays, of which they may be views: autograd passes on what it is given where it can."""
+    values = [np.asarray(value) for value in values]
+    values = [v.copy() if any(np.may_share_memory(v, array) for array in to) else v for v in values]
+    for array, value in zip(to, values):
+        array[...] = value
 
 
 def _part(number: int, place: slice, vector: Vector) -> np.ndarray:
@@ -410,7 +414,7 @@ class OwnUpdates(Updates):
     def fresh(self, slots, arena: Arena | None = None):
         return slots
 
-    def zeros(self, slots) -> list[list]:
+    def zeros(self, slots, arena: Arena | None = None) -> list[list]:
         return [[np.zeros(slot.leaves[i].shape, slot.leaves[i].dtype) for i in slot.floating] for slot in slots]
 
     def arrays(self, slots) -> list:
@@ -485,8 +489,8 @@ class OwnUpdates(Updates):
             values = [w.arrays[i], g.arrays[i], *(s[i].leaves[k] for k in s[i].floating), *(h[k] for k in moved)]
             tangents = [dw.arrays[i], dg.arrays[i], *ds[i], *(dh[k] for k in moved)]
             _, (w_dot, *s_dot) = jvp(function, read_only(values), read_only(tangents))
+            slots.append([np.array(d, dtype=old.dtype) for d, old in zip(s_dot, ds[i])])  # they may be views of dw
             dw.arrays[i][...] = w_dot
-            slots.append([np.array(d, dtype=old.dtype) for d, old in zip(s_dot, ds[i])])
         return slots
 
     def pull_back(self, w_bar, s_bar, g_bar, transition, bars, step: int, wanted) -> list[list]:
@@ -502,7 +506,7 @@ class OwnUpdates(Updates):
             ]
             after_s = 2 + len(slot.floating)
             slots.append([np.array(b, dtype=old.dtype) for b, old in zip(found[2:after_s], s_bar[i])])
-            w_bar.arrays[i][...], g_bar.arrays[i][...] = found[0], found[1]
+            _write([w_bar.arrays[i], g_bar.arrays[i]], found[:2])
             h_bar = [0.0] * len(h)
             for k, bar in zip(moved, found[after_s:]):
                 h_bar[k] = float(bar)

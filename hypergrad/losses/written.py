@@ -94,12 +94,11 @@ class LossOfWritten(Loss):
         self.written, self.inputs = written, inputs
 
     def value(self, params: list, step: int) -> float:
-        return float(self.written.value(*self.inputs.nests(params), step))
+        return float(self.written.value(*self._given(params), step))
 
     def _given(self, params: list) -> tuple:
         """Copies, so that it does not matter for how long they are kept."""
-        nest, hyper = self.inputs.nests(read_only([w.copy() for w in params]))
-        return nest, hyper
+        return self.inputs.nests(read_only([w.copy() for w in params]), read_only(self.inputs.hyper_leaves))
 
     def gradient(self, params: list, step: int, to: list, arena: Arena) -> float | None:
         self._write(self.written.gradient(*self._given(params), step), to, step)
@@ -121,6 +120,12 @@ class LossOfWritten(Loss):
             leaves = leaves_like(mixed, self.inputs.hyper)  # type: ignore[arg-type]
             if leaves is None:
                 raise LossError(f"the loss's written-out mixed product at step {step} is not a nest like hyper")
+            for leaf, h, place in zip(leaves, self.inputs.hyper_leaves, leaf_places(self.inputs.hyper, "hyper")):  # type: ignore[arg-type]
+                if np.shape(leaf) != h.shape:
+                    raise LossError(
+                        f"the loss's written-out mixed product for {place} has shape {np.shape(leaf)} at step {step}, "
+                        f"but {place} has {h.shape}"
+                    )
             return [np.asarray(m, dtype=h.dtype) for m, h in zip(leaves, self.inputs.hyper_leaves)]
 
         functions = [getattr(self.written, name) for name in WrittenLoss.__slots__]
