@@ -1,4 +1,4 @@
-"""``python -m benchmarks.ablation``: what each mechanism of the workspace buys, on problems (a) and (b).
+"""``python -m benchmarks.ablation``: what each mechanism of the workspace buys, on (a), (b) and a deep narrow network.
 
 Each is switched off in turn, in this process, and timed in pairs with everything on. Prints a table.
 """
@@ -27,6 +27,7 @@ from hypergrad.engine.updates import VectorUpdates
 PROBLEMS = {
     "a": lambda: Network((784, 200, 50, 10), 50, 250),
     "b": lambda: Network((784, 50, 50, 50, 10), 100, 200, scheduled=True),
+    "deep": lambda: Network((784, *[30] * 12, 10), 100, 50),  # many small arrays with one rate
 }
 
 

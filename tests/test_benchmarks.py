@@ -83,3 +83,20 @@ def test_the_edge_benchmark_plays_a_sweep_back():
     assert f"{sweep.edge:.3f}" == located[1]
     assert [f"{100 * share:.0f} %" for share in (near, held)] == located[-2:] == ["90 %", "100 %"]
     assert list(map(edge_benchmark.share, edge_benchmark.flagged(sweep))) == flags[:3]
+
+
+def test_the_ratios_of_the_workspace_in_the_documents_are_the_measured_ones():
+    measured = json.loads((ROOT / "docs" / "workspace.json").read_text())
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    ratios = [row for row in measured["ratios"] if row["check_purity"]]
+    cells = sorted(f"{row['median']:.2f} ({row['low']:.2f}–{row['high']:.2f})" for row in ratios)
+    table = text[text.index("| after / before |") : text.index("Since the change a reverse run")]
+    assert cells == sorted(cell.strip() for cell in table.split("|") if "–" in cell and "---" not in cell)
+    for row in measured["ablation"]:
+        if row["table"] != "deep":
+            quartiles = f"{row['median']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+            assert f"| ({row['table']}), 1 | {row['entry']} | {row['without']} | {quartiles} |" in text
+        else:
+            assert f"{row['median']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in text
+    one_thread = [row for row in ratios if row["threads"] == 1]
+    assert len(one_thread) == 24 and all(row["low"] <= 1.03 for row in one_thread)
