@@ -22,7 +22,7 @@ from benchmarks.problems import Network
 from benchmarks.timing import interleaved
 from hypergrad import workspace
 from hypergrad.engine import purity, updates
-from hypergrad.engine.updates import VectorUpdates
+from hypergrad.engine.vector_updates import VectorUpdates
 
 PROBLEMS = {
     "a": lambda: Network((784, 200, 50, 10), 50, 250),

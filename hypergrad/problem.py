@@ -13,8 +13,10 @@ import numpy as np
 from .bridge import check_one_trace, defjvp, defvjp, getval, isbox, primitive
 from .checks import check_integer
 from .engine.dynamics import Directions, Dynamics, Wanted
+from .engine.own_updates import OwnUpdates
 from .engine.purity import Replay
-from .engine.updates import hyperparameter_type, updates_of
+from .engine.updates import Updates, hyperparameter_type
+from .engine.vector_updates import VectorUpdates
 from .errors import ArgumentError, NestError, PrecisionWarning, ScheduleError
 from .fixed.arithmetic import DENOMINATOR, SMALLEST_FACTOR
 from .fixed.dynamics import ExactDynamics
@@ -25,6 +27,13 @@ from .optimizers.base import Decaying, Optimizer
 from .optimizers.hyperparameters import Schedule, expand
 from .ranges import Range
 from .workspace import Layout
+
+
+def updates_of(optimizer: Optimizer, layout: Layout, schedules: list[Schedule]) -> Updates:
+    """The updates of a run with this optimizer."""
+    decaying = isinstance(optimizer, Decaying) and type(optimizer).step is Decaying.step
+    kind: Any = VectorUpdates if decaying else OwnUpdates
+    return kind(optimizer, layout, schedules)
 
 
 @dataclass(frozen=True)

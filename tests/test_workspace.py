@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hypergrad as hg
-from hypergrad.engine.updates import VectorUpdates, updates_of
+from hypergrad.engine.updates import hyperparameter_type
+from hypergrad.engine.vector_updates import VectorUpdates
 from hypergrad.nests import flatten
 from hypergrad.optimizers import SGD, Adam
 from hypergrad.optimizers.hyperparameters import expand
+from hypergrad.problem import updates_of
 from hypergrad.ranges import Range
 from hypergrad.workspace import PIECE, Arena, Layout, pieces, same_bits
 
@@ -118,7 +120,7 @@ def test_updates_on_vectors_are_those_array_by_array(optimizer, dtype):
     loss = lambda p, h, t: anp.sum(anp.sin(p["w"] + t)) + anp.sum(p["b"] ** 2)
     trained = hg.train(loss, params, optimizer, steps=3)
     states = {name: optimizer.init(w) for name, w in params.items()}
-    h, expected = hg.engine.updates.hyperparameter_type(optimizer.names), dict(params)
+    h, expected = hyperparameter_type(optimizer.names), dict(params)
     h = h(*(getattr(optimizer, name) for name in optimizer.names))
     for step in range(3):
         gradient = grad(lambda p, step=step: loss(p, None, step))(expected)

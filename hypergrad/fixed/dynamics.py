@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engine.dynamics import Dynamics, State, Transition, reported
-from ..engine.updates import Run
+from ..engine.vector_updates import Run
 from ..errors import FixedPointOverflowError
 from ..nests import leaf_places
 from ..optimizers import SGD
