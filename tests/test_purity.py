@@ -209,6 +209,23 @@ def test_values_that_survive_from_an_earlier_step_are_noticed_at_once(mode):
     assert seen == [0, 1]
 
 
+@pytest.mark.parametrize("along", [0.0, 0.5], ids=["alone", "with values of this step"])
+@pytest.mark.parametrize("mode", ["plain", "reverse"])
+def test_values_that_survive_are_noticed_in_a_training_inside_the_loss_too(mode, along):
+    seen, kept = [], []
+
+    def loss(w, hyper, step):
+        seen.append(step)
+        kept.append(anp.sum(w))
+        nearest = hg.train(lambda v, goal, t: anp.sum((v - goal) ** 2), along * w, hg.SGD(0.1), kept[0], steps=2)
+        return anp.sum((w - nearest) ** 2)
+
+    f = lambda lr: anp.sum(hg.train(loss, np.ones(2), hg.SGD(lr, 0.0), steps=4, adjoint=hg.Stored()) ** 2)
+    with pytest.raises(errors.DifferentiationError, match="at an earlier step was kept and used again"):
+        {"plain": f, "reverse": grad(f)}[mode](0.1)
+    assert seen == [0, 1]
+
+
 @given(st.integers(1, 300), st.integers(0, 300), st.integers(1, 300))
 @settings(max_examples=300, deadline=None)
 def test_the_step_computed_again_is_one_the_way_back_goes_over_and_never_the_last(steps, first, last):
