@@ -42,17 +42,16 @@ REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(runner.PartConfig):
+    """A quick run ends ``every`` times earlier: descents, and trainings of more than 20 steps."""
+
     iterations: int
     meta_step: float
-    quick_every: int
     steps: int = 20
     images: int = 1_000
     remedies: tuple[str, ...] = ("none",)
     fresh: int = 0
     points: int = 41
-    every: int = 1  # a quick run ends so many times earlier: descents, and trainings of more than 20 steps
-    seeds: int = 3
     log_scale: float = -2.0
 
 

@@ -43,24 +43,23 @@ WAYS = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(runner.PartConfig):
+    """A quick run ends its descents ``every`` times earlier."""
+
     log_width: float
     iterations: int
-    quick_every: int
     per_array: bool = True
     ways: tuple[str, ...] = ("plain",)
     held_out: int = 0  # draws not trained on
     probes: int = 0  # draws whose hypergradients at the start are compared
     points: int = 21  # of a learning curve
-    every: int = 1  # a quick run ends its descents so many times earlier
-    seeds: int = 3
 
 
 PARTS = {
     1: Config(-3.0, 10, quick_every=10, per_array=False),
     2: Config(-2.0, 100, quick_every=50),
-    3: Config(-2.0, 30, 30, ways=tuple(WAYS)[:3], held_out=10, probes=8, points=2),
-    4: Config(-2.0, 60, 30, ways=tuple(WAYS)[::3], held_out=20, points=2),
+    3: Config(-2.0, 30, quick_every=30, ways=tuple(WAYS)[:3], held_out=10, probes=8, points=2),
+    4: Config(-2.0, 60, quick_every=30, ways=tuple(WAYS)[::3], held_out=20, points=2),
 }
 
 

@@ -29,7 +29,7 @@ BLOCK, ZOOM = 256, 8  # runs trained at once, and the factor between a map and t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(runner.PartConfig):
     activation: str = "tanh"
     batch_size: int = 32
     by_scale: bool = False  # whether the second hyperparameter is the scale of the initial weights
@@ -42,7 +42,6 @@ class Config:
     units: int = 16
     dtype: str = "float32"  # in the deepest zoom its rounding is like a shift by 1 % of a cell
     seeds: int = 1
-    every: int = 1
     quick_every: int = 8
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared.runner import CommandError, seeds_in_words
+from experiments.shared.runner import CommandError, PartConfig, seeds_in_words
 from hypergrad.engine import forward
 from hypergrad.engine.dynamics import Directions
 from hypergrad.nests import flatten, unflatten
@@ -27,7 +27,7 @@ ZOOM_POINTS = 81  # odd, so that the middle is one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Precision:
+class Precision(PartConfig):
     """The derivative by the log of the initial scale, over a range of it, and central differences of the loss.
 
     Attributes:
@@ -47,9 +47,6 @@ class Precision:
     momentum: float = 0.9
     images: int = 100
     batch_size: int = 25
-    seeds: int = 3
-    every: int = 1
-    quick_every: int = 1
 
 
 class Results(NamedTuple):

@@ -1,8 +1,7 @@
 """The command line that every experiment shares: run, resume, save and redraw its parts.
 
-An experiment is a module with ``PARTS`` (part number to config) and ``LOOK_AT``. A config is a frozen
-dataclass of plain numbers and tuples, among them ``seeds`` (how many), and ``every`` and
-``quick_every``: a run takes every so-manieth of its values, so that a quick run's are among them.
+An experiment is a module with ``PARTS`` (part number to config) and ``LOOK_AT``. A config is a
+:class:`PartConfig` with more fields, all of plain numbers and tuples.
 The module that defines its class, the experiment itself or one that several share, has ``Results``
 (a NamedTuple of arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``.
 """
@@ -44,6 +43,20 @@ from hypergrad.runs.parallel import workers
 from hypergrad.runs.store import make_folder
 
 PATIENCE = 10  # seconds to wait for a Dask scheduler, and for its first worker
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartConfig:
+    """What every config has.
+
+    Attributes:
+      seeds: how many random initialisations.
+      every: take every so-manieth value; ``quick_every`` in a quick run, so that its values are among a full run's.
+    """
+
+    seeds: int = 3
+    every: int = 1
+    quick_every: int = 1
 
 
 class LostScheduler(Exception):

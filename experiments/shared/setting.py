@@ -13,18 +13,16 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared.runner import seeds_in_words
+from experiments.shared.runner import PartConfig, seeds_in_words
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(PartConfig):
     """What every experiment on this network can choose.
 
     Attributes:
       log_lr, log_scale: natural logarithms of the learning rate and of the standard deviation of all
         initial weights and biases; None where that is what is varied.
-      seeds: how many random initialisations.
-      every: take every so-manieth value; ``quick_every`` in a quick run.
     """
 
     log_lr: float | None = None
@@ -32,9 +30,6 @@ class Setting:
     momentum: float = 0.9
     images: int = 1_000
     batch_size: int = 250
-    seeds: int = 3
-    every: int = 1
-    quick_every: int = 1
 
     def title(self) -> str:
         """The setting in words, for figures."""

@@ -8,7 +8,7 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared.runner import seeds_in_words
+from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.setting import network
 
 
@@ -31,22 +31,17 @@ class SmallNet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SmallNet):
+class Config(SmallNet, PartConfig):
     """Where edges are looked for.
 
     Attributes:
       low, high: natural logarithms of the learning rates.
       budget: trainings for each edge.
-      seeds: how many random initialisations.
-      every: take every so-manieth value; ``quick_every`` in a quick run.
     """
 
     low: float = -3.0
     high: float = 6.0
     budget: int = 40
-    seeds: int = 3
-    every: int = 1
-    quick_every: int = 1
 
     def network(self) -> str:
         """The network and the data in words."""
