@@ -21,10 +21,9 @@ LOOK_AT = ""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(runner.PartConfig):
     values: int = 40
     seeds: int = 2
-    every: int = 1
     quick_every: int = 2
 
 
