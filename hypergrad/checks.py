@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import operator
+from types import ModuleType
 
-from .errors import ArgumentError
+from .errors import ArgumentError, MissingExtraError
 
 
 def check_integer(value, name: str, least: int) -> int:
@@ -16,3 +18,19 @@ def check_integer(value, name: str, least: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
         raise ArgumentError(f"{name} must be an integer ≥ {least}, got {value!r}")
     return operator.index(value)
+
+
+def import_extra(module: str, what: str) -> ModuleType:
+    """The module of an optional library, whose extra has its name.
+
+    Raises:
+      MissingExtraError: it is not installed; ``what`` is what needs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:  # it is there, and broken
+            raise
+        raise MissingExtraError(
+            f"{what} needs {module}, which is not installed: pip install -e '.[{module}]' in the clone of hypergrad"
+        ) from None

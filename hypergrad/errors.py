@@ -31,6 +31,10 @@ class ArgumentError(HypergradError, ValueError):
     """An argument is outside what the function can do."""
 
 
+class MissingExtraError(HypergradError, ImportError):
+    """An optional library is not installed; says how to install it."""
+
+
 class LossError(HypergradError, ValueError):
     """The loss given is not a scalar, does not depend on the parameters, or its gradient has the wrong shape."""
 
