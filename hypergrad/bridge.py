@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import autograd.tracer
 import numpy as np
-from autograd.core import JVPNode, VJPNode, add_outgrads, vspace
-from autograd.extend import defjvp, defvjp, primitive
+from autograd.core import JVPNode, VJPNode, add_outgrads, sum_outgrads, vspace
+from autograd.extend import defjvp, defjvp_argnums, defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval, isbox, new_box, notrace_primitives, toposort
 
 from .errors import DifferentiationError
@@ -31,7 +31,9 @@ __all__ = [
     "Probe",
     "check_one_trace",
     "defjvp",
+    "defjvp_argnums",
     "defvjp",
+    "defvjp_argnums",
     "getval",
     "inside",
     "is_object_of_boxes",
@@ -42,6 +44,7 @@ __all__ = [
     "probed",
     "result_of_forward_mode",
     "result_of_reverse_mode",
+    "sum_outgrads",
     "takes_forward_mode",
     "tangent_of",
     "vjp",
