@@ -1,10 +1,23 @@
 """Optimizers: the update equation of each, once."""
 
-from .adaptive import Adam, RMSProp
-from .base import Decaying, Optimizer
+from .adaptive import Adam, RMSProp, root
+from .base import Decaying, Optimizer, WholeNest
+from .hyperparameters import PerWeight
 from .sgd import SGD
+from .wrappers import Accumulated, Clipped
 
-__all__ = ["SGD", "Adam", "Decaying", "Optimizer", "RMSProp"]
+__all__ = [
+    "SGD",
+    "Accumulated",
+    "Adam",
+    "Clipped",
+    "Decaying",
+    "Optimizer",
+    "PerWeight",
+    "RMSProp",
+    "WholeNest",
+    "root",
+]
 
 
 def __dir__():
