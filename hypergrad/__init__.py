@@ -3,7 +3,7 @@
 from . import chaos, data, errors, init, losses, meta, nn, optimizers, probe, schedules, testing
 from .adjoints import Adjoint, Checkpointed, Cost, Reversible, Stored, Truncated
 from .errors import DivergedError
-from .optimizers import SGD, Accumulated, Adam, Clipped, Optimizer, PerWeight, RMSProp
+from .optimizers import SGD, Accumulated, Adam, Clipped, Constant, Optimizer, PerWeight, RMSProp
 from .planner import Plan, plan
 from .ranges import Range
 from .train import train
@@ -16,6 +16,7 @@ __all__ = [
     "Adjoint",
     "Checkpointed",
     "Clipped",
+    "Constant",
     "Cost",
     "DivergedError",
     "Optimizer",

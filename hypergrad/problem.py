@@ -25,7 +25,7 @@ from .losses import loss_of
 from .losses.base import Inputs
 from .nests import Structure, check_leaf, check_params, flatten, leaf_places
 from .optimizers.base import Decaying, Optimizer
-from .optimizers.hyperparameters import Schedule, expand
+from .optimizers.hyperparameters import Constant, Schedule, expand
 from .optimizers.wrappers import Accumulated, Clipped, Wrapper
 from .workspace import Layout
 
@@ -199,6 +199,11 @@ def _expand_schedules(optimizer: Optimizer, structure, shapes: list, steps: int)
     schedules = {}
     for name, (value, place, allowed) in zip(optimizer.names, optimizer.settings):
         schedule = expand(value, structure, shapes, steps, name=place, allowed=allowed)
+        if isinstance(optimizer.rule, Decaying) and any(isinstance(leaf, Constant) for leaf in flatten(value)[0]):
+            raise ScheduleError(
+                f"{place} is a Constant, an array for optimizers of one's own; here give a number, an array (steps,), "
+                "a PerWeight or a nest of those"
+            )
         if optimizer.exact and name in optimizer.rule.decays:  # type: ignore[attr-defined]
             _check_no_values_per_weight(schedule, place)
             for leaf in schedule.leaves:
@@ -211,7 +216,7 @@ def _expand_schedules(optimizer: Optimizer, structure, shapes: list, steps: int)
 
 
 def _check_no_values_per_weight(schedule: Schedule, place: str) -> None:
-    if any(schedule.per_weight):
+    if any(schedule.timeless):
         raise ScheduleError(
             f"{place} is a PerWeight, but exact arithmetic multiplies a whole array by one number; use "
             "exact=False with Checkpointed() or Stored()"

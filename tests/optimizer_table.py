@@ -85,7 +85,7 @@ OPTIMIZERS = {
         lambda *h: hg.Clipped(hg.SGD(*h[:2], exact=True), h[2]),
         of_all=True,
     ),
-    "clipped mean": Entry(
+    "mean of clipped": Entry(
         lambda *h: hg.Clipped(hg.Accumulated(Nesterov(*h[:2]), every=2), h[2]),
         unrolled.clipped(unrolled.accumulated(unrolled.nesterov, 2)),
         (*SGD_RANGES, (0.3, 1.0)),

@@ -70,7 +70,7 @@ class VectorUpdates(Updates):
     ):
         super().__init__(optimizer, layout, schedules)
         self.represented = represented
-        self.per_weight = any(any(schedule.per_weight) for schedule in schedules)
+        self.per_weight = any(any(schedule.timeless) for schedule in schedules)
         self.written = None if self.per_weight else written_code(optimizer)
         self.decays_weights = any(
             name == "weight_decay" and (is_wanted or any(map(np.any, schedule.leaves)))

@@ -71,7 +71,7 @@ class ClippedUpdates(WrappedUpdates):
     def __init__(self, optimizer: Clipped, inside: Updates, own: list[Schedule]):
         super().__init__(optimizer, inside, own)
         (self.limit,) = own
-        if len(self.limit.leaves) > 1 or any(self.limit.per_weight):
+        if len(self.limit.leaves) > 1 or any(self.limit.timeless):
             raise ScheduleError(
                 "Clipped.max_norm bounds the norm over all arrays: give a scalar or an array (steps,), not a nest"
             )

@@ -245,7 +245,8 @@ class ExactDynamics(Dynamics):
 
 def _share(h) -> int:
     """n of the n / 2³² of the weights that a step keeps."""
-    return numerator(1.0 - h.lr * getattr(h, "weight_decay", 0.0))
+    decay = getattr(h, "weight_decay", 0.0)
+    return numerator(1.0 - h.lr * decay) if decay else DENOMINATOR
 
 
 def with_rounded_share(h) -> Any:

@@ -142,8 +142,8 @@ class _Rule(NamedTuple):
         name = type(optimizer).__name__
         if isinstance(optimizer, Wrapper | WholeNest):
             raise ArgumentError(
-                f"a meta-descent steps leaf by leaf, and {name} needs all gradients at once; to clip the hypergradient or "
-                "combine it over leaves give transform="
+                f"a meta-descent steps leaf by leaf, and {name} needs all gradients at once; to clip the "
+                "hypergradient, or to combine its leaves, give transform="
             )
         if "lr" not in optimizer.names:
             raise ArgumentError(f"{name} has no hyperparameter lr, which step_size multiplies: give it one")

@@ -2,7 +2,8 @@
 
 from .adaptive import Adam, RMSProp, root
 from .base import Decaying, Optimizer, WholeNest
-from .hyperparameters import PerWeight
+from .conversion import from_heavy_ball, from_optax, from_torch, to_heavy_ball
+from .hyperparameters import Constant, PerWeight
 from .sgd import SGD
 from .wrappers import Accumulated, Clipped
 
@@ -11,12 +12,17 @@ __all__ = [
     "Accumulated",
     "Adam",
     "Clipped",
+    "Constant",
     "Decaying",
     "Optimizer",
     "PerWeight",
     "RMSProp",
     "WholeNest",
+    "from_heavy_ball",
+    "from_optax",
+    "from_torch",
     "root",
+    "to_heavy_ball",
 ]
 
 

@@ -35,20 +35,40 @@ class PerWeight:
         return f"PerWeight({self.values!r:.60})"
 
 
+class Constant:
+    """A hyperparameter that is an array, the same for all steps and all arrays: weights of a learned optimizer, say.
+
+        Learned(weights=hg.Constant(matrix))
+
+    It is for optimizers of one's own, whose ``step`` knows what the array is for.
+
+    Args:
+      array: a float array of any shape.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any):
+        self.array = array
+
+    def __repr__(self):
+        return f"Constant({self.array!r:.60})"
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A hyperparameter over the steps of a run.
 
     Attributes:
-      leaves: arrays of shape ``(steps,)``, one for each value or schedule the user gave; or one in the shape of the
-        weights.
+      leaves: arrays of shape ``(steps,)``, one for each value or schedule the user gave; or those of a
+        :class:`PerWeight` or :class:`Constant`.
       cover: for every array of the parameters, the index of the leaf that holds for it.
-      per_weight: for each leaf, whether it has a value for every weight.
+      timeless: for each leaf, whether it is no schedule but the value itself, at all steps.
     """
 
     leaves: list
     cover: list[int]
-    per_weight: list[bool]
+    timeless: list[bool]
 
     def at(self, step: int) -> list:
         """The value for every array of the parameters. Python floats, so float32 stays float32."""
@@ -57,23 +77,24 @@ class Schedule:
     def entry(self, arrays: list, index: int, step: int) -> Any:
         """What holds for an array of the parameters at a step, in arrays that go with the leaves."""
         leaf = self.cover[index]
-        return arrays[leaf] if self.per_weight[leaf] else float(arrays[leaf][step])
+        return arrays[leaf] if self.timeless[leaf] else float(arrays[leaf][step])
 
     def add(self, arrays: list, index: int, step: int, value) -> None:
         """Add to that."""
         leaf = self.cover[index]
-        arrays[leaf][... if self.per_weight[leaf] else step] += value
+        arrays[leaf][... if self.timeless[leaf] else step] += value
 
     def with_leaves(self, leaves: list) -> Schedule:
         """The same cover with other leaves."""
-        return Schedule(leaves, self.cover, self.per_weight)
+        return Schedule(leaves, self.cover, self.timeless)
 
 
 def expand(value, structure: Structure, shapes: list, steps: int, *, name: str, allowed: Range) -> Schedule:
     """Spread what the user gave over steps and arrays, differentiably.
 
-    ``value`` is a scalar, an array ``(steps,)``, a :class:`PerWeight`, or a nest of those that is a prefix of the
-    parameters, whose arrays have ``shapes``. ``name`` is how the user wrote it (``SGD.lr``) and begins every error.
+    ``value`` is a scalar, an array ``(steps,)``, a :class:`PerWeight`, a :class:`Constant`, or a nest of those that is
+    a prefix of the parameters, whose arrays have ``shapes``. ``name`` is how the user wrote it (``SGD.lr``) and begins
+    every error.
 
     Raises:
       NestError: a nest that is no prefix of the parameters, or a leaf of another type.
@@ -81,7 +102,7 @@ def expand(value, structure: Structure, shapes: list, steps: int, *, name: str, 
     """
     leaves: list = []
     cover: list[int] = []
-    per_weight: list[bool] = []
+    timeless: list[bool] = []
     for leaf, below, place in prefix_leaves(value, structure, name, "params"):
         if isinstance(leaf, PerWeight):
             found = leaves_like(leaf.values, below)
@@ -93,15 +114,22 @@ def expand(value, structure: Structure, shapes: list, steps: int, *, name: str, 
                 _check_range(each, at, allowed, over_steps=False)
                 cover.append(len(leaves))
                 leaves.append(each)
-            per_weight += [True] * below.size
+            timeless += [True] * below.size
+            continue
+        if isinstance(leaf, Constant):
+            check_leaf(leaf.array, f"{place}.array")
+            _check_range(leaf.array, f"{place}.array", allowed, over_steps=False)
+            cover += [len(leaves)] * below.size
+            leaves.append(leaf.array)
+            timeless.append(True)
             continue
         check_leaf(leaf, place, allow_int=True)
         _check_length(leaf, steps, place)
         _check_range(leaf, place, allowed, over_steps=True)
         cover += [len(leaves)] * below.size
         leaves.append(leaf * anp.ones(steps))
-        per_weight.append(False)
-    return Schedule(leaves, cover, per_weight)
+        timeless.append(False)
+    return Schedule(leaves, cover, timeless)
 
 
 def _check_length(leaf, steps: int, place: str) -> None:

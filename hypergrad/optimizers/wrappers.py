@@ -86,8 +86,8 @@ class Accumulated(Wrapper):
 
     Between updates the parameters stay as they are. A schedule counts the steps of the run, and its values at those of
     the updates are used; what counts inside the optimizer, as in Adam's bias correction, counts updates. Steps after
-    the last multiple of k change nothing. Around :class:`Clipped` the mean is clipped; inside of it each
-    minibatch's gradient.
+    the last multiple of k change nothing. In ``Accumulated(Clipped(…))`` the mean is clipped, in
+    ``Clipped(Accumulated(…))`` each gradient.
 
     Args:
       optimizer: what makes the updates. Not in exact arithmetic, which could not undo setting the sum to 0.
