@@ -29,6 +29,11 @@ def make_loss(np):
 LOSS, THEIRS = make_loss(anp), make_loss(jnp)
 
 
+def several(optimizer, every):
+    with jax.enable_x64(True):  # outside of it float64 would quietly be float32
+        return optax.MultiSteps(optimizer, every, accumulator_dtype=np.float64)
+
+
 def trained_there(optimizer):
     with jax.enable_x64(True):
         params = {name: jnp.asarray(value) for name, value in START.items()}
@@ -79,13 +84,13 @@ def test_accumulation(every):
     """The mean is what is clipped."""
     chain = optax.chain(optax.clip_by_global_norm(0.2), optax.sgd(0.05, 0.9))
     ours = hg.Accumulated(hg.Clipped(hg.optimizers.from_optax("sgd", learning_rate=0.05, momentum=0.9), 0.2), every)
-    close(ours, trained_there(optax.MultiSteps(chain, every, accumulator_dtype=np.float64)))
+    close(ours, trained_there(several(chain, every)))
 
 
 def test_accumulation_counts_updates_in_the_bias_correction():
     close(
         hg.Accumulated(hg.Adam(0.05), 3),
-        trained_there(optax.MultiSteps(optax.adam(0.05), 3, accumulator_dtype=np.float64)),
+        trained_there(several(optax.adam(0.05), 3)),
     )
 
 
