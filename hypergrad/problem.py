@@ -24,7 +24,7 @@ from .fixed.dynamics import ExactDynamics, with_rounded_share
 from .losses import loss_of
 from .losses.base import Inputs
 from .nests import Structure, check_leaf, check_params, flatten, leaf_places
-from .optimizers.base import Decaying, Optimizer
+from .optimizers.base import Decaying, Optimizer, written_code
 from .optimizers.hyperparameters import Constant, Schedule, expand
 from .optimizers.wrappers import Accumulated, Clipped, Wrapper
 from .workspace import Layout
@@ -77,6 +77,11 @@ class Problem:
         """The plain inputs; the run is differentiated once."""
         return check_one_trace(self.inputs)
 
+    @property
+    def _entries_apart(self) -> bool:
+        """Whether the rule updates every entry apart from the others, so that their order in memory is free."""
+        return written_code(self.optimizer.rule) is not None and not any(any(s.timeless) for s in self.schedules)
+
     def dynamics(self, everything: bool = False, check_purity: bool = False) -> Dynamics:
         """The run as a dynamical system that knows what is differentiated (or as if everything were)."""
         arrays, boxed = self.group(self.values()), self.group([everything or isbox(x) for x in self.inputs])
@@ -84,11 +89,12 @@ class Problem:
         wanted_schedules = kind_of_wanted(*(any(leaves) for leaves in boxed.schedules))
         wanted = Wanted(any(boxed.params), any(boxed.hyper), wanted_schedules)
         differentiated = tuple(any(map(isbox, leaves)) for leaves in self.group(self.inputs).schedules)
-        layout = Layout(arrays.params)
+        loss = loss_of(self.loss, Inputs(self.structure, self.hyper_structure, arrays.hyper, wanted.hyper))
+        layout = Layout(arrays.params, transposed=loss.transposed if self._entries_apart else ())
         schedules = [s.with_leaves(leaves) for s, leaves in zip(self.schedules, arrays.schedules)]
         kind: Any = ExactDynamics if self.optimizer.exact else Dynamics
         return kind(
-            loss=loss_of(self.loss, Inputs(self.structure, self.hyper_structure, arrays.hyper, wanted.hyper)),
+            loss=loss,
             updates=updates_of(self.optimizer, layout, schedules, self.structure, differentiated),
             structure=self.structure,
             params=arrays.params,
