@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import autograd.numpy as anp
 import numpy as np
 
@@ -20,13 +22,14 @@ class MLP(Frozen):
 
     Args:
       sizes: the widths, from the input to the classes.
-      activation: of the hidden layers: "tanh", "relu", "gelu" (exact, with erf) or "identity".
+      activation: of the hidden layers: "tanh", "relu", "gelu" (exact, with erf), "sigmoid", "silu" or "identity", or an
+        object such as ``hg.nn.leaky_relu(0.1)``.
 
     Attributes:
       shapes: the shapes of the parameters, for :func:`hypergrad.init.scaled_normal`.
     """
 
-    def __init__(self, sizes: list[int], activation: str = "tanh"):
+    def __init__(self, sizes: list[int], activation: Any = "tanh"):
         sizes = list(sizes) if isinstance(sizes, list | tuple | np.ndarray) else [sizes]
         self.sizes = [check_integer(size, f"sizes[{i}]", 1) for i, size in enumerate(sizes)]
         if len(self.sizes) < 2:
