@@ -26,6 +26,7 @@ class Activation:
       slope: φ'(z), from (z, a = φ(z)), in plain NumPy.
       bend: φ''(z), from (z, a, slope), in plain NumPy; None where it vanishes.
       needs_preactivation: whether the derivatives are computed from z; where not, they are given None for it.
+      gain: about by how much the variance of weights must be larger than 1 / fan-in, so that that of z stays.
       made_by: the function that makes it, and its arguments.
 
     ``slope`` and ``bend`` return arrays of their own, which the caller may change.
@@ -38,6 +39,7 @@ class Activation:
     bend: Callable | None
     needs_preactivation: bool
     made_by: tuple
+    gain: float = 1.0
 
     def __call__(self, z):
         return self.value(z)
@@ -89,7 +91,9 @@ def leaky_relu(slope: float = 0.01) -> Activation:
     def write(z, to):
         np.multiply(z, slope_of(z, z), out=to)
 
-    return _activation(f"leaky_relu({below:g})", write, slope_of, None, made_by=(leaky_relu, (below,)))
+    return _activation(
+        f"leaky_relu({below:g})", write, slope_of, None, made_by=(leaky_relu, (below,)), gain=2.0 / (1.0 + below**2)
+    )
 
 
 def tanhshrink(a: Any = 1.0, b: Any = 1.0) -> Activation:
@@ -160,6 +164,7 @@ def _activation(
     *,
     needs_preactivation: bool = False,
     made_by: tuple | None = None,
+    gain: float = 1.0,
 ) -> Activation:
     """An activation by functions in plain NumPy; ``third`` is φ'''(z), from (z, a, slope, bend)."""
 
@@ -170,7 +175,7 @@ def _activation(
 
     orders = [value, slope] if bend is None else [value, slope, bend, third]
     phi = _differentiable(name, orders)
-    return Activation(name, phi, write, slope, bend, needs_preactivation, made_by or (get, (name,)))
+    return Activation(name, phi, write, slope, bend, needs_preactivation, made_by or (get, (name,)), gain)
 
 
 def _differentiable(name: str, orders: list) -> Callable:
@@ -287,6 +292,7 @@ relu = _activation(
     lambda z, to: np.multiply(z, z > 0.0, out=to),  # the derivative at 0 is 0
     lambda z, a: (a > 0.0).astype(a.dtype),
     None,
+    gain=2.0,
 )
 gelu = _activation(
     "gelu",
@@ -295,6 +301,7 @@ gelu = _activation(
     lambda z, a, slope: (2.0 - z * z) * _normal_density(z),
     lambda z, a, slope, bend: z * (z * z - 4.0) * _normal_density(z),
     needs_preactivation=True,
+    gain=2.0,
 )
 sigmoid = _activation(
     "sigmoid",
@@ -310,6 +317,7 @@ silu = _activation(
     _silu_bend,
     _silu_third,
     needs_preactivation=True,
+    gain=2.0,
 )
 identity = Activation(
     "identity",

@@ -48,3 +48,25 @@ def check_classes(labels: np.ndarray, classes: int, name: str) -> None:
         place = tuple(map(int, np.argwhere((labels < 0) | (labels >= classes))[0]))
         where = f"{name}[{', '.join(map(str, place))}]" if place else name
         raise ArgumentError(f"{where} is {labels[place]}, but there are {classes} classes: 0 … {classes - 1}")
+
+
+def one_hot(labels: np.ndarray, classes: int, name: str, dtype=np.float64) -> np.ndarray:
+    """The rows of the identity matrix with these numbers, shape (n, classes).
+
+    Raises:
+      ArgumentError: integers that are no classes.
+    """
+    check_classes(labels, classes, name)
+    rows = np.zeros((len(labels), classes), dtype)
+    rows[np.arange(len(labels)), labels] = 1.0
+    return rows
+
+
+def classes_of(labels: Any, shape: tuple, name: str) -> np.ndarray:
+    """The classes of labels of logits of this shape: the largest entry of a distribution.
+
+    Raises:
+      ArgumentError: labels that don't fit.
+    """
+    labels = np.asarray(labels_for(getval(labels), shape, np.float64, name))
+    return labels if labels.dtype.kind in "iu" else np.argmax(labels, axis=-1)
