@@ -33,8 +33,8 @@ class Classifier(Frozen):
         Args:
           seed: integer ≥ 0.
           scale: standard deviations: one for all, or a nest that is a prefix of ``shapes``. If None those of W are
-            √(gain / fan-in), where the gain is 2 for relu and its like (He et al. 2015), gelu and silu, and 1 for
-            others; and b is 0.
+            √(gain / fan-in), where the gain is 2 for relu (He et al. 2015), gelu and silu, 2/(1 + slope²) for
+            leaky_relu, and 1 for others; and b is 0.
           dtype: float64 or float32.
 
         Raises:

@@ -147,9 +147,8 @@ class _Axis(NamedTuple):
 
     def backwards(self) -> _Axis:
         """From the output to the image, at stride 1."""
-        return _Axis(
-            self.outputs, self.kernel - 1 - self.before, self.kernel - 1 - self.after, self.kernel, self.length
-        )
+        most = self.kernel - 1
+        return _Axis(self.outputs, most - self.before, most - self.after, self.kernel, self.length)
 
 
 class _Geometry(NamedTuple):
@@ -286,11 +285,7 @@ def _conv(x, w, geometry):
 def _to_images(g, w, geometry):
     """X(g, w), shape (n, height, width, channels)."""
     rows, columns, stride = geometry
-    if (
-        stride == 1
-        and max(rows.before, rows.after) < rows.kernel
-        and max(columns.before, columns.after) < columns.kernel
-    ):
+    if stride == 1 and rows.is_covered and columns.is_covered:
         return _conv(g, w[::-1, ::-1].swapaxes(2, 3), _Geometry(rows.backwards(), columns.backwards(), 1))  # is faster
     dtype, channels = np.result_type(g, w), w.shape[2]
     x = np.empty((len(g), rows.length, columns.length, channels), dtype)
