@@ -23,12 +23,12 @@ a pass over (rows, width) is computed again: in the cache that is faster than me
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .activations import Activation
+from .cross_entropy import ones, row_sums, softmax_of_rows
 
 # What overflows here shows in the parameters, where training looks for it and reports the step.
 _reported = np.errstate(over="ignore", invalid="ignore")
@@ -41,7 +41,7 @@ def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation,
     What it works with comes from ``empty``, which is like :func:`numpy.empty`.
     """
     inputs, preactivations = _forward(params, X, activation, empty)
-    delta = _softmax(preactivations.pop())
+    delta = softmax_of_rows(preactivations.pop())
     delta *= _row_weights(T)
     delta -= T / len(T)
     for layer in reversed(range(len(params))):
@@ -66,7 +66,7 @@ def gradient_with_hvp(
     inputs, preactivations = _forward(params, X, activation, empty)
     last = len(params) - 1
     weights: list[Any] = [None, *(_copy(W, empty) for W, _ in params[1:])]
-    probabilities = _softmax(preactivations.pop())
+    probabilities = softmax_of_rows(preactivations.pop())
     row_weights = _row_weights(T)
     errors: list[Any] = [None] * last
     delta = probabilities * row_weights
@@ -97,7 +97,7 @@ def gradient_with_hvp(
                 slopes.append(activation.slope(preactivations[layer], inputs[layer + 1]))
                 r_inputs.append(np.multiply(slopes[layer], r_z, out=empty(r_z.shape, r_z.dtype)))
         r_delta = probabilities * r_zs[last]
-        r_delta -= probabilities * _row_sums(r_delta)
+        r_delta -= probabilities * row_sums(r_delta)
         r_delta *= row_weights
         delta = delta_of_last
         for layer in reversed(range(len(weights))):
@@ -184,28 +184,11 @@ def _forward(params: list, X: np.ndarray, activation: Activation, empty) -> tupl
     return inputs, preactivations
 
 
-def _softmax(z: np.ndarray) -> np.ndarray:
-    p = z - np.max(z.T.copy(), axis=0)[:, None]  # NumPy takes the maxima of long rows faster than of short ones
-    np.exp(p, out=p)
-    p /= _row_sums(p)
-    return p
-
-
 def _row_weights(T: np.ndarray) -> np.ndarray:
     """s / n: what each row of the softmax weighs in the mean, shape (rows, 1)."""
-    return _row_sums(T) / len(T)
-
-
-def _row_sums(a: np.ndarray) -> np.ndarray:
-    """Sums along the rows, shape (rows, 1): as a matrix product, which is faster for few columns."""
-    return np.dot(a, _ones(a.shape[1], a.dtype))[:, None]
+    return row_sums(T) / len(T)
 
 
 def _sum_of_rows(a: np.ndarray) -> np.ndarray:
     """The sum of all rows, shape (columns,)."""
-    return np.dot(_ones(len(a), a.dtype), a)
-
-
-@lru_cache
-def _ones(length: int, dtype: np.dtype) -> np.ndarray:
-    return np.ones(length, dtype)
+    return np.dot(ones(len(a), a.dtype), a)
