@@ -50,6 +50,12 @@ def test_third_derivatives():
     )
 
 
+def test_many_classes():
+    z, labels, t = drawn((6,), 50)
+    check(lambda z: softmax_cross_entropy(z, labels), z, plain=lambda z: plain(z, labels))
+    check(softmax_cross_entropy, z, t, plain=plain)
+
+
 def test_a_class_is_its_one_hot_row():
     z, labels, _ = drawn((4, 3), 5)
     assert softmax_cross_entropy(z, labels) == pytest.approx(softmax_cross_entropy(z, np.eye(5)[labels]), rel=1e-14)

@@ -16,8 +16,9 @@ from ..errors import ArgumentError, DifferentiationError
 class Activation:
     """An elementwise function φ, called like one: ``hg.nn.gelu(z)``.
 
-    Differentiable in both modes, to third order at the least. Its derivatives are finite wherever z is, far out
-    too, where those of autograd's ``tanh`` and of formulas with ``exp`` are NaN. It keeps the dtype of z.
+    Differentiable in both modes, to third order at the least. Its derivatives are finite far out too
+    (at ±1e4, say), where the second one of autograd's ``tanh``, and those of formulas with ``exp``, are NaN. It keeps
+    the dtype of z.
 
     Attributes:
       name: of the function.

@@ -102,6 +102,8 @@ def ones(length: int, dtype: np.dtype) -> np.ndarray:
 
 
 def _row_maxima(z: np.ndarray) -> np.ndarray:
+    if z.shape[1] > 32:
+        return np.max(z, axis=1)[:, None]
     return np.max(z.T.copy(), axis=0)[:, None]  # NumPy takes the maxima of long rows faster than of short ones
 
 
