@@ -1,8 +1,8 @@
-"""``python -m benchmarks.blocks``: gradient and Hessian-vector product of each building block, beside PyTorch and JAX.
+"""``python -m benchmarks.blocks``: gradient and Hessian-vector product of each building block, beside PyTorch, JAX.
 
-Each is the derivative of ½ ‖block(…)‖² / n, or of the block itself where that is a loss, by all its float arguments: the
-gradient with what its product needs, and one product, as a step of a differentiated training takes them. Ours is what
-``hg.train`` does with a loss in autograd.numpy; PyTorch keeps the graph of the gradient; JAX runs two compiled
+Each is the derivative of ½ ‖block(…)‖² / n, or of the block itself where that is a loss, by all its float arguments:
+the gradient with what its product needs, and one product, as a step of a differentiated training takes them. Ours is
+what ``hg.train`` does with a loss in autograd.numpy; PyTorch keeps the graph of the gradient; JAX runs two compiled
 functions. They are compared first, then take turns, in a process on one core; ``--write`` puts medians into
 ``docs/blocks.json`` and the table into ``docs/benchmarks.md``.
 """
