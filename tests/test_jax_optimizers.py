@@ -37,10 +37,15 @@ def several(optimizer, every):
 def trained_there(optimizer):
     with jax.enable_x64(True):
         params = {name: jnp.asarray(value) for name, value in START.items()}
-        state, gradient = optimizer.init(params), jax.jit(jax.grad(THEIRS))
+        state = optimizer.init(params)
+
+        @jax.jit
+        def one(params, state, step):
+            updates, state = optimizer.update(jax.grad(THEIRS)(params, None, step), state, params)
+            return optax.apply_updates(params, updates), state
+
         for step in range(STEPS):
-            updates, state = optimizer.update(gradient(params, None, float(step)), state, params)
-            params = optax.apply_updates(params, updates)
+            params, state = one(params, state, float(step))
         return {name: np.asarray(value) for name, value in params.items()}
 
 
