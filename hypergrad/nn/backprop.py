@@ -46,7 +46,7 @@ def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation,
     delta -= T / len(T)
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
-        np.matmul(a.T, delta, out=to_W)
+        _write_outer(a, delta, to_W)
         to_b[...] = _sum_of_rows(delta)
         if layer > 0:
             delta = _product(delta, params[layer][0].T, empty)
@@ -74,7 +74,7 @@ def gradient_with_hvp(
     delta_of_last = delta
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
-        np.matmul(a.T, delta, out=to_W)
+        _write_outer(a, delta, to_W)
         to_b[...] = _sum_of_rows(delta)
         if layer > 0:
             errors[layer - 1] = _product(delta, weights[layer].T, empty)
@@ -102,10 +102,13 @@ def gradient_with_hvp(
         delta = delta_of_last
         for layer in reversed(range(len(weights))):
             a, (to_W, to_b) = inputs[layer], to[layer]
-            r_W = _product(a.T, r_delta, of_weights) if add else np.matmul(a.T, r_delta, out=to_W)
+            r_W = _outer_like(to_W, of_weights) if add else to_W
+            _write_outer(a, r_delta, r_W)
             r_b = _sum_of_rows(r_delta)
             if layer > 0:
-                r_W += _product(r_inputs[layer].T, delta, of_more)
+                more = _outer_like(to_W, of_more)
+                _write_outer(r_inputs[layer], delta, more)
+                r_W += more
             if add:  # all at once: rounding must not depend on whether the product is added
                 to_W += r_W
                 to_b += r_b
@@ -128,6 +131,19 @@ def gradient_with_hvp(
 
 def _product(a: np.ndarray, b: np.ndarray, empty) -> np.ndarray:
     return np.matmul(a, b, out=empty((len(a), b.shape[1]), np.result_type(a, b)))
+
+
+def _write_outer(a: np.ndarray, b: np.ndarray, to: np.ndarray) -> None:
+    """aᵀ b, written to a matrix that may lie column by column."""
+    if to.flags.c_contiguous:
+        np.matmul(a.T, b, out=to)
+    else:
+        np.matmul(b.T, a, out=to.T)
+
+
+def _outer_like(to: np.ndarray, empty) -> np.ndarray:
+    """Memory for a matrix that lies like this one."""
+    return empty(to.shape, to.dtype) if to.flags.c_contiguous else empty(to.shape[::-1], to.dtype).T
 
 
 class _Reused:
