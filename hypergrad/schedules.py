@@ -44,7 +44,8 @@ def binned(values: Any, steps: int):
     [1.0, 1.0, 1.0, 2.0, 2.0]
     """
     steps = check_integer(steps, "steps", 1)
-    bins = _length(values, "values")
+    values = _schedule(values, "values")
+    bins = len(getval(values))
     if bins > steps:
         raise ScheduleError(f"values has {bins} bins, but the schedule only {steps} steps: give at most one a step")
     return values[_bin_of(bins, steps)]
@@ -70,7 +71,8 @@ def bin_means(schedule: Any, bins: int):
     >>> bin_means(np.array([0.0, 2.0, 4.0, 6.0]), 2).tolist()
     [1.0, 1.0, 5.0, 5.0]
     """
-    bins, steps = check_integer(bins, "bins", 1), _length(schedule, "schedule")
+    bins, schedule = check_integer(bins, "bins", 1), _schedule(schedule, "schedule")
+    steps = len(getval(schedule))
     if bins > steps:
         raise ScheduleError(f"schedule has {steps} steps, too few for {bins} bins")
     member = np.arange(bins)[:, None] == _bin_of(bins, steps)
@@ -97,7 +99,8 @@ def moving_average(schedule: Any, width: int):
     >>> moving_average(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist()
     [1.5, 3.0, 3.0, 3.0]
     """
-    steps, width = _length(schedule, "schedule"), check_integer(width, "width", 1)
+    schedule, width = _schedule(schedule, "schedule"), check_integer(width, "width", 1)
+    steps = len(getval(schedule))
     if width % 2 == 0:
         raise ScheduleError(f"width must be odd, so that a window has a middle step, got {width}")
     sums = anp.concatenate([anp.zeros(1), anp.cumsum(schedule)])
@@ -128,7 +131,7 @@ def bounded(free: Any, low: float = -np.inf, high: float = np.inf):
     0.5
     """
     _check_interval(low, high)
-    check_leaf(free, "free", allow_int=True)
+    free = check_leaf(free, "free", allow_int=True)
     if np.isfinite(low) and np.isfinite(high):
         return low + (high - low) * anp.exp(-anp.logaddexp(0.0, -free))
     if np.isfinite(low):
@@ -154,7 +157,7 @@ def unbounded(values: Any, low: float = -np.inf, high: float = np.inf):
     0.0
     """
     _check_interval(low, high)
-    check_leaf(values, "values", allow_int=True)
+    values = check_leaf(values, "values", allow_int=True)
     plain, allowed = np.asarray(getval(values)), Range(low, high, low_included=False)
     outside = ~allowed.contains(plain)
     if outside.any():
@@ -181,9 +184,10 @@ def _bin_of(bins: int, steps: int) -> np.ndarray:
     return np.arange(steps) * bins // steps
 
 
-def _length(values, name: str) -> int:
-    check_leaf(values, name)
+def _schedule(values, name: str) -> Any:
+    """The values to go on with, one for each step or bin."""
+    values = check_leaf(values, name)
     shape = np.shape(getval(values))
     if len(shape) != 1 or shape[0] == 0:
         raise ScheduleError(f"{name} must be an array of shape (n,), got shape {shape}")
-    return shape[0]
+    return values

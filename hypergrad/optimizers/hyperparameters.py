@@ -9,7 +9,7 @@ import numpy as np
 
 from ..bridge import getval
 from ..errors import ScheduleError
-from ..nests import Structure, broadcast_prefix, check_leaf
+from ..nests import Structure, broadcast_prefix, check_leaves
 from ..ranges import Range
 
 
@@ -46,8 +46,8 @@ def expand(value, structure: Structure, steps: int, *, name: str, allowed: Range
       ScheduleError: a length other than ``steps``, or a value outside ``allowed``.
     """
     leaves, cover, places = broadcast_prefix(value, structure, name=name, target="params")
+    leaves = check_leaves(leaves, places, allow_int=True)
     for leaf, place in zip(leaves, places):
-        check_leaf(leaf, place, allow_int=True)
         _check_values(np.asarray(getval(leaf), dtype=float), steps, place, allowed)
     return Schedule([leaf * anp.ones(steps) for leaf in leaves], cover)
 
