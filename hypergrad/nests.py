@@ -57,7 +57,7 @@ def _container_kind(value) -> type | None:
 
 def _is_equinox_module(kind: type) -> bool:
     """Whether it is a frozen dataclass that cannot be made again from its fields."""
-    return any(base.__name__ == "Module" and base.__module__.startswith("equinox.") for base in kind.__mro__)
+    return any(base.__name__ == "Module" and str(base.__module__).startswith("equinox.") for base in kind.__mro__)
 
 
 def _is_named_tuple(kind: type) -> bool:
@@ -214,7 +214,7 @@ def _describe(kind: type, keys: tuple) -> str:
 
 def _library(value) -> str:
     """Which of the libraries that have arrays of their own a value is from; found without importing them."""
-    roots = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    roots = {str(base.__module__).partition(".")[0] for base in type(value).__mro__}
     return "jax" if roots & {"jax", "jaxlib"} else "torch" if "torch" in roots else ""
 
 

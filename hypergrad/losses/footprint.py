@@ -57,7 +57,7 @@ def _collect(root: Any, found: dict[int, np.ndarray], seen: set[int], names_too:
 
 
 def _referents(item: Any, names_too: bool) -> list:
-    if type(item).__module__.partition(".")[0] in _CLOSED:
+    if str(type(item).__module__).partition(".")[0] in _CLOSED:
         return []
     if isinstance(item, types.FunctionType):
         referents = [cell.cell_contents for cell in item.__closure__ or () if _is_filled(cell)]
