@@ -19,6 +19,9 @@ from benchmarks import memory, report
 from benchmarks.entries import TRAINING, check_agreement, tables
 from benchmarks.timing import interleaved, medians, peak_memory
 
+# Some machines set these, by which a current OpenBLAS is slowed down; it finds out better by itself.
+SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
 
 def measure(name: str, args) -> list[dict]:
     """The rows of one table, in this process with ``args.threads``."""
@@ -65,7 +68,8 @@ def apart(args, *more: str, threads: int = 1) -> str:
         pin = partial(os.sched_setaffinity, 0, sorted(os.sched_getaffinity(0))[:threads])
     command = [sys.executable, "-m", "benchmarks", "--repeats", str(args.repeats), "--threads", str(threads), *more]
     command += ["--peers"] * args.peers + ["--quick"] * args.quick
-    environment = os.environ | {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+    environment = {name: value for name, value in os.environ.items() if name not in SLOWING}
+    environment |= {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, preexec_fn=pin, env=environment)
     if done.returncode:
         raise SystemExit(done.returncode)

@@ -173,19 +173,19 @@ def broadcast_prefix(nest, structure: Structure, *, name: str, target: str) -> t
     Raises:
       NestError: where ``nest`` has another container, other keys or another length.
     """
-    covering = list(_prefix_leaves(nest, structure, name, target))
-    cover = [index for index, (_, size, _) in enumerate(covering) for _ in range(size)]
+    covering = list(prefix_leaves(nest, structure, name, target))
+    cover = [index for index, (_, below, _) in enumerate(covering) for _ in range(below.size)]
     return [leaf for leaf, _, _ in covering], cover, [place for _, _, place in covering]
 
 
-def _prefix_leaves(node, below: Structure, place: str, target: str):
-    """(leaf, how many leaves of ``below`` it covers, its place) for every leaf of a prefix.
+def prefix_leaves(node, below: Structure, place: str, target: str):
+    """(leaf, the structure that it covers, its place) for every leaf of a prefix.
 
     Not a closure that calls itself: such a cycle would keep the leaves alive until garbage collection.
     """
     kind = _container_kind(node)
     if kind is None:
-        yield node, below.size, place
+        yield node, below, place
         return
     if below.kind is None:
         if kind is _ABSENT:
@@ -201,7 +201,7 @@ def _prefix_leaves(node, below: Structure, place: str, target: str):
             "np.array([...])"
         )
     for index, (key, child) in enumerate(zip(below.keys, below.children)):
-        yield from _prefix_leaves(_entry(node, kind, index, key), child, _place(place, kind, key), target)
+        yield from prefix_leaves(_entry(node, kind, index, key), child, _place(place, kind, key), target)
 
 
 def _describe(kind: type, keys: tuple) -> str:

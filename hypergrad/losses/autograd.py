@@ -148,7 +148,9 @@ _LOGGING = (
 def _not_autograd(error: Exception) -> str | None:
     """What is wrong with a loss that raised this, if it is not written with autograd.numpy; else None."""
     text = str(error)
-    of_boxes = any(part in text for part in ("Box", "setting an array element with a sequence", "torch.Tensor", "jaxlib"))
+    of_boxes = any(
+        part in text for part in ("Box", "setting an array element with a sequence", "torch.Tensor", "jaxlib")
+    )
     if not of_boxes or not isinstance(error, TypeError | ValueError | AttributeError):
         return None
     hint = next((hint for part, hint in _HINTS if part in text), f"it raised {type(error).__name__}: {text}")
@@ -169,9 +171,7 @@ def place_of(error: Exception) -> str:
     outside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not any(
-            part in frame.filename.replace("\\", "/") for part in _NOT_THE_USERS
-        )
+        if not any(part in frame.filename.replace("\\", "/") for part in _NOT_THE_USERS)
         and not frame.filename.replace("\\", "/").endswith("/hypergrad/bridge.py")
         and not frame.filename.startswith("<__array")
     ]

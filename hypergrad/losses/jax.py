@@ -28,8 +28,8 @@ def from_jax(loss: Callable, *, dtype: Any = None) -> JaxLoss:
     autograd differentiates, in both modes, so it can be part of another loss or of what is differentiated.
 
     Args:
-      loss: ``loss(params, hyper, step)``, a float scalar, a pure function in jax.numpy. All three are traced: choose the
-        minibatch of ``step`` by ``jax.lax.dynamic_slice`` or indexing of a JAX array, random numbers by
+      loss: ``loss(params, hyper, step)``, a float scalar, a pure function in jax.numpy. All three are traced: choose
+        the minibatch of ``step`` by ``jax.lax.dynamic_slice`` or indexing of a JAX array, random numbers by
         ``jax.random.fold_in(key, step)``. What it captures is constant from its first call on, as in ``jax.jit``:
         values to be changed or differentiated come in through ``hyper``.
       dtype: what it computes in, float64 or float32; if None, that of the arrays of ``params``. The parameters and
@@ -86,18 +86,20 @@ def jax_function(f: Callable, *, dtype: Any = None) -> JaxFunction:
 class _OfJax:
     """A function in jax.numpy with what was traced and compiled of it, for each form of its arguments."""
 
-    __slots__ = ("dtype", "function", "_lock", "_traced")
+    __slots__ = ("_lock", "_made", "dtype", "function")
 
     function: Callable
     dtype: np.dtype | None
+    _lock: Any
+    _made: dict
 
     def __init__(self, function: Callable, dtype: np.dtype | None):
-        for name, value in (("function", function), ("dtype", dtype), ("_lock", threading.RLock()), ("_traced", {})):
+        for name, value in (("function", function), ("dtype", dtype), ("_lock", threading.RLock()), ("_made", {})):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value):
         raise AttributeError(
-            f"{name} of a {type(self).__name__} cannot be changed, since what is compiled belongs to it; make another one"
+            f"{name} of a {type(self).__name__} cannot be changed, since what is compiled belongs to it; make another"
         )
 
     def __reduce__(self):
@@ -106,9 +108,9 @@ class _OfJax:
     def _once(self, key: Any, make: Callable) -> Any:
         """What is made for a key: by one thread, once."""
         with self._lock:
-            if key not in self._traced:
-                self._traced[key] = make()
-            return self._traced[key]
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]
 
 
 class JaxFunction(_OfJax):
@@ -124,11 +126,13 @@ class JaxFunction(_OfJax):
         leaves = [_number(leaf, f"argument {place}") for leaf, place in zip(leaves, places)]
         arrays = [np.asarray(getval(leaf)) for leaf in leaves]
         dtype = self.dtype or _dtype_of(arrays)
-        traced, compiled = self._once((structure, _forms(arrays), dtype), lambda: self._trace(structure, arrays, dtype))
+        traced, compiled = self._once(
+            (structure, _forms(arrays), dtype), lambda: self._trace_form(structure, arrays, dtype)
+        )
         results = apply(compiled, *leaves)
         return unflatten(traced.structure, [results[i] for i in range(traced.structure.size)])
 
-    def _trace(self, structure: Structure, arrays: list, dtype: np.dtype) -> tuple[Traced, Compiled]:
+    def _trace_form(self, structure: Structure, arrays: list, dtype: np.dtype) -> tuple[Traced, Compiled]:
         def check(results, structure):
             for result, place in zip(results, leaf_places(structure, "its result")):
                 _check_float(result, place, "the function")
@@ -227,7 +231,9 @@ class CompiledStep:
         self.dtype, self.count, self.hyper_count = dtype, len(param_arrays), len(hyper_arrays)
         leaves = [as_dtype(a, dtype) for a in (*param_arrays, *hyper_arrays)]
         nests = lambda leaves: (unflatten(params, leaves[: self.count]), unflatten(hyper, leaves[self.count : -1]))
-        self.traced = Traced(lambda leaves: function(*nests(leaves), leaves[-1]), [*leaves, 0], dtype, _LOSS, _check_scalar)
+        self.traced = Traced(
+            lambda leaves: function(*nests(leaves), leaves[-1]), [*leaves, 0], dtype, _LOSS, _check_scalar
+        )
         self.compiled = Compiled(self.traced, self.traced.constants, dtype)
         constants, jaxpr = self.traced.constants, self.traced.jaxpr
         if not {id(v) for v in jaxpr.invars[: self.count]} & used(jaxpr, jaxpr.outvars):
@@ -310,7 +316,7 @@ class CompiledStep:
     @cached_property
     def pull_with_hyper(self) -> _Linear:
         """The same, and ∂G/∂h · d, transposed."""
-        return self._linear(lambda linear, ds: sum(self._transposed(linear)(ds), []), self._ws)
+        return self._linear(lambda linear, ds: [bar for bars in self._transposed(linear)(ds) for bar in bars], self._ws)
 
     @cached_property
     def push(self) -> _Linear:

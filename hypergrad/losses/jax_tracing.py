@@ -103,8 +103,8 @@ class Traced:
                 _reject_single(closed, what)
             if any(map(is_tracer_of_jax, closed.consts)):
                 raise DifferentiationError(
-                    f"{what} captures a value that JAX is tracing (jax.grad or jax.jit around hypergrad.train), and its "
-                    "derivative would be lost: hypergrad.train is differentiated by autograd's grad; pass the value "
+                    f"{what} captures a value that JAX is tracing (jax.grad or jax.jit around hypergrad.train), and "
+                    "its derivative would be lost: hypergrad.train is differentiated by autograd's grad; pass the value "
                     "as train(..., hyper=value), and make the outer function one of autograd"
                 )
             self.structure: Structure = structures[-1]

@@ -15,7 +15,8 @@ import numpy as np
 from ..bridge import isbox
 from ..errors import ArgumentError, HypergradError, NestError
 from ..nests import Structure, broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
-from ..optimizers import SGD, Optimizer
+from ..optimizers import SGD, Optimizer, WholeNest
+from ..optimizers.wrappers import Wrapper
 from ..ranges import Range
 from ..runs.lock import claimed
 from ..workspace import first_non_finite
@@ -139,14 +140,18 @@ class _Rule(NamedTuple):
         if not isinstance(optimizer, Optimizer):
             raise ArgumentError(f"optimizer must be one such as hypergrad.Adam(0.1), got {optimizer!r}")
         name = type(optimizer).__name__
+        if isinstance(optimizer, Wrapper | WholeNest):
+            raise ArgumentError(
+                f"a meta-descent steps leaf by leaf, and {name} needs all gradients at once; to clip the "
+                "hypergradient, or to combine its leaves, give transform="
+            )
         if "lr" not in optimizer.names:
             raise ArgumentError(f"{name} has no hyperparameter lr, which step_size multiplies: give it one")
         if getattr(optimizer, "exact", False):
             raise ArgumentError(f"a meta-descent is not computed in exact arithmetic: leave out {name}(exact=True)")
         columns = []
-        for each in optimizer.names:
-            allowed = optimizer.ranges.get(each, Range())
-            values = _spread(getattr(optimizer, each), leaves, structure, f"{name}.{each}", allowed)
+        for each, (value, place, allowed) in zip(optimizer.names, optimizer.settings):
+            values = _spread(value, leaves, structure, place, allowed)
             columns.append([value * rate for value, rate in zip(values, rates)] if each == "lr" else values)
         kind = namedtuple("Hyperparameters", optimizer.names)  # type: ignore[misc]
         return cls(optimizer, [kind(*row) for row in zip(*columns)])
