@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from ..nests import LEAF, Structure, as_numpy, check_leaves, flatten, is_tracer_
 from ..workspace import Arena
 from .autograd import warn_if_unused
 from .base import Inputs, Linearized, Loss, register
-from .jax_tracing import Compiled, Traced, apply, as_dtype, check_dtype, evaluate, jax_for, precision, used
+from .jax_tracing import TRACING, Compiled, Jitted, Traced, apply, as_dtype, check_dtype, evaluate, jax_for, precision, used
 
 
 def from_jax(loss: Callable, *, dtype: Any = None) -> JaxLoss:
@@ -86,15 +85,14 @@ def jax_function(f: Callable, *, dtype: Any = None) -> JaxFunction:
 class _OfJax:
     """A function in jax.numpy with what was traced and compiled of it, for each form of its arguments."""
 
-    __slots__ = ("_lock", "_made", "dtype", "function")
+    __slots__ = ("_made", "dtype", "function")
 
     function: Callable
     dtype: np.dtype | None
-    _lock: Any
     _made: dict
 
     def __init__(self, function: Callable, dtype: np.dtype | None):
-        for name, value in (("function", function), ("dtype", dtype), ("_lock", threading.RLock()), ("_made", {})):
+        for name, value in (("function", function), ("dtype", dtype), ("_made", {})):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value):
@@ -106,8 +104,11 @@ class _OfJax:
         return type(self), (self.function, self.dtype)
 
     def _once(self, key: Any, make: Callable) -> Any:
-        """What is made for a key: by one thread, once."""
-        with self._lock:
+        """What is made for a key, and JAX's own x64 flag: by one thread, once."""
+        import jax
+
+        key = key, jax.config.jax_enable_x64
+        with TRACING:
             if key not in self._made:
                 self._made[key] = make()
             return self._made[key]
@@ -213,7 +214,7 @@ class CompiledStep:
 
     The gradient G(w, h) = ∂L/∂w is linearized: its derivative is a linear function of (dw, dh) with coefficients, the
     residuals, that are kept. Forward mode applies it, reverse mode its transpose, so that neither relies on the
-    symmetry of second derivatives, which is lost where the loss stops gradients or has rules of its own. The
+    symmetry of second derivatives, which is lost where the loss has rules of its own. The
     executable that computes the residuals computes the gradient at every step: another one might round it differently.
     """
 
@@ -286,7 +287,7 @@ class CompiledStep:
             results = evaluate(whole.jaxpr, whole.consts, [*constants, *ws, *hs, step])
             return [results[i] for i in returned]
 
-        self.run = jax.jit(run)
+        self.run = Jitted(run)
 
     def at(self, ws: list, hs: list, step: int, linear: _Linear | None = None) -> tuple[Any, list, list]:
         """The loss, its gradient, and the residuals that a linear function needs."""
@@ -344,7 +345,7 @@ class CompiledStep:
         def whole(residuals, directions):
             return function(jax.tree.unflatten(self._form, residuals), directions)
 
-        with precision(self.dtype):
+        with TRACING, precision(self.dtype):
             traced = jax.make_jaxpr(whole)(self._residuals, [jax.ShapeDtypeStruct(*form) for form in directions]).jaxpr
         found = used(traced, traced.outvars)
         # Random keys are no numbers that zeros could stand for.
@@ -360,7 +361,7 @@ class CompiledStep:
             all_of_them = [residuals[i] if i in residuals else missing(i) for i in range(len(self._residuals))]
             return whole(all_of_them, directions)
 
-        return _Linear(jax.jit(apply), needs)
+        return _Linear(Jitted(apply), needs)
 
 
 _LOSS = "the loss"

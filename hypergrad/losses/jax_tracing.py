@@ -7,6 +7,7 @@ and JAX's global flag stays as it is.
 from __future__ import annotations
 
 import contextlib
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,9 @@ from ..checks import import_extra
 from ..errors import ArgumentError, DifferentiationError, HypergradError, LossError
 from ..nests import Structure, flatten, is_tracer_of_jax
 from .autograd import CAPTURED, place_of, reject_boxes
+
+# One thread traces at a time: where two do, jax.numpy.asarray gives one the dtype of the other's context (JAX 0.10).
+TRACING = threading.RLock()
 
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
@@ -37,13 +41,10 @@ def check_dtype(dtype: Any, what: str) -> np.dtype | None:
     """
     if dtype is None:
         return None
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found not in _DTYPES:
-        raise ArgumentError(f"dtype of {what} must be float64 or float32, got {dtype!r}")
-    return found
+    with contextlib.suppress(TypeError):
+        if np.dtype(dtype) in _DTYPES:
+            return np.dtype(dtype)
+    raise ArgumentError(f"dtype of {what} must be float64 or float32, got {dtype!r}")
 
 
 def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
@@ -91,7 +92,7 @@ class Traced:
             structures.append(structure)
             return results
 
-        with precision(dtype):
+        with TRACING, precision(dtype):
             try:
                 closed = jax.make_jaxpr(flat)(*examples)
             except HypergradError:
@@ -99,16 +100,17 @@ class Traced:
             except Exception as error:
                 _in_our_words(error, what)
                 raise
-            if dtype == np.float64:
-                _reject_single(closed, what)
             if any(map(is_tracer_of_jax, closed.consts)):
                 raise DifferentiationError(
                     f"{what} captures a value that JAX is tracing (jax.grad or jax.jit around hypergrad.train), and "
-                    "its derivative would be lost: hypergrad.train is differentiated by autograd's grad; pass the value "
-                    "as train(..., hyper=value), and make the outer function one of autograd"
+                    "its derivative would be lost: hypergrad.train is differentiated by autograd's grad; pass the "
+                    "value as train(..., hyper=value), and make the outer function one of autograd"
                 )
             self.structure: Structure = structures[-1]
-            self.jaxpr, self.constants = closed.jaxpr, jax.device_put(list(closed.consts))
+            if dtype == np.float64:
+                _reject_single(closed, what)
+            # Copies: an array of NumPy's that stays its owner's might be used as it is, and change.
+            self.jaxpr, self.constants = closed.jaxpr, [jax.numpy.array(c) for c in closed.consts]
 
     def __call__(self, constants: Sequence, leaves: Sequence) -> list:
         """The function on JAX's values."""
@@ -138,6 +140,25 @@ def used(jaxpr: Any, results: Sequence) -> set:
     return wanted
 
 
+class Jitted:
+    """A function compiled by JAX at its first call, for arguments of those shapes; other threads wait for that."""
+
+    __slots__ = ("function", "is_ready")
+
+    def __init__(self, function: Callable):
+        import jax
+
+        self.function, self.is_ready = jax.jit(function), False
+
+    def __call__(self, *arguments):
+        if self.is_ready:
+            return self.function(*arguments)
+        with TRACING:
+            results = self.function(*arguments)
+            self.is_ready = True
+        return results
+
+
 class Compiled:
     """A function of a flat list of arrays to a list of arrays, compiled; its derivatives are further ones like it.
 
@@ -148,10 +169,8 @@ class Compiled:
     """
 
     def __init__(self, function: Callable, constants: list, dtype: np.dtype):
-        import jax
-
         self.function, self.constants, self.dtype = function, constants, dtype
-        self._jitted = jax.jit(lambda constants, leaves: function(constants, leaves))
+        self._jitted = Jitted(lambda constants, leaves: function(constants, leaves))
         self._derived: dict = {}
 
     def __call__(self, leaves: Sequence) -> tuple:
@@ -275,7 +294,7 @@ _CONCRETE = (
 )
 _NUMPY = (
     "must be written with jax.numpy (import jax.numpy as jnp), not with NumPy or autograd.numpy, which cannot compute "
-    "with traced values"
+    "with traced values; rows of a NumPy array X that depend on `step` are those of jnp.asarray(X)"
 )
 
 
@@ -288,7 +307,7 @@ def _in_our_words(error: Exception, what: str) -> None:
 
     frames = [frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)]
     text, line = str(error).split("\n")[0], place_of(error)
-    if "Box" in str(error) or "setting an array element" in text or any("numpy_boxes" in f for f in frames):
+    if any(f"{kind}Box" in str(error) for kind in ("Array", "Sequence", "Dict")) or "setting an array element" in text or any("numpy_boxes" in f for f in frames):
         raise DifferentiationError(f"{line}: {CAPTURED}") from error
     if isinstance(error, jax.errors.TracerArrayConversionError):
         raise LossError(f"{line}: {what} {_NUMPY}") from error
