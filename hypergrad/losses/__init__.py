@@ -4,9 +4,10 @@ from .autograd import AutogradLoss as _AutogradLoss
 from .base import Inputs as _Inputs
 from .base import Loss as _Loss
 from .base import adapted as _adapted
+from .jax import from_jax, jax_function
 from .written import WrittenLoss
 
-__all__ = ["WrittenLoss"]
+__all__ = ["WrittenLoss", "from_jax", "jax_function"]
 
 
 def __dir__():
