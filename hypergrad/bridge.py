@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import autograd.tracer
 import numpy as np
 from autograd.core import JVPNode, VJPNode, add_outgrads, vspace
-from autograd.extend import defjvp, defvjp, primitive
+from autograd.extend import defjvp, defjvp_argnums, defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval, isbox, new_box, notrace_primitives, toposort
 
 from .errors import DifferentiationError
@@ -31,7 +31,9 @@ __all__ = [
     "Probe",
     "check_one_trace",
     "defjvp",
+    "defjvp_argnums",
     "defvjp",
+    "defvjp_argnums",
     "getval",
     "inside",
     "is_object_of_boxes",

@@ -42,15 +42,15 @@ class AutogradLoss(Loss):
             return self._traced_gradient(leaves[: len(params)], hyper, step, values)
 
         gradient, pull = vjp(gradient_of, inputs)
-        _write(gradient, to)
+        write(gradient, to)
         sizes = [(h.shape, h.dtype) for h in hyper_leaves]
 
         def product(direction: list, to: list, add: bool = False) -> list:
             products = pull(direction)
-            _write(products[: len(to)], to, add)
+            write(products[: len(to)], to, add)
             mixed = products[len(to) :]
             if step == 0 and self.inputs.wants_hyper:
-                _warn_if_unused(mixed)
+                warn_if_unused(mixed)
             reject_boxes(mixed)
             return [np.zeros(*form) if m is None else np.asarray(m, dtype=form[1]) for m, form in zip(mixed, sizes)]
 
@@ -71,8 +71,8 @@ class AutogradLoss(Loss):
             return self._traced_gradient(leaves, self.inputs.hyper_leaves, step, values, with_hyper=True)
 
         gradient, pull = vjp(joint_gradient_of, params)
-        _write(gradient[: len(to)], to)
-        _write(pull([*params_dot, *hyper_dot]), to_dot)
+        write(gradient[: len(to)], to)
+        write(pull([*params_dot, *hyper_dot]), to_dot)
         return values[0]
 
     def why_not_finite(self, params: list, step: int) -> str:
@@ -108,7 +108,7 @@ class AutogradLoss(Loss):
         values.append(float(plain))
         gradient = pull([np.ones((), np.asarray(plain).dtype)])
         if with_hyper and step == 0:
-            _warn_if_unused(gradient[len(params) :])
+            warn_if_unused(gradient[len(params) :])
         return [np.zeros(np.shape(getval(x))) if g is None else g for g, x in zip(gradient, inputs)]
 
     def _call(self, params: list, hyper_leaves: list, step: int):
@@ -173,7 +173,7 @@ def _place(error: Exception) -> str:
     return f"{frame.filename}:{frame.lineno}: `{line}`" if line else f"{frame.filename}:{frame.lineno}"
 
 
-def _write(values: list, to: list, add: bool = False) -> None:
+def write(values: list, to: list, add: bool = False) -> None:
     """Write gradients over arrays, or add them; zeros where there is no dependence."""
     reject_boxes(values)
     for value, array in zip(values, to):
@@ -199,7 +199,7 @@ def reject_boxes(values: list) -> None:
         )
 
 
-def _warn_if_unused(hyper_products: list) -> None:
+def warn_if_unused(hyper_products: list) -> None:
     if all(product is None for product in hyper_products):
         warnings.warn(
             "hyper is being differentiated, but the gradient of the loss at step 0 does not depend on it "
