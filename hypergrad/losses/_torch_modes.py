@@ -20,8 +20,8 @@ from ..errors import LossError
 _DRAWS = 6  # the purpose of these random numbers, in seeds (seed, purpose, step)
 _UNSEEDED = {"rand_like": "uniform_", "randn_like": "normal_", "randint_like": "random_"}
 
-# A module is given its parameters by putting them into it for the time of a call, and PyTorch notes in one place for all
-# threads that a mode is on: so forward passes take turns. Backward passes, the larger part, need not.
+# A module is given its parameters by putting them into it for the time of a call, and PyTorch notes in one place for
+# all threads that a mode is on: so forward passes take turns. Backward passes, the larger part, need not.
 _TURN = threading.RLock()
 
 
@@ -84,7 +84,8 @@ def _modes() -> tuple[type, type]:
 
         def __init__(self, seeds: list[int] | None):
             super().__init__()
-            self.seeds, self.generators, self.count = seeds, {}, 0
+            self.seeds, self.count = seeds, 0
+            self.generators: dict = {}
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             kwargs = kwargs or {}
@@ -159,8 +160,8 @@ def _drawn(func, args: tuple, kwargs: dict, generator):
     if seeded is not None and hasattr(func.overloadpacket, seeded):  # rand, randn, randint, randperm
         return getattr(func.overloadpacket, seeded)(*args, **{**kwargs, "generator": generator})
     raise LossError(
-        f"the loss draws random numbers with {func}, which takes no generator, so that a step computed again would have "
-        "others; draw them with torch.rand, torch.randn or torch.bernoulli, or with dropout outside of that operation"
+        f"the loss draws random numbers with {func}, which takes no generator, so that a step computed again would "
+        "have others; draw them with torch.rand, torch.randn or torch.bernoulli, or by dropout outside of it"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -99,15 +100,19 @@ class Opened:
 
     def output(self, params: dict, buffers: dict, x, step: int):
         """What the module makes of an input; it changes these buffers."""
-        from torch.func import functional_call
+        import torch
 
         given = x if isinstance(x, tuple) else () if isinstance(x, dict) else (x,)
-        before = [(t, t._version) for t in given if hasattr(t, "_version")]
+        constants = [*given, *(x.values() if isinstance(x, dict) else ()), *self.frozen.values()]
+        before = [(t, t._version) for t in constants if isinstance(t, torch.Tensor)]
         tensors = {**self.frozen, **buffers, **params}
-        output = functional_call(self.module, tensors, given, x if isinstance(x, dict) else None)
+        output = torch.func.functional_call(self.module, tensors, given, x if isinstance(x, dict) else None)
         buffers.update({name: tensors[name] for name in buffers})
         if any(tensor._version != version for tensor, version in before):
-            raise LossError(f"the module changes its input in place at step {step}: give its first layer inplace=False")
+            raise LossError(
+                f"the module changes its input, or a frozen parameter, in place at step {step}: make a new tensor "
+                "(layers take inplace=False)"
+            )
         return output
 
     def check(self, params) -> None:
@@ -127,17 +132,17 @@ class Opened:
                 raise NestError(f"params[{name!r}] has shape {tuple(np.shape(params[name]))}, the module has {shape}")
 
 
-def changed_buffers(opened: Opened, x, step: int = 0) -> list[str]:
-    """Names of the buffers that the module changes when it is called."""
+def changed_buffers(opened: Opened, seed: int) -> list[str]:
+    """Names of the buffers that the module changes when it is called on the first batch."""
     import torch
 
     if not opened.buffers:
         return []
-    params = {name: opened.place.cast(p.detach()) for name, p in trainable(opened.module).items()}
-    before, after = opened.fresh_buffers(), opened.fresh_buffers()
-    with in_words(), forwards([0, step]):
-        opened.output(params, after, x, step)
-    return [name for name, buffer in before.items() if not torch.equal(buffer, after[name])]
+    with in_words(), forwards([seed, 0]):
+        params = {name: opened.place.cast(p.detach()) for name, p in trainable(opened.module).items()}
+        before, after = opened.fresh_buffers(), opened.fresh_buffers()
+        opened.output(params, after, opened.batch(0)[0], 0)
+        return [name for name, buffer in before.items() if not torch.equal(buffer, after[name])]
 
 
 def write(module, arrays: dict) -> None:
@@ -167,7 +172,7 @@ def calibrate(module, batches: list, seed: int, place: Place) -> list[str]:
     prefixes = tuple(f"{name}." if name else "" for name in layers)
     names = [prefix + kind for prefix in prefixes for kind in ("running_mean", "running_var", "num_batches_tracked")]
     opened = Opened(module, lambda output, target: output, batches, place)
-    params = {name: p.detach().to(place.device) for name, p in trainable(module).items()}
+    params = {name: place.cast(p.detach()) for name, p in trainable(module).items()}
     statistics = {name: buffer for name, buffer in opened.fresh_buffers().items() if name in names}
     for name, buffer in statistics.items():
         if name.endswith("num_batches_tracked"):
@@ -177,7 +182,7 @@ def calibrate(module, batches: list, seed: int, place: Place) -> list[str]:
         with (
             in_words(),
             forwards([seed, _CALIBRATION + number]),
-            _momentum(layers, 1.0 / (number + 1)),
+            _momentum(list(layers.values()), 1.0 / (number + 1)),
             torch.no_grad(),
         ):
             opened.output(params, buffers, opened.batch(number)[0], number)
@@ -188,17 +193,14 @@ def calibrate(module, batches: list, seed: int, place: Place) -> list[str]:
     return names
 
 
-class _momentum:
+@contextlib.contextmanager
+def _momentum(layers: list, momentum: float) -> Iterator[None]:
     """Within it these layers move their running statistics by this share; nobody else is in a module then."""
-
-    def __init__(self, layers: dict, momentum: float):
-        self.layers, self.momentum = list(layers.values()), momentum
-
-    def __enter__(self):
-        self.before = [layer.momentum for layer in self.layers]
-        for layer in self.layers:
-            layer.momentum = self.momentum
-
-    def __exit__(self, *error):
-        for layer, momentum in zip(self.layers, self.before):
+    before = [layer.momentum for layer in layers]
+    try:
+        for layer in layers:
             layer.momentum = momentum
+        yield
+    finally:
+        for layer, own in zip(layers, before):
+            layer.momentum = own

@@ -27,7 +27,7 @@ class Place(NamedTuple):
         import torch
 
         array = np.asarray(array)
-        tensor = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name))
+        tensor = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name), device="cpu")
         tensor.numpy()[...] = array
         return tensor.to(self.device, self.dtype).requires_grad_(differentiated)
 
@@ -171,7 +171,7 @@ def in_words() -> Iterator[None]:
         raise LossError(f"{_place(frames)}{reason}") from error
 
 
-_ARRAYS, _TORCH = ("/autograd/", "/numpy/"), ("/torch/", "/hypergrad/losses/")
+_ARRAYS, _TORCH, _OURS = ("/autograd/", "/numpy/"), ("/torch/",), ("/hypergrad/losses/",)
 
 
 def _is_of(frame, folders: tuple) -> bool:
@@ -183,12 +183,12 @@ def _frames_of_the_loss(error: Exception) -> list:
     frames = traceback.extract_tb(error.__traceback__)
     for frame in frames:
         frame.filename = frame.filename.replace("\\", "/")
-    ours = ("/hypergrad/losses/torch.py", "/hypergrad/losses/_torch_tensors.py", "/hypergrad/losses/_torch_modules.py")
-    last = max((i for i, frame in enumerate(frames) if frame.filename.endswith(ours)), default=-1)
+    ours = [_is_of(frame, _OURS) and not frame.filename.endswith("_torch_modes.py") for frame in frames]
+    last = max((i for i, is_ours in enumerate(ours) if is_ours), default=-1)
     return list(frames)[last + 1 :]
 
 
 def _place(frames: list) -> str:
     """The innermost line of the user's code, if there is one."""
-    theirs = [frame for frame in frames if not _is_of(frame, _ARRAYS + _TORCH)]
+    theirs = [frame for frame in frames if not _is_of(frame, _ARRAYS + _TORCH + _OURS)]
     return f"{theirs[-1].filename}:{theirs[-1].lineno}: `{(theirs[-1].line or '').strip()}`: " if theirs else ""

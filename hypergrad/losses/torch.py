@@ -10,23 +10,13 @@ import numpy as np
 
 from ..bridge import getval, isbox
 from ..checks import check_integer, import_extra
-from ..errors import ArgumentError, BufferWarning, LossError
+from ..errors import ArgumentError, BufferWarning
 from ..nests import check_params, flatten, unflatten
-from ..workspace import Arena
 from . import _torch_modules as modules
 from ._torch_boxes import Function, applied
-from ._torch_modes import forwards, recorded
-from ._torch_tensors import (
-    Place,
-    array,
-    check_differentiable_twice,
-    checked_dtype,
-    common_dtype,
-    in_words,
-    pulled_back,
-)
-from .autograd import warn_if_unused, write
-from .base import Frozen, Inputs, Linearized, Loss, register
+from ._torch_run import LossOfTorch, checked_scalar
+from ._torch_tensors import Place, array, checked_dtype, common_dtype
+from .base import Frozen, register
 
 __all__ = ["from_torch", "from_torch_function", "torch_function"]
 
@@ -83,22 +73,22 @@ def from_torch_function(f: Callable, *, seed: int = 0, device=None, dtype=None) 
     Args:
       f: ``f(params, hyper, step)``, a scalar tensor. It is given nests of tensors like the nests of arrays that
         ``train`` is given, all of one precision, and must be a pure function of them.
-      seed: dropout and whatever else ``f`` draws with PyTorch is a function of ``(seed, step)``, so that a step computed
-        again draws the same. Neither the global generator nor ``torch.manual_seed`` has to do with it.
+      seed: dropout and whatever else ``f`` draws with PyTorch is a function of ``(seed, step)``, so that a step
+        computed again draws the same. Neither the global generator nor ``torch.manual_seed`` has to do with it.
       device: where it computes, such as ``"cuda"``; the CPU if None. Arrays move there, and gradients back, every step.
       dtype: float64 or float32, what it computes in; if None that of the parameters. With float32 the parameters may
         still be float64, as exact arithmetic has them.
 
     Returns:
-      A function ``loss(params, hyper, step)`` of arrays, which autograd differentiates too, in both modes. In ``train`` it
-      is fastest as it is; in a function that calls it a step takes two or three times as long.
+      A function ``loss(params, hyper, step)`` of arrays, which autograd differentiates too, in both modes. ``train``
+      is fastest with it as it is; with a function that calls it a step runs ``f`` several times.
 
     Raises:
       MissingExtraError: PyTorch is not installed.
       ArgumentError: bad ``seed`` or ``dtype``, or ``f`` is no function.
 
-    Cost: a step keeps what PyTorch's graph holds. What ``.detach()``, ``.item()`` or ``torch.no_grad()`` cut off in ``f``
-    counts as a constant; :func:`hypergrad.testing.check_loss` shows where that makes a derivative wrong.
+    Cost: a step keeps what PyTorch's graph holds. What ``.detach()``, ``.item()`` or ``torch.no_grad()`` cut off in
+    ``f`` counts as a constant; :func:`hypergrad.testing.check_loss` shows where that makes a derivative wrong.
     """
     import_extra("torch", "hg.losses.from_torch_function")
     return TorchLoss(f, seed=seed, device=device, dtype=dtype)
@@ -152,7 +142,7 @@ class TorchLoss(Frozen):
         dtype = common_dtype(arrays) if self.dtype is None else self.dtype
         return Place(self.device, torch.float32 if dtype == np.float32 else torch.float64)
 
-    def opened(self, place: Place) -> Callable:
+    def opened(self, place: Place) -> Any:
         """The function of nests of tensors, as one run calls it."""
         return self.function
 
@@ -168,18 +158,18 @@ class ModuleLoss(TorchLoss):
         device = next((p.device for p in modules.trainable(module).values()), None) if device is None else device
         super().__init__(criterion, seed=seed, device=device, dtype=dtype)
         self.module, self.batches = module, modules.checked_batches(batches)
-        opened = self.opened(self.place([array(p) for p in modules.trainable(module).values()]))
-        changed = modules.changed_buffers(opened, opened.batch(0)[0])
+        place = self.place([array(p) for p in modules.trainable(module).values()])
+        changed = modules.changed_buffers(self.opened(place), self.seed)
         if changed:
             warnings.warn(
-                f"the module changes buffers when it is called ({_some(changed)}): training uses the statistics of each "
-                "batch and leaves the buffers as they are; loss.to_module(trained, calibrate=batches) sets them",
+                f"the module changes buffers when it is called ({_some(changed)}): training uses the statistics of "
+                "each batch and leaves the buffers as they are; loss.to_module(trained, calibrate=batches) sets them",
                 BufferWarning,
                 stacklevel=3,
             )
         self.changed = changed
 
-    def opened(self, place: Place) -> Callable:
+    def opened(self, place: Place) -> Any:
         return modules.Opened(self.module, self.function, self.batches, place)
 
     def params(self, dtype=None) -> dict:
@@ -253,147 +243,6 @@ def _applied(loss: TorchLoss, call: Callable, given: tuple, step: int, place: Pl
 
 def _is_float(value) -> bool:
     return isinstance(value, float | np.floating | np.ndarray) and np.asarray(value).dtype.kind == "f"
-
-
-def checked_scalar(value, step: int, place: Place):
-    """What the loss returned, if it is one.
-
-    Raises:
-      LossError: it is not.
-    """
-    import torch
-
-    if not isinstance(value, torch.Tensor):
-        raise LossError(
-            f"the loss returned a {type(value).__module__}.{type(value).__qualname__} at step {step}; it must return a "
-            "scalar tensor, computed with torch and without .item(), float(…) or NumPy"
-        )
-    if value.shape != ():
-        raise LossError(
-            f"the loss has shape {tuple(value.shape)} at step {step}; it must be a scalar: return a sum or a mean"
-        )
-    if value.is_complex():
-        raise LossError(f"the loss is complex at step {step}; take its real part or magnitude")
-    if value.is_floating_point() and torch.finfo(value.dtype).eps > torch.finfo(place.dtype).eps:
-        raise LossError(
-            f"the loss was computed in {value.dtype} at step {step}, but the run is in {place.dtype}: leave out "
-            ".float(), .half() and torch.autocast, or choose dtype="
-        )
-    return value
-
-
-class LossOfTorch(Loss):
-    """The loss of a run with a :class:`TorchLoss`, on tensors made for each step.
-
-    The gradient is always made so that it can be pulled back: PyTorch rounds some of them differently otherwise.
-    """
-
-    keeps_params = False
-
-    def __init__(self, loss: TorchLoss, inputs: Inputs):
-        self.loss, self.inputs = loss, inputs
-        self.place: Place | None = None
-        self.call: Any = None
-        self.hyper: list = []
-
-    def value(self, params: list, step: int) -> float:
-        with recorded():
-            return self._value(self._leaves(params), step)[0].item()
-
-    def gradient(self, params: list, step: int, to: list, arena: Arena) -> float | None:
-        with recorded():
-            value, gradient, *_ = self._gradient(params, step, len(params))
-        write(_arrays(gradient), to)
-        return value
-
-    def linearize(self, params: list, step: int, to: list, arena: Arena) -> Linearized:
-        with recorded():
-            value, gradient, inputs, drew = self._gradient(params, step, len(params))
-            check_differentiable_twice(gradient, inputs)
-        write(_arrays(gradient), to)
-        place: Any = self.place
-        hyper_leaves = self.inputs.hyper_leaves
-
-        def product(direction: list, to: list, add: bool = False) -> list:
-            with recorded():
-                bars = pulled_back(gradient, inputs, [place.tensor(d) for d in direction], drew)
-            own, mixed = _arrays(bars[: len(to)]), _arrays(bars[len(to) :])
-            write(own, to, add)
-            if step == 0 and self.inputs.wants_hyper:
-                warn_if_unused(mixed)
-            return [np.zeros_like(h) if m is None else np.asarray(m, h.dtype) for m, h in zip(mixed, hyper_leaves)]
-
-        return Linearized(value, product, lambda: self._bytes([array(w) for w in inputs[: len(to)]], step))
-
-    def tangent(self, params, step, to, params_dot, hyper_dot, to_dot, arena):
-        """By the symmetry of second derivatives: the pullback of (dw, dh) through ∂L/∂(w, h)."""
-        with recorded():
-            value, joint, inputs, drew = self._gradient(params, step, None)
-            check_differentiable_twice(joint, inputs)
-            dots = [*params_dot, *(hyper_dot if self.inputs.wants_hyper else [])]
-            bars = pulled_back(joint, inputs[: len(params)], [self.place.tensor(d) for d in dots], drew)
-        write(_arrays(joint[: len(params)]), to)
-        write(_arrays(bars), to_dot)
-        if step == 0 and self.inputs.wants_hyper:
-            warn_if_unused(joint[len(params) :])
-        return value
-
-    def _leaves(self, params: list) -> list:
-        """The parameters as tensors of their own."""
-        if self.place is None:
-            self.place = self.loss.place(params)
-            self.call = self.loss.opened(self.place)
-            self.hyper = [self.place.tensor(h, self.inputs.wants_hyper) for h in self.inputs.hyper_leaves]
-        return [self.place.tensor(w, differentiated=True) for w in params]
-
-    def _value(self, leaves: list, step: int) -> tuple[Any, bool]:
-        """The loss, and whether it drew random numbers."""
-        nests = self.inputs.nests(leaves, self.hyper)
-        with in_words(), forwards([self.loss.seed, step]) as draws:
-            value = checked_scalar(self.call(*nests, step), step, self.place)  # type: ignore[arg-type]
-        if any(h._version for h in self.hyper):
-            raise LossError(f"hyper was changed in place at step {step}: make a new tensor")
-        return value, draws.count > 0
-
-    def _gradient(self, params: list, step: int, size: int | None) -> tuple[float, list, list, bool]:
-        """Value, gradient by the first ``size`` of the inputs (by all if None), the inputs, whether it drew."""
-        inputs = self._leaves(params)
-        value, drew = self._value(inputs, step)
-        inputs = inputs + self.hyper if self.inputs.wants_hyper else inputs
-        gradient = pulled_back([value], inputs[:size], [None], drew, create_graph=True)
-        if all(g is None for g in gradient[: len(params)]):
-            raise LossError(
-                f"the loss does not depend on params at step {step} (it returned {value.item()!r}); compute it from the "
-                "params it is given, with torch (a module by torch.func.functional_call(module, params, x))"
-            )
-        return value.item(), gradient, inputs, drew
-
-    def _bytes(self, params: list, step: int) -> int:
-        """Bytes that the graph of a step keeps: it is made twice more, and what both save was there before."""
-        first, second = self._saved(params, step), self._saved(params, step)
-        return sum(nbytes for pointer, nbytes in first[0].items() if pointer not in second[0])
-
-    def _saved(self, params: list, step: int) -> tuple[dict, list]:
-        """The memory that the graph of a step saves, bytes by their place; and the gradient, which keeps it."""
-        import torch
-
-        saved: dict[int, int] = {}
-
-        def note(tensor):
-            storage = tensor.untyped_storage()
-            saved[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with recorded(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            _, gradient, inputs, _ = self._gradient(params, step, len(params))
-            for tensor in (*gradient, *inputs[: len(params)]):
-                if tensor is not None:
-                    note(tensor)
-        return saved, gradient
-
-
-def _arrays(tensors: list) -> list:
-    return [None if t is None else array(t) for t in tensors]
 
 
 register(TorchLoss, LossOfTorch)
