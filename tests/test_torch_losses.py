@@ -184,8 +184,8 @@ def test_the_checks_of_the_package():
 def test_a_wrong_product_is_caught(monkeypatch):
     right = _torch_run.pulled_back
 
-    def wrong(outputs, inputs, cotangents, drew, create_graph=False):
-        bars = right(outputs, inputs, cotangents, drew, create_graph)
+    def wrong(outputs, inputs, cotangents, create_graph=False):
+        bars = right(outputs, inputs, cotangents, create_graph)
         return bars if create_graph else [None if bar is None else 1.001 * bar for bar in bars]
 
     monkeypatch.setattr(_torch_run, "pulled_back", wrong)

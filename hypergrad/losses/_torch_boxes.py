@@ -13,11 +13,11 @@ import numpy as np
 from ..bridge import defjvp_argnums, defvjp_argnums, getval, primitive
 from ..errors import LossError
 from ._torch_modes import forwards, recorded
-from ._torch_tensors import Place, array, in_words, pulled_back
+from ._torch_tensors import Place, array, check_differentiable, in_words, pulled_back
 
 
 class Function:
-    """A function of a list of tensors to one tensor; called, it gives a list, and whether random numbers were drawn.
+    """A function of a list of tensors to one tensor, as one to a list.
 
     Args:
       call: the function.
@@ -28,15 +28,15 @@ class Function:
     def __init__(self, call: Callable, place: Place, seeds: list[int]):
         self.call, self.place, self.seeds = call, place, seeds
 
-    def __call__(self, tensors: list) -> tuple[list, bool]:
+    def __call__(self, tensors: list) -> list:
         import torch
 
-        with in_words(), forwards(self.seeds) as draws:
+        with in_words(), forwards(self.seeds):
             result = self.call(tensors)
         if not isinstance(result, torch.Tensor) or not result.is_floating_point():
             what = f"{result.dtype} tensor" if isinstance(result, torch.Tensor) else type(result).__qualname__
             raise LossError(f"a function from PyTorch must return one tensor of floats, got a {what}")
-        return [result], draws.count > 0
+        return [result]
 
 
 class Pullback:
@@ -45,13 +45,14 @@ class Pullback:
     def __init__(self, function: Any, outputs: int):
         self.function, self.place, self.outputs = function, function.place, outputs
 
-    def __call__(self, tensors: list) -> tuple[list, bool]:
+    def __call__(self, tensors: list) -> list:
         import torch
 
         cotangents, inputs = tensors[: self.outputs], tensors[self.outputs :]
-        outputs, drew = self.function(inputs)
-        bars = pulled_back(outputs, inputs, cotangents, drew, create_graph=True)
-        return [torch.zeros_like(x) if bar is None else bar for bar, x in zip(bars, inputs)], drew
+        outputs = self.function(inputs)
+        check_differentiable(outputs)
+        bars = pulled_back(outputs, inputs, cotangents, create_graph=True)
+        return [torch.zeros_like(x) if bar is None else bar for bar, x in zip(bars, inputs)]
 
 
 class Pushforward:
@@ -60,19 +61,19 @@ class Pushforward:
     def __init__(self, function: Any):
         self.function, self.place = function, function.place
 
-    def __call__(self, tensors: list) -> tuple[list, bool]:
+    def __call__(self, tensors: list) -> list:
         import torch
 
         inputs, dots = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
-        outputs, drew = self.function(inputs)
+        outputs = self.function(inputs)
         if len(outputs) == 1 and outputs[0].shape == ():  # then the gradient is enough
-            gradient = pulled_back(outputs, inputs, [None], drew, create_graph=True)
+            gradient = pulled_back(outputs, inputs, [None], create_graph=True)
             terms = [(g * dot).sum() for g, dot in zip(gradient, dots) if g is not None]
-            return [sum(terms, torch.zeros_like(outputs[0]))], drew
+            return [sum(terms, torch.zeros_like(outputs[0]))]
         cotangents = [torch.zeros_like(y).requires_grad_() for y in outputs]
-        bars = pulled_back(outputs, inputs, cotangents, drew, create_graph=True)
-        tangents = pulled_back(bars, cotangents, dots, drew, create_graph=True)
-        return [torch.zeros_like(y) if t is None else t for t, y in zip(tangents, outputs)], drew
+        bars = pulled_back(outputs, inputs, cotangents, create_graph=True)
+        tangents = pulled_back(bars, cotangents, dots, create_graph=True)
+        return [torch.zeros_like(y) if t is None else t for t, y in zip(tangents, outputs)]
 
 
 def applied(function: Function, leaves: list) -> Any:
@@ -84,8 +85,7 @@ def applied(function: Function, leaves: list) -> Any:
 def _values(function, *leaves) -> tuple:
     with recorded():
         tensors = [function.place.tensor(leaf, differentiated=True) for leaf in leaves]
-        outputs, _ = function(tensors)
-        return tuple(np.array(array(y)) for y in outputs)
+        return tuple(np.array(array(y)) for y in function(tensors))
 
 
 def _pull(argnums, ans, args, kwargs):

@@ -11,7 +11,6 @@ import functools
 import inspect
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -26,29 +25,26 @@ _TURN = threading.RLock()
 
 
 @contextlib.contextmanager
-def forwards(seeds: list[int]) -> Iterator[Any]:
-    """Within it functions of tensors run as here; gives the draws, whose ``count`` is how many there were.
+def forwards(seeds: list[int], hooks: bool = False) -> Iterator[None]:
+    """Within it functions of tensors run as here.
 
     Args:
       seeds: (seed, step), from which every random number is derived.
+      hooks: whether saved tensors may be seen by hooks. Not by those of others: ``torch.utils.checkpoint`` runs a part
+        again on the way back, when a module has its own parameters again and masks would be other ones.
     """
+    import torch
+
     attention, draws = _modes()
-    with _TURN, recorded(), attention(), draws(seeds) as seeded:
-        yield seeded
+    saving = contextlib.nullcontext() if hooks else torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS)
+    with _TURN, recorded(), saving, attention(), draws(seeds):
+        yield
 
 
-@contextlib.contextmanager
-def backwards(drew: bool) -> Iterator[None]:
-    """Within it graphs are pulled back; where the way forwards drew random numbers, none may be drawn here.
-
-    ``torch.utils.checkpoint`` runs parts of the way forwards again, and would draw another mask.
-    """
-    with recorded():
-        if not drew:
-            yield
-            return
-        with _TURN, _modes()[1](None):
-            yield
+NO_HOOKS = (
+    "hooks on saved tensors, as of torch.utils.checkpoint or save_on_cpu, would run parts of the loss again with other "
+    "parameters: leave them out (adjoint=hypergrad.Checkpointed() saves memory over the steps)"
+)
 
 
 @contextlib.contextmanager
@@ -82,21 +78,15 @@ def _modes() -> tuple[type, type]:
     class Draws(TorchDispatchMode):
         """Random numbers come from generators of its own."""
 
-        def __init__(self, seeds: list[int] | None):
+        def __init__(self, seeds: list[int]):
             super().__init__()
-            self.seeds, self.count = seeds, 0
+            self.seeds = seeds
             self.generators: dict = {}
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             kwargs = kwargs or {}
-            if not _is_random(func) or _is_given_generator(func, args, kwargs):
+            if not _is_random(func) or _needs_none(func, args, kwargs):
                 return func(*args, **kwargs)
-            if self.seeds is None:
-                raise LossError(
-                    f"{func} draws random numbers on the way back, where they would not be those of the way forwards: "
-                    "use no torch.utils.checkpoint around dropout (adjoint=hg.Checkpointed() saves memory over steps)"
-                )
-            self.count += 1
             return _drawn(func, args, kwargs, self.generator(_device_of(args, kwargs)))
 
         def generator(self, device):
@@ -116,17 +106,17 @@ def _is_random(func) -> bool:
     return torch.Tag.nondeterministic_seeded in func.tags
 
 
+def _needs_none(func, args: tuple, kwargs: dict) -> bool:
+    """Whether an operation was given a generator, or has a dropout of 0."""
+    arguments = func._schema.arguments
+    given = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
+    given |= {argument.name: x for argument, x in zip(arguments, args)} | kwargs
+    return given.get("generator") is not None or 0.0 in (given.get("dropout_p"), given.get("dropout"))
+
+
 @functools.cache
-def _generator_argument(func) -> int | None:
-    """Which argument of an operation is the generator."""
-    names = [argument.name for argument in func._schema.arguments]
-    return names.index("generator") if "generator" in names else None
-
-
-def _is_given_generator(func, args: tuple, kwargs: dict) -> bool:
-    index = _generator_argument(func)
-    given = args[index] if index is not None and index < len(args) else kwargs.get("generator")
-    return given is not None
+def _takes_generator(func) -> bool:
+    return any(argument.name == "generator" for argument in func._schema.arguments)
 
 
 def _device_of(args: tuple, kwargs: dict):
@@ -141,7 +131,7 @@ def _drawn(func, args: tuple, kwargs: dict, generator):
     """What a random operation returns with this generator."""
     import torch
 
-    if _generator_argument(func) is not None:
+    if _takes_generator(func):
         return func(*args, **{**kwargs, "generator": generator})
     name = func.overloadpacket.__name__
     if name == "native_dropout":

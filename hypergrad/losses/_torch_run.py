@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import LossError
 from ..workspace import Arena
 from ._torch_modes import forwards, recorded
-from ._torch_tensors import Place, array, check_differentiable_twice, in_words, pulled_back
+from ._torch_tensors import Place, array, check_differentiable, in_words, pulled_back
 from .autograd import warn_if_unused, write
 from .base import Inputs, Linearized, Loss
 
@@ -33,7 +33,7 @@ def checked_scalar(value, step: int, place: Place):
         )
     if value.is_complex():
         raise LossError(f"the loss is complex at step {step}; take its real part or magnitude")
-    if value.is_floating_point() and torch.finfo(value.dtype).eps > torch.finfo(place.dtype).eps:
+    if value.requires_grad and torch.finfo(value.dtype).eps > torch.finfo(place.dtype).eps:
         raise LossError(
             f"the loss was computed in {value.dtype} at step {step}, but the run is in {place.dtype}: leave out "
             ".float(), .half() and torch.autocast, or choose dtype="
@@ -54,10 +54,11 @@ class LossOfTorch(Loss):
         self.place: Place | None = None
         self.call: Any = None
         self.hyper: list = []
+        self.tried = self.counting = False
 
     def value(self, params: list, step: int) -> float:
         with recorded():
-            return self._scalar(self._leaves(params), step)[0].item()
+            return self._scalar(self._leaves(params), step).item()
 
     def gradient(self, params: list, step: int, to: list, arena: Arena) -> float | None:
         with recorded():
@@ -67,15 +68,15 @@ class LossOfTorch(Loss):
 
     def linearize(self, params: list, step: int, to: list, arena: Arena) -> Linearized:
         with recorded():
-            value, gradient, inputs, drew = self._gradient(params, step, len(params))
-            check_differentiable_twice(gradient, inputs)
+            value, gradient, inputs = self._gradient(params, step, len(params))
+            self._check(gradient, inputs)
         write(_arrays(gradient), to)
         place: Any = self.place
         hyper_leaves = self.inputs.hyper_leaves
 
         def product(direction: list, to: list, add: bool = False) -> list:
             with recorded():
-                bars = pulled_back(gradient, inputs, [place.tensor(d) for d in direction], drew)
+                bars = pulled_back(gradient, inputs, [place.tensor(d) for d in direction])
             own, mixed = _arrays(bars[: len(to)]), _arrays(bars[len(to) :])
             write(own, to, add)
             if step == 0 and self.inputs.wants_hyper:
@@ -87,10 +88,10 @@ class LossOfTorch(Loss):
     def tangent(self, params, step, to, params_dot, hyper_dot, to_dot, arena):
         """By the symmetry of second derivatives: the pullback of (dw, dh) through ∂L/∂(w, h)."""
         with recorded():
-            value, joint, inputs, drew = self._gradient(params, step, None)
-            check_differentiable_twice(joint, inputs)
+            value, joint, inputs = self._gradient(params, step, None)
+            self._check(joint, inputs[: len(params)])
             dots = [*params_dot, *(hyper_dot if self.inputs.wants_hyper else [])]
-            bars = pulled_back(joint, inputs[: len(params)], [self.place.tensor(d) for d in dots], drew)
+            bars = pulled_back(joint, inputs[: len(params)], [self.place.tensor(d) for d in dots])
         write(_arrays(joint[: len(params)]), to)
         write(_arrays(bars), to_dot)
         if step == 0 and self.inputs.wants_hyper:
@@ -105,27 +106,36 @@ class LossOfTorch(Loss):
             self.hyper = [self.place.tensor(h, self.inputs.wants_hyper) for h in self.inputs.hyper_leaves]
         return [self.place.tensor(w, differentiated=True) for w in params]
 
-    def _scalar(self, leaves: list, step: int) -> tuple[Any, bool]:
-        """The loss, and whether it drew random numbers."""
+    def _scalar(self, leaves: list, step: int) -> Any:
         nests = self.inputs.nests(leaves, self.hyper)
-        with in_words(), forwards([self.loss.seed, step]) as draws:
+        with in_words(), forwards([self.loss.seed, step], hooks=self.counting):
             value = checked_scalar(self.call(*nests, step), step, self.place)  # type: ignore[arg-type]
         if any(h._version for h in self.hyper):
             raise LossError(f"hyper was changed in place at step {step}: make a new tensor")
-        return value, draws.count > 0
+        return value
 
-    def _gradient(self, params: list, step: int, size: int | None) -> tuple[float, list, list, bool]:
-        """Value, gradient by the first ``size`` of the inputs (by all if None), the inputs, whether it drew."""
+    def _gradient(self, params: list, step: int, size: int | None) -> tuple[float, list, list]:
+        """Value, gradient by the first ``size`` of the inputs (by all if None), and the inputs."""
+        import torch
+
         inputs = self._leaves(params)
-        value, drew = self._scalar(inputs, step)
+        value = self._scalar(inputs, step)
         inputs = inputs + self.hyper if self.inputs.wants_hyper else inputs
-        gradient = pulled_back([value], inputs[:size], [None], drew, create_graph=True)
+        # With a cotangent that is differentiated, what has no second derivative leaves a mark on every path.
+        gradient = pulled_back([value], inputs[:size], [torch.ones_like(value).requires_grad_()], create_graph=True)
         if all(g is None for g in gradient[: len(params)]):
             raise LossError(
                 f"the loss does not depend on params at step {step} (it returned {value.item()!r}); compute it from "
                 "the params it is given, with torch (a module by torch.func.functional_call(module, params, x))"
             )
-        return value.item(), gradient, inputs, drew
+        return value.item(), gradient, inputs
+
+    def _check(self, gradient: list, inputs: list) -> None:
+        """Whether the gradient can be pulled back: tried once, before training goes on."""
+        check_differentiable(gradient)
+        if not self.tried:
+            pulled_back(gradient, inputs, gradient)
+            self.tried = True
 
     def _bytes(self, params: list, step: int) -> int:
         """Bytes that the graph of a step keeps: it is made twice more, and what both save was there before."""
@@ -143,11 +153,15 @@ class LossOfTorch(Loss):
             saved[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with recorded(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            _, gradient, inputs, _ = self._gradient(params, step, len(params))
-            for tensor in (*gradient, *inputs[: len(params)]):
-                if tensor is not None:
-                    note(tensor)
+        self.counting = True
+        try:
+            with recorded(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                _, gradient, inputs = self._gradient(params, step, len(params))
+        finally:
+            self.counting = False
+        for tensor in (*gradient, *inputs[: len(params)]):
+            if tensor is not None:
+                note(tensor)
         return saved, gradient
 
 

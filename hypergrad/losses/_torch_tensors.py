@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, HypergradError, LossError
-from ._torch_modes import backwards
+from ._torch_modes import NO_HOOKS, recorded
 
 _ALIGNMENT = 64  # bytes: what PyTorch allocates; kernels round differently for arrays that begin elsewhere
 
@@ -83,7 +83,7 @@ def common_dtype(arrays: list) -> np.dtype:
     return np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
 
 
-def pulled_back(outputs: list, inputs: list, cotangents: list, drew: bool, create_graph: bool = False) -> list:
+def pulled_back(outputs: list, inputs: list, cotangents: list, create_graph: bool = False) -> list:
     """Cotangents of the inputs, None where there is no dependence. The graph is kept."""
     import torch
 
@@ -91,20 +91,20 @@ def pulled_back(outputs: list, inputs: list, cotangents: list, drew: bool, creat
     if not pairs:
         return [None] * len(inputs)
     ys, bars = zip(*pairs)
-    with in_words(), backwards(drew):
+    with in_words(), recorded():
         found = torch.autograd.grad(ys, inputs, bars, create_graph=create_graph, retain_graph=True, allow_unused=True)
     if any(bar is not None and bar.layout is not torch.strided for bar in found):
-        raise LossError("the loss has a sparse gradient: make its torch.nn.Embedding without sparse=True")
+        raise LossError(_SPARSE)
     return list(found)
 
 
-def check_differentiable_twice(outputs: list, inputs: list) -> None:
-    """Whether the graph of a gradient can be pulled back, before it is needed.
+def check_differentiable(outputs: list) -> None:
+    """Whether nothing in the graph of a derivative is marked ``once_differentiable``.
 
-    PyTorch takes what is marked ``once_differentiable`` for a constant, and says so only in ``backward()``.
+    PyTorch would take it for a constant, and says so only in ``backward()``.
 
     Raises:
-      LossError: names the operation.
+      LossError: something is.
     """
     waiting, seen = [y.grad_fn for y in outputs if y is not None], set()
     while waiting:
@@ -113,9 +113,7 @@ def check_differentiable_twice(outputs: list, inputs: list) -> None:
             continue
         seen.add(node)
         if node.name() == "torch::autograd::Error":
-            raise LossError(f"a torch.autograd.Function that is marked once_differentiable: {_ONCE}")
-        if node.name() == "torch::autograd::NotImplemented":
-            pulled_back(outputs, inputs, outputs, drew=False)  # raises, with the name, where the node is in the way
+            raise LossError(f"a torch.autograd.Function is marked once_differentiable: {_ONCE}")
         waiting += [below for below, _ in node.next_functions]
 
 
@@ -123,6 +121,7 @@ _ONCE = (
     "it has no second derivative in PyTorch, which the derivative through training needs; write that part of the loss "
     "with other operations"
 )
+_SPARSE = "the loss has a sparse gradient: make its torch.nn.Embedding without sparse=True"
 _NOT_TORCH = (
     "the loss must be written with torch, not with NumPy or autograd.numpy, whose functions lose the derivative"
 )
@@ -137,6 +136,8 @@ _REASONS = (  # what PyTorch's messages have in them, and what to say
         r"modified by an inplace operation",
         "a tensor that the derivative needs was changed in place: make a new one (modules take inplace=False)",
     ),
+    (r"hooks on saved tensors", NO_HOOKS),
+    (r"from the 'Sparse", _SPARSE),
     (r"[Cc]an't call numpy\(\) on Tensor that requires grad", _NOT_TORCH),
     (
         r"same dtype|expected scalar type",
