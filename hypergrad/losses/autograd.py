@@ -42,12 +42,12 @@ class AutogradLoss(Loss):
             return self._traced_gradient(leaves[: len(params)], hyper, step, values)
 
         gradient, pull = vjp(gradient_of, inputs)
-        _write(gradient, to)
+        write(gradient, to)
         sizes = [(h.shape, h.dtype) for h in hyper_leaves]
 
         def product(direction: list, to: list, add: bool = False) -> list:
             products = pull(direction)
-            _write(products[: len(to)], to, add)
+            write(products[: len(to)], to, add)
             mixed = products[len(to) :]
             if step == 0 and self.inputs.wants_hyper:
                 warn_if_unused(mixed)
@@ -71,8 +71,8 @@ class AutogradLoss(Loss):
             return self._traced_gradient(leaves, self.inputs.hyper_leaves, step, values, with_hyper=True)
 
         gradient, pull = vjp(joint_gradient_of, params)
-        _write(gradient[: len(to)], to)
-        _write(pull([*params_dot, *hyper_dot]), to_dot)
+        write(gradient[: len(to)], to)
+        write(pull([*params_dot, *hyper_dot]), to_dot)
         return values[0]
 
     def why_not_finite(self, params: list, step: int) -> str:
@@ -182,7 +182,7 @@ def place_of(error: Exception) -> str:
     return f"{frame.filename}:{frame.lineno}: `{line}`" if line else f"{frame.filename}:{frame.lineno}"
 
 
-def _write(values: list, to: list, add: bool = False) -> None:
+def write(values: list, to: list, add: bool = False) -> None:
     """Write gradients over arrays, or add them; zeros where there is no dependence."""
     reject_boxes(values)
     for value, array in zip(values, to):
