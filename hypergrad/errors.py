@@ -177,6 +177,10 @@ class UnusedHyperWarning(UserWarning):
     """The loss does not use the ``hyper`` that is being differentiated."""
 
 
+class BufferWarning(UserWarning):
+    """Buffers of a PyTorch module that change in training, such as running statistics, are not what one may expect."""
+
+
 class NonFiniteGradientWarning(RuntimeWarning):
     """A derivative through training overflowed although the training itself did not."""
 

@@ -23,7 +23,7 @@ from .fixed.arithmetic import DENOMINATOR, SMALLEST_FACTOR
 from .fixed.dynamics import ExactDynamics, with_rounded_share
 from .losses import loss_of
 from .losses.base import Inputs
-from .nests import Structure, check_leaf, check_params, flatten, leaf_places
+from .nests import Structure, check_leaves, check_params, flatten, leaf_places
 from .optimizers.base import Decaying, Optimizer, written_code
 from .optimizers.hyperparameters import Constant, Schedule, expand
 from .optimizers.wrappers import Accumulated, Clipped, Wrapper
@@ -114,10 +114,10 @@ def check_problem(loss, params, optimizer, hyper, steps, callback=None) -> Probl
     if params is None:
         raise NestError("params is a builtins.NoneType: give a dict, list or tuple of float arrays, or one array")
     param_leaves, structure = flatten(params)
-    check_params(param_leaves, leaf_places(structure, "params"), single=not optimizer.exact)
+    param_leaves = check_params(param_leaves, leaf_places(structure, "params"), single=not optimizer.exact)
     hyper_leaves, hyper_structure = ([], None) if hyper is None else flatten(hyper)
     if hyper_structure is not None:
-        _check_hyper(hyper_leaves, leaf_places(hyper_structure, "hyper"))
+        hyper_leaves = _check_hyper(hyper_leaves, leaf_places(hyper_structure, "hyper"))
     shapes = [np.shape(getval(leaf)) for leaf in param_leaves]
     schedules = _expand_schedules(optimizer, structure, shapes, steps)
     groups = [param_leaves, hyper_leaves, *(schedule.leaves for schedule in schedules)]
@@ -297,8 +297,9 @@ defvjp(_rounded, lambda ans, decay: lambda g: g)
 defjvp(_rounded, lambda g, ans, decay: g)
 
 
-def _check_hyper(leaves: list, places: list[str]) -> None:
+def _check_hyper(leaves: list, places: list[str]) -> list:
+    leaves = check_leaves(leaves, places)
     for leaf, place in zip(leaves, places):
-        check_leaf(leaf, place)
         if np.isnan(getval(leaf)).any():
             raise NestError(f"{place} holds NaN")
+    return leaves

@@ -14,7 +14,7 @@ import numpy as np
 from .bridge import getval
 from .checks import check_integer
 from .errors import ScheduleError
-from .nests import check_leaf
+from .nests import check_leaf, check_leaves
 from .ranges import Range
 
 __all__ = [
@@ -52,7 +52,7 @@ def linear(start: Any, end: Any, steps: int, *, over: int | None = None):
     [1.0, 0.75, 0.5, 0.25]
     """
     steps, over = check_integer(steps, "steps", 1), steps if over is None else check_integer(over, "over", 1)
-    _check_numbers(start=start, end=end)
+    start, end = _numbers(start=start, end=end)
     return start + (end - start) * np.minimum(np.arange(steps) / over, 1.0)
 
 
@@ -77,7 +77,7 @@ def exponential(start: Any, factor: Any, steps: int, *, every: int = 1, staircas
     [1.0, 1.0, 0.5, 0.5]
     """
     steps, every = check_integer(steps, "steps", 1), check_integer(every, "every", 1)
-    _check_numbers(start=start, factor=factor)
+    start, factor = _numbers(start=start, factor=factor)
     if not getval(factor) > 0.0:
         raise ScheduleError(f"factor must lie above 0, got {float(getval(factor))!r}")
     times = np.arange(steps) // every if staircase else np.arange(steps) / every
@@ -109,7 +109,7 @@ def cosine(peak: Any, steps: int, *, warmup: int = 0, final: Any = 0.0):
     [0.0, 0.5, 1.0, 0.5]
     """
     steps, warmup = check_integer(steps, "steps", 1), check_integer(warmup, "warmup", 0)
-    _check_numbers(peak=peak, final=final)
+    peak, final = _numbers(peak=peak, final=final)
     if warmup >= steps:
         raise ScheduleError(f"the warm-up of {warmup} steps must be shorter than the schedule of {steps}")
     t = np.arange(steps)
@@ -141,7 +141,7 @@ def one_cycle(peak: Any, steps: int, *, rise: float = 0.3, start: Any = None, en
     steps = check_integer(steps, "steps", 2)
     start = peak / 25.0 if start is None else start
     end = start / 1e4 if end is None else end
-    _check_numbers(peak=peak, start=start, end=end)
+    peak, start, end = _numbers(peak=peak, start=start, end=end)
     if not 1.0 < rise * steps < steps:
         raise ScheduleError(f"rise must lie in (1/{steps}, 1) for {steps} steps, got {rise!r}")
     t, top = np.arange(steps), rise * steps - 1.0
@@ -150,11 +150,13 @@ def one_cycle(peak: Any, steps: int, *, rise: float = 0.3, start: Any = None, en
     return anp.where(t <= top, peak + (start - peak) * up, end + (peak - end) * down)
 
 
-def _check_numbers(**values) -> None:
-    for name, value in values.items():
-        check_leaf(value, name, allow_int=True)
-        if np.shape(getval(value)) != ():
-            raise ScheduleError(f"{name} must be a number, got shape {np.shape(getval(value))}")
+def _numbers(**values) -> list:
+    """The numbers to go on with."""
+    numbers = check_leaves(list(values.values()), list(values), allow_int=True)
+    for name, number in zip(values, numbers):
+        if np.shape(getval(number)) != ():
+            raise ScheduleError(f"{name} must be a number, got shape {np.shape(getval(number))}")
+    return numbers
 
 
 def binned(values: Any, steps: int):
@@ -177,7 +179,8 @@ def binned(values: Any, steps: int):
     [1.0, 1.0, 1.0, 2.0, 2.0]
     """
     steps = check_integer(steps, "steps", 1)
-    bins = _length(values, "values")
+    values = _schedule(values, "values")
+    bins = len(getval(values))
     if bins > steps:
         raise ScheduleError(f"values has {bins} bins, but the schedule only {steps} steps: give at most one a step")
     return values[_bin_of(bins, steps)]
@@ -203,7 +206,8 @@ def bin_means(schedule: Any, bins: int):
     >>> bin_means(np.array([0.0, 2.0, 4.0, 6.0]), 2).tolist()
     [1.0, 1.0, 5.0, 5.0]
     """
-    bins, steps = check_integer(bins, "bins", 1), _length(schedule, "schedule")
+    bins, schedule = check_integer(bins, "bins", 1), _schedule(schedule, "schedule")
+    steps = len(getval(schedule))
     if bins > steps:
         raise ScheduleError(f"schedule has {steps} steps, too few for {bins} bins")
     member = np.arange(bins)[:, None] == _bin_of(bins, steps)
@@ -230,7 +234,8 @@ def moving_average(schedule: Any, width: int):
     >>> moving_average(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist()
     [1.5, 3.0, 3.0, 3.0]
     """
-    steps, width = _length(schedule, "schedule"), check_integer(width, "width", 1)
+    schedule, width = _schedule(schedule, "schedule"), check_integer(width, "width", 1)
+    steps = len(getval(schedule))
     if width % 2 == 0:
         raise ScheduleError(f"width must be odd, so that a window has a middle step, got {width}")
     sums = anp.concatenate([anp.zeros(1), anp.cumsum(schedule)])
@@ -261,7 +266,7 @@ def bounded(free: Any, low: float = -np.inf, high: float = np.inf):
     0.5
     """
     _check_interval(low, high)
-    check_leaf(free, "free", allow_int=True)
+    free = check_leaf(free, "free", allow_int=True)
     if np.isfinite(low) and np.isfinite(high):
         return low + (high - low) * anp.exp(-anp.logaddexp(0.0, -free))
     if np.isfinite(low):
@@ -287,7 +292,7 @@ def unbounded(values: Any, low: float = -np.inf, high: float = np.inf):
     0.0
     """
     _check_interval(low, high)
-    check_leaf(values, "values", allow_int=True)
+    values = check_leaf(values, "values", allow_int=True)
     plain, allowed = np.asarray(getval(values)), Range(low, high, low_included=False)
     outside = ~allowed.contains(plain)
     if outside.any():
@@ -314,9 +319,10 @@ def _bin_of(bins: int, steps: int) -> np.ndarray:
     return np.arange(steps) * bins // steps
 
 
-def _length(values, name: str) -> int:
-    check_leaf(values, name)
+def _schedule(values, name: str) -> Any:
+    """The values to go on with, one for each step or bin."""
+    values = check_leaf(values, name)
     shape = np.shape(getval(values))
     if len(shape) != 1 or shape[0] == 0:
         raise ScheduleError(f"{name} must be an array of shape (n,), got shape {shape}")
-    return shape[0]
+    return values

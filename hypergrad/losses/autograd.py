@@ -42,15 +42,15 @@ class AutogradLoss(Loss):
             return self._traced_gradient(leaves[: len(params)], hyper, step, values)
 
         gradient, pull = vjp(gradient_of, inputs)
-        _write(gradient, to)
+        write(gradient, to)
         sizes = [(h.shape, h.dtype) for h in hyper_leaves]
 
         def product(direction: list, to: list, add: bool = False) -> list:
             products = pull(direction)
-            _write(products[: len(to)], to, add)
+            write(products[: len(to)], to, add)
             mixed = products[len(to) :]
             if step == 0 and self.inputs.wants_hyper:
-                _warn_if_unused(mixed)
+                warn_if_unused(mixed)
             reject_boxes(mixed)
             return [np.zeros(*form) if m is None else np.asarray(m, dtype=form[1]) for m, form in zip(mixed, sizes)]
 
@@ -71,8 +71,8 @@ class AutogradLoss(Loss):
             return self._traced_gradient(leaves, self.inputs.hyper_leaves, step, values, with_hyper=True)
 
         gradient, pull = vjp(joint_gradient_of, params)
-        _write(gradient[: len(to)], to)
-        _write(pull([*params_dot, *hyper_dot]), to_dot)
+        write(gradient[: len(to)], to)
+        write(pull([*params_dot, *hyper_dot]), to_dot)
         return values[0]
 
     def why_not_finite(self, params: list, step: int) -> str:
@@ -108,7 +108,7 @@ class AutogradLoss(Loss):
         values.append(float(plain))
         gradient = pull([np.ones((), np.asarray(plain).dtype)])
         if with_hyper and step == 0:
-            _warn_if_unused(gradient[len(params) :])
+            warn_if_unused(gradient[len(params) :])
         return [np.zeros(np.shape(getval(x))) if g is None else g for g, x in zip(gradient, inputs)]
 
     def _call(self, params: list, hyper_leaves: list, step: int):
@@ -121,11 +121,17 @@ class AutogradLoss(Loss):
             reason = _not_autograd(error)
             if reason is None:
                 raise
-            raise LossError(f"{_place(error)}: {reason}") from error
+            raise LossError(f"{place_of(error)}: {reason}") from error
 
 
+_FROM_JAX = "a loss in jax.numpy comes to train as hypergrad.losses.from_jax(loss)"
+_FROM_TORCH = "a loss in torch comes to train as hypergrad.losses.from_torch(…) or from_torch_function(loss)"
 _HINTS = (
     ("item assignment", "an array cannot be changed in place where it is being differentiated; build a new one"),
+    ("valid JAX type", _FROM_JAX),
+    ("jaxlib", _FROM_JAX),
+    ("must be Tensor", _FROM_TORCH),
+    ("torch.Tensor", _FROM_TORCH),
     ("must be real number", "`math` takes plain numbers only; use the function of that name in autograd.numpy"),
     ("__format__", "a value that is being differentiated cannot be formatted"),
     ("__round__", "a value that is being differentiated cannot be rounded by `round`"),
@@ -142,7 +148,9 @@ _LOGGING = (
 def _not_autograd(error: Exception) -> str | None:
     """What is wrong with a loss that raised this, if it is not written with autograd.numpy; else None."""
     text = str(error)
-    of_boxes = "Box" in text or "setting an array element with a sequence" in text
+    of_boxes = any(
+        part in text for part in ("Box", "setting an array element with a sequence", "torch.Tensor", "jaxlib")
+    )
     if not of_boxes or not isinstance(error, TypeError | ValueError | AttributeError):
         return None
     hint = next((hint for part, hint in _HINTS if part in text), f"it raised {type(error).__name__}: {text}")
@@ -155,14 +163,15 @@ def _not_autograd(error: Exception) -> str | None:
     )
 
 
-def _place(error: Exception) -> str:
+_NOT_THE_USERS = ("/autograd/", "/numpy/", "/hypergrad/losses/", "/jax/", "/jaxlib/", "/equinox/", "/torch/")
+
+
+def place_of(error: Exception) -> str:
     """The innermost line of the user's code that an error came through."""
     outside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not any(
-            part in frame.filename.replace("\\", "/") for part in ("/autograd/", "/numpy/", "/hypergrad/losses/")
-        )
+        if not any(part in frame.filename.replace("\\", "/") for part in _NOT_THE_USERS)
         and not frame.filename.replace("\\", "/").endswith("/hypergrad/bridge.py")
         and not frame.filename.startswith("<__array")
     ]
@@ -173,7 +182,7 @@ def _place(error: Exception) -> str:
     return f"{frame.filename}:{frame.lineno}: `{line}`" if line else f"{frame.filename}:{frame.lineno}"
 
 
-def _write(values: list, to: list, add: bool = False) -> None:
+def write(values: list, to: list, add: bool = False) -> None:
     """Write gradients over arrays, or add them; zeros where there is no dependence."""
     reject_boxes(values)
     for value, array in zip(values, to):
@@ -181,6 +190,13 @@ def _write(values: list, to: list, add: bool = False) -> None:
             array += value
         elif not add:
             array[...] = 0.0 if value is None else value
+
+
+CAPTURED = (
+    "the loss uses a value that is being differentiated but did not come in through its arguments "
+    "(it closes over it, or a global holds it), so the derivative would miss it; "
+    "pass it as train(..., hyper=value) and take it from the loss's argument `hyper`"
+)
 
 
 def reject_boxes(values: list) -> None:
@@ -192,14 +208,10 @@ def reject_boxes(values: list) -> None:
       DifferentiationError: saying how to hand it over.
     """
     if any(isbox(value) for value in values):
-        raise DifferentiationError(
-            "the loss uses a value that is being differentiated but did not come in through its arguments "
-            "(it closes over it, or a global holds it), so the derivative would miss it; "
-            "pass it as train(..., hyper=value) and take it from the loss's argument `hyper`"
-        )
+        raise DifferentiationError(CAPTURED)
 
 
-def _warn_if_unused(hyper_products: list) -> None:
+def warn_if_unused(hyper_products: list) -> None:
     if all(product is None for product in hyper_products):
         warnings.warn(
             "hyper is being differentiated, but the gradient of the loss at step 0 does not depend on it "

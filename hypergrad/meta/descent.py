@@ -14,7 +14,7 @@ import numpy as np
 
 from ..bridge import isbox
 from ..errors import ArgumentError, HypergradError, NestError
-from ..nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
+from ..nests import Structure, broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
 from ..optimizers import SGD, Optimizer, WholeNest
 from ..optimizers.wrappers import Wrapper
 from ..ranges import Range
@@ -172,8 +172,9 @@ def _check_hypers(hypers) -> tuple[list, Structure]:
     leaves, structure = flatten(hypers)
     if not leaves:
         raise NestError("hypers has no leaves: give a number, an array, or a dict, list or tuple of those")
-    for leaf, place in zip(leaves, leaf_places(structure, "hypers")):
-        check_leaf(leaf, place, allow_int=True)
+    places = leaf_places(structure, "hypers")
+    leaves = check_leaves(leaves, places, allow_int=True)
+    for leaf, place in zip(leaves, places):
         if isbox(leaf) or not np.isfinite(leaf).all():
             raise NestError(f"{place} must be finite, and nothing that is being differentiated, got {leaf!r}")
     return [_plain(leaf) for leaf in leaves], structure
@@ -191,8 +192,8 @@ def _spread(value, leaves: list, structure: Structure, name: str, allowed: Range
       NestError, ArgumentError: it has another structure or shape, or lies outside its range.
     """
     given, cover, places = broadcast_prefix(value, structure, name=name, target="hypers")
+    given = check_leaves(given, places, allow_int=True)
     for leaf, place in zip(given, places):
-        check_leaf(leaf, place, allow_int=True)
         if isbox(leaf) or not allowed.contains(np.asarray(leaf, dtype=float)).all():
             raise ArgumentError(f"{place} must lie in {allowed}, got {leaf!r}")
     for leaf, index, below in zip(leaves, cover, leaf_places(structure, "hypers")):

@@ -10,6 +10,7 @@ from ..bridge import isbox
 from ..checks import check_integer
 from ..errors import ArgumentError, DifferentiationError
 from ..losses.base import Frozen, Inputs, Linearized, Loss, register
+from ..nests import as_numpy
 from ..workspace import Arena
 from . import activations, backprop
 from .classifier import Classifier
@@ -45,7 +46,7 @@ class MinibatchLoss(Frozen):
                     "train(..., hyper=data) to a loss of your own: "
                     "lambda params, data, step: model.loss(params, data, T)"
                 )
-        X, T = np.asarray(X), np.asarray(T)
+        X, T = np.asarray(as_numpy(X, "X")), np.asarray(as_numpy(T, "T"))
         if X.ndim == 0 or T.ndim == 0 or len(X) != len(T):
             raise ArgumentError(f"X has shape {X.shape} and T {T.shape}: they must have the same number of rows")
         if len(X) == 0:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..bridge import getval
 from ..errors import ArgumentError, ScheduleError
-from ..nests import check_leaf
+from ..nests import check_leaves
 from .adaptive import Adam, RMSProp
 from .base import Optimizer
 from .sgd import SGD
@@ -39,7 +39,7 @@ def from_heavy_ball(lr: Any, momentum: Any) -> tuple:
     Raises:
       ScheduleError, NestError: another shape or type, or a momentum outside its range.
     """
-    _check_rates(lr, momentum)
+    lr, momentum = _rates(lr, momentum)
     if np.ndim(getval(momentum)) == 0:
         return lr / (1.0 - momentum), momentum
     kept, inverses = 1.0 / (1.0 - momentum[0]), []
@@ -65,7 +65,7 @@ def to_heavy_ball(lr: Any, momentum: Any) -> tuple:
     Raises:
       ScheduleError, NestError: another shape or type, or a momentum outside its range.
     """
-    _check_rates(lr, momentum)
+    lr, momentum = _rates(lr, momentum)
     if np.ndim(getval(momentum)) == 0:
         return lr * (1.0 - momentum), momentum
     before = anp.concatenate([momentum[:1], momentum[:-1]])
@@ -197,9 +197,10 @@ def _refuse(name: str, **settings) -> None:
             raise ArgumentError(f"{name}({setting}={getval(value)!r:.40}) has no counterpart here: {instead}")
 
 
-def _check_rates(lr, momentum) -> None:
+def _rates(lr, momentum) -> list:
+    """The rates to go on with."""
+    lr, momentum = check_leaves([lr, momentum], ["lr", "momentum"], allow_int=True)
     for name, value in (("lr", lr), ("momentum", momentum)):
-        check_leaf(value, name, allow_int=True)
         if np.ndim(getval(value)) > 1:
             raise ScheduleError(f"{name} must be a number or an array (steps,), got shape {np.shape(getval(value))}")
     values = np.asarray(getval(momentum), dtype=float)
@@ -209,3 +210,4 @@ def _check_rates(lr, momentum) -> None:
     sizes = {np.shape(getval(value)) for value in (lr, momentum)} - {()}
     if len(sizes) > 1 or (0,) in sizes:
         raise ScheduleError(f"lr and momentum must be schedules of one length, got {sorted(sizes)}")
+    return [lr, momentum]

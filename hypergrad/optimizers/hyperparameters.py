@@ -109,7 +109,7 @@ def expand(value, structure: Structure, shapes: list, steps: int, *, name: str, 
             if found is None:
                 raise NestError(f"{place} is a PerWeight whose values are not a nest like params there")
             for each, at in zip(found, leaf_places(below, f"{place}.values")):
-                check_leaf(each, at)
+                each = check_leaf(each, at)
                 _check_shape(each, shapes[len(cover)], at)
                 _check_range(each, at, allowed, over_steps=False)
                 cover.append(len(leaves))
@@ -117,13 +117,13 @@ def expand(value, structure: Structure, shapes: list, steps: int, *, name: str, 
             timeless += [True] * below.size
             continue
         if isinstance(leaf, Constant):
-            check_leaf(leaf.array, f"{place}.array")
-            _check_range(leaf.array, f"{place}.array", allowed, over_steps=False)
+            array = check_leaf(leaf.array, f"{place}.array")
+            _check_range(array, f"{place}.array", allowed, over_steps=False)
             cover += [len(leaves)] * below.size
-            leaves.append(leaf.array)
+            leaves.append(array)
             timeless.append(True)
             continue
-        check_leaf(leaf, place, allow_int=True)
+        leaf = check_leaf(leaf, place, allow_int=True)
         _check_length(leaf, steps, place)
         _check_range(leaf, place, allowed, over_steps=True)
         cover += [len(leaves)] * below.size
