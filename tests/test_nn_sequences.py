@@ -161,18 +161,14 @@ def test_attention_far_out_is_finite():
     assert np.isfinite(grad(f)(q)).all() and np.isfinite(grad(lambda q: anp.sum(grad(f)(q) ** 2))(q)).all()
 
 
-def test_what_is_hidden_has_no_influence():
+@pytest.mark.parametrize("t", range(7))
+def test_what_is_hidden_has_no_influence(t):
     q, k, v = (drawn(7, 3, seed=i) for i in range(3))
-    for t in range(7):
-        slopes = [
-            grad(lambda x, i=i: anp.sum(attention(*(q, k, v)[:i], x, *(q, k, v)[i + 1 :], window=3)[t] ** 2))(
-                (q, k, v)[i]
-            )
-            for i in (1, 2)
-        ]
-        for slope in slopes:
-            touched = np.flatnonzero(np.abs(slope).sum(axis=1))
-            assert touched.tolist() == list(range(max(0, t - 2), t + 1)) or (t == 0 and touched.size == 0)
+    of_k = grad(lambda k: anp.sum(attention(q, k, v, window=3)[t] ** 2))(k)
+    of_v = grad(lambda v: anp.sum(attention(q, k, v, window=3)[t] ** 2))(v)
+    seen = list(range(max(0, t - 2), t + 1))
+    assert np.flatnonzero(of_v.any(axis=1)).tolist() == seen
+    assert np.flatnonzero(of_k.any(axis=1)).tolist() == (seen if t else [])  # the weight of one key is 1
 
 
 def test_third_derivatives_of_attention_are_refused():
@@ -276,8 +272,9 @@ def test_the_dtype_stays(dtype):
         lambda x: anp.real(diagonal_recurrence(z, x)),
     ):
         loss = lambda x, f=f: anp.sum(f(x) ** 2)
-        assert f(x).dtype == dtype and grad(loss)(x).dtype == dtype
-        assert grad(lambda x, g=grad(loss): anp.sum(g(x) ** 2))(x).dtype == dtype
+        gradient = grad(loss)
+        assert f(x).dtype == dtype and gradient(x).dtype == dtype
+        assert grad(lambda x, g=gradient: anp.sum(g(x) ** 2))(x).dtype == dtype
         value, tangent = make_jvp(loss)(x)(x)
         assert value.dtype == dtype and tangent.dtype == dtype
     assert diagonal_recurrence(z, x).dtype == z.dtype
@@ -349,6 +346,6 @@ def test_training_a_loss_of_ones_own_with_the_blocks():
 
     def f(h):
         start = hg.init.scaled_normal(shapes, h["scale"], seed=0)
-        return loss(hg.train(loss, start, hg.SGD(h["lr"]), h["value"], steps=4), 1.0, 0)
+        return loss(hg.train(loss, start, hg.SGD(h["lr"], 0.5), h["value"], steps=4), 1.0, 0)
 
-    hg.testing.check_hypergradient(f, {"scale": 0.7, "lr": 0.2, "value": 1.3})
+    hg.testing.check_hypergradient(f, {"scale": 0.7, "lr": 2.0, "value": 1.3})
