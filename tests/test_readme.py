@@ -17,6 +17,8 @@ def python_blocks(path):
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
 def test_examples_run(page):
     namespace = {}
+    for extra in re.findall(r"^import (torch|jax)\b", page.read_text(), flags=re.MULTILINE):
+        pytest.importorskip(extra, reason=f"needs the extra {extra}: pip install -e '.[{extra}]'")
     for block in python_blocks(page):
         exec(compile(block, str(page), "exec"), namespace)
     if page.name == "README.md":
