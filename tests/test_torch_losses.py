@@ -240,10 +240,9 @@ def test_where_gradients_are_switched_off(mode):
 def test_threads_give_what_one_gives():
     module = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Dropout(0.3), torch.nn.Linear(5, 2)).double()
     loss = hg.losses.from_torch(module, torch.nn.functional.mse_loss, [(X[:6], Y[:6]), (X[6:], Y[6:])])
-    start = loss.params()
 
-    def derivative(number):
-        params = {name: w + 0.01 * number for name, w in start.items()}
+    def derivative(number):  # each takes the module's own parameters while others have theirs in it
+        params = {name: w + 0.01 * number for name, w in loss.params().items()}
         f = lambda lr: sum(anp.sum(w**2) for w in hg.train(loss, params, hg.SGD(lr), steps=4).values())
         return value_and_grad(f)(0.1)
 
