@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-from functools import partial
 
 from benchmarks import memory, report
 from benchmarks.entries import TRAINING, check_agreement, tables
-from benchmarks.timing import interleaved, medians, peak_memory
+from benchmarks.timing import apart, interleaved, medians, peak_memory
 
 
 def measure(name: str, args) -> list[dict]:
@@ -55,21 +51,10 @@ def measure_memory(name: str, entry: str, args) -> int:
     return peak_memory() - before
 
 
-def apart(args, *more: str, threads: int = 1) -> str:
-    """What this program prints with further options, in a process on so many cores.
-
-    A process of its own, because some libraries set their threads when they are imported.
-    """
-    pin = None
-    if hasattr(os, "sched_setaffinity"):
-        pin = partial(os.sched_setaffinity, 0, sorted(os.sched_getaffinity(0))[:threads])
-    command = [sys.executable, "-m", "benchmarks", "--repeats", str(args.repeats), "--threads", str(threads), *more]
-    command += ["--peers"] * args.peers + ["--quick"] * args.quick
-    environment = os.environ | {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, preexec_fn=pin, env=environment)
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    return done.stdout
+def in_process(args, *more: str, threads: int = 1) -> str:
+    """What this program prints with further options, in a process of its own."""
+    given = ["--repeats", str(args.repeats), "--threads", str(threads), *more]
+    return apart("benchmarks", *given, *["--peers"] * args.peers, *["--quick"] * args.quick, threads=threads)
 
 
 def main() -> None:
@@ -100,10 +85,10 @@ def main() -> None:
     for name in (name for name in args.tables if name != "d"):
         threads = (2,) if name == "f" else (1,) if name.startswith("g") else (1, 2)
         for count in threads:
-            measured = json.loads(apart(args, "--tables", name, threads=count))
+            measured = json.loads(in_process(args, "--tables", name, threads=count))
             for row in measured:
                 if name in "abc" and count == threads[0] and row["seconds"] and "floor" not in row["entry"]:
-                    row["bytes"] = int(apart(args, "--memory", name, row["entry"]))
+                    row["bytes"] = int(in_process(args, "--memory", name, row["entry"]))
             print(report.as_text(measured, TRAINING), flush=True)
             rows += measured
     if args.write and rows:

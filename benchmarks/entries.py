@@ -11,6 +11,7 @@ import numpy as np
 from autograd import grad, make_jvp
 
 import hypergrad as hg
+from benchmarks.foreign import ours_in_jax, ours_in_torch
 from benchmarks.peers import PEERS, NotExpressible, algorithm_of_2015, unrolled
 from benchmarks.problems import Attention, Network
 from hypergrad.fixed.compiled import loops, plain_numpy
@@ -78,7 +79,29 @@ def of_network(problem: Network, peers: bool) -> dict[str, Any]:
         "Stored(), loss without derivatives of its own": reverse(problem, hg.Stored(), generic=True),
         "Stored(), float32": reverse(problem, hg.Stored(), single=True),
     }
+    entries |= of_foreign(problem) if peers else {}
     return entries | _others(problem, PEERS if peers else {"autograd through the unrolled loop": unrolled})
+
+
+def of_foreign(problem) -> dict[str, Any]:
+    """Rows of ours with a loss from JAX or PyTorch."""
+    kinds = {"JAX": ours_in_jax, "PyTorch": ours_in_torch}
+    rows = {
+        "Stored(), loss from {}": (hg.Stored(), False),
+        "Reversible(), loss from {}": (hg.Reversible(), True),
+        "Checkpointed(20), loss from {}": (hg.Checkpointed(20), False),
+    }
+    entries: dict[str, Any] = {}
+    for library, make in kinds.items():
+        try:
+            foreign: Any = make(problem)
+        except ImportError as error:
+            foreign = f"not installed ({error})"
+        for name, (adjoint, exact) in rows.items():
+            missing = isinstance(foreign, str)
+            entry = foreign if missing else reverse(problem, adjoint, exact=exact, foreign=foreign)
+            entries[name.format(library)] = entry
+    return entries
 
 
 def _others(problem, makers: dict[str, Callable]) -> dict[str, Any]:
@@ -96,12 +119,13 @@ def _others(problem, makers: dict[str, Callable]) -> dict[str, Any]:
 def of_attention(problem: Attention, peers: bool) -> dict[str, Any]:
     """Rows of (c)."""
     makers = {"autograd through the unrolled loop": unrolled, "2015 algorithm on today's autograd": algorithm_of_2015}
-    return {
+    entries = {
         TRAINING: training(problem),
         STORED: reverse(problem, hg.Stored()),
         "forward mode, one direction": forward(problem),
         "Checkpointed(20)": reverse(problem, hg.Checkpointed(20)),
-    } | _others(problem, makers)
+    }
+    return entries | (of_foreign(problem) if peers else {}) | _others(problem, PEERS if peers else makers)
 
 
 def of_sweep(problem: Network, peers: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from autograd import grad
 from autograd.builtins import tuple as autograd_tuple
 
+from benchmarks.foreign import in_jax, in_torch
 from hypergrad.nests import flatten, unflatten
 
 
@@ -94,23 +95,16 @@ class _Torch:
     def __init__(self, problem):
         import torch
 
-        self.torch, self.problem = torch, problem
+        self.torch, self.problem, self.loss = torch, problem, in_torch(problem, torch)
         self.X, self.T = self.tensor(problem.X), self.tensor(problem.T)
-        self.weights = [self.tensor(w) for layer in problem.params for w in layer]
+        self.weights = [self.tensor(w) for w in flatten(problem.params)[0]]
 
     def tensor(self, array):
         return self.torch.tensor(array, dtype=self.torch.float64)
 
-    def loss(self, ws, X, T):
-        a = X
-        for i in range(0, len(ws), 2):
-            a = self.torch.addmm(ws[i + 1], a, ws[i])
-            a = self.torch.tanh(a) if i + 2 < len(ws) else a
-        return -(T * self.torch.log_softmax(a, dim=1)).sum() / len(T)
-
     def batch(self, step):
-        size = self.problem.loss.batch_size
-        start = step % self.problem.loss.batches * size
+        size = self.problem.batch_size
+        start = step % self.problem.batches * size
         return self.X[start : start + size], self.T[start : start + size]
 
     def hypers(self):
@@ -206,24 +200,18 @@ def jax(problem, checkpointed: bool):
     import jax.numpy as jnp
 
     library.config.update("jax_enable_x64", True)
-    shape = problem.loss.batches, problem.loss.batch_size, -1
+    shape = lambda a: (problem.batches, problem.batch_size, *a.shape[1:])
     data = tuple(jnp.asarray(a) for a in (problem.X, problem.T))
-    weights = [jnp.asarray(w) for layer in problem.params for w in layer]
-
-    def loss(ws, X, T):
-        a = X
-        for i in range(0, len(ws), 2):
-            a = a @ ws[i] + ws[i + 1]
-            a = jnp.tanh(a) if i + 2 < len(ws) else a
-        return -(T * library.nn.log_softmax(a, axis=1)).sum() / len(T)
+    weights = [jnp.asarray(w) for w in flatten(problem.params)[0]]
+    loss = in_jax(problem, library)
 
     def final(hypers, weights, X, T):
         lr, momentum = problem.rates(hypers, jnp.exp)
-        batches = X.reshape(shape), T.reshape(shape)
+        batches = X.reshape(shape(X)), T.reshape(shape(T))
 
         def one(carry, step):
             ws, vs = carry
-            index = step % problem.loss.batches
+            index = step % problem.batches
             gs = library.grad(loss)(ws, batches[0][index], batches[1][index])
             rates = [(problem.at(lr, step, i // 2), problem.at(momentum, step, i // 2)) for i in range(len(ws))]
             vs = [b * v - (1 - b) * g for (_, b), v, g in zip(rates, vs, gs)]

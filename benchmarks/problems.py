@@ -53,26 +53,40 @@ class Network(SGDProblem):
         net = "-".join(map(str, self.sizes))
         return f"{net} tanh, {self.steps} steps, minibatches of {self.loss.batch_size}, {by}"
 
+    @property
+    def batch_size(self) -> int:
+        return self.loss.batch_size
+
+    @property
+    def batches(self) -> int:
+        """The number of minibatches; step t sees the one with number t modulo this."""
+        return self.loss.batches
+
     def value(self, params):
         """The loss on all images."""
         return self.model.loss(params, self.X, self.T)
 
-    def final_loss(self, adjoint=None, *, generic=False, exact=False, single=False):
-        """The loss on all images after training, as a function of the hyperparameters."""
+    def final_loss(self, adjoint=None, *, generic=False, exact=False, single=False, foreign=None):
+        """The loss on all images after training, as a function of the hyperparameters.
+
+        ``foreign`` has the loss on minibatches and that on all images, if they are other functions.
+        """
         params, X, loss = self.params, self.X, self.loss
         if single:
             as_single = lambda a: a.astype(np.float32)
             params, X = [tuple(map(as_single, layer)) for layer in params], as_single(X)
             loss = hg.nn.MinibatchLoss(self.model, X, as_single(self.T), self.loss.batch_size)
         batch_loss = (lambda params, hyper, step: loss(params, hyper, step)) if generic else loss
+        value = lambda trained: self.model.loss(trained, X, self.T)
+        if foreign is not None:
+            batch_loss, value = foreign
 
         def f(hypers):
             lr, momentum = self.rates(hypers)
             if self.scheduled:
                 lr, momentum = ([rate[:, layer] for layer in range(self.layers)] for rate in (lr, momentum))
             optimizer = hg.SGD(lr, momentum, exact=exact)
-            trained = hg.train(batch_loss, params, optimizer, steps=self.steps, adjoint=adjoint)
-            return self.model.loss(trained, X, self.T)
+            return value(hg.train(batch_loss, params, optimizer, steps=self.steps, adjoint=adjoint))
 
         return f
 
@@ -130,6 +144,7 @@ class Attention(SGDProblem):
     def __init__(self, steps: int = 20, width: int = 32, batch_size: int = 50):
         ((X, self.T),) = hg.data.load_mnist(500)
         self.X, self.steps, self.width, self.batch_size = X.reshape(-1, 28, 28), steps, width, batch_size
+        self.batches, self.layers = len(X) // batch_size, 3  # pairs of arrays, for libraries that want groups
         matrices = {"embedding": (28, width), "query": (width, width), "key": (width, width), "value": (width, width)}
         shapes = matrices | {"hidden": (width, 2 * width), "classes": (2 * width, 10)}
         self.params = hg.init.scaled_normal(shapes, 0.3, seed=0)
@@ -164,11 +179,12 @@ class Attention(SGDProblem):
         """The loss on all images."""
         return self.cross_entropy(params, self.X, self.T)
 
-    def final_loss(self, adjoint=None):
-        """The loss on all images after training, as a function of the log learning rate."""
+    def final_loss(self, adjoint=None, *, exact=False, foreign=None):
+        """The loss on all images after training, as a function of the log learning rate; ``foreign`` as above."""
+        batch_loss, value = (self.loss, self.value) if foreign is None else foreign
 
         def f(hypers):
-            trained = hg.train(self.loss, self.params, hg.SGD(anp.exp(hypers[0])), steps=self.steps, adjoint=adjoint)
-            return self.value(trained)
+            optimizer = hg.SGD(anp.exp(hypers[0]), exact=exact)
+            return value(hg.train(batch_loss, self.params, optimizer, steps=self.steps, adjoint=adjoint))
 
         return f

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import gc
+import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from threadpoolctl import threadpool_limits
+
+# Some machines set these, by which a current OpenBLAS is slowed down; it finds out better by itself.
+SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+def apart(module: str, *options: str, threads: int) -> str:
+    """What a program prints in a process of its own on so many cores.
+
+    A process of its own, because some libraries set their threads when they are imported.
+
+    Raises:
+      SystemExit: it failed.
+    """
+    pin = None
+    if hasattr(os, "sched_setaffinity"):
+        pin = partial(os.sched_setaffinity, 0, sorted(os.sched_getaffinity(0))[:threads])
+    environment = {name: value for name, value in os.environ.items() if name not in SLOWING}
+    environment |= {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+    command = [sys.executable, "-m", module, *options]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, preexec_fn=pin, env=environment)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout
 
 
 def interleaved(entries: dict[str, Callable], *, threads: int, repeats: int) -> dict[str, list[float]]:

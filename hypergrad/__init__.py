@@ -3,7 +3,7 @@
 from . import chaos, data, errors, init, losses, meta, nn, optimizers, probe, schedules, testing
 from .adjoints import Adjoint, Checkpointed, Cost, Reversible, Stored, Truncated
 from .errors import DivergedError
-from .optimizers import SGD, Adam, Optimizer, RMSProp
+from .optimizers import SGD, Accumulated, Adam, Clipped, Constant, Optimizer, PerWeight, RMSProp
 from .planner import Plan, plan
 from .ranges import Range
 from .train import train
@@ -11,12 +11,16 @@ from .train import train
 __version__ = "0.1.0"
 __all__ = [
     "SGD",
+    "Accumulated",
     "Adam",
     "Adjoint",
     "Checkpointed",
+    "Clipped",
+    "Constant",
     "Cost",
     "DivergedError",
     "Optimizer",
+    "PerWeight",
     "Plan",
     "RMSProp",
     "Range",

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import autograd.tracer
 import numpy as np
-from autograd.core import JVPNode, VJPNode, add_outgrads, vspace
+from autograd.core import JVPNode, VJPNode, add_outgrads, sum_outgrads, vspace
 from autograd.extend import defjvp, defjvp_argnums, defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval, isbox, new_box, notrace_primitives, toposort
 
@@ -44,6 +44,7 @@ __all__ = [
     "probed",
     "result_of_forward_mode",
     "result_of_reverse_mode",
+    "sum_outgrads",
     "takes_forward_mode",
     "tangent_of",
     "vjp",

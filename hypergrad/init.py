@@ -10,7 +10,7 @@ import numpy as np
 from .bridge import getval
 from .checks import check_integer
 from .errors import ArgumentError, NestError
-from .nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
+from .nests import Structure, broadcast_prefix, check_leaf, check_leaves, flatten, leaf_places, unflatten
 
 __all__ = ["knot_values", "quantile", "quantile_density", "scaled_normal", "uniform_quantile"]
 
@@ -47,8 +47,8 @@ def scaled_normal(shapes: Any, scale: Any, seed: int, dtype=np.float64):
     """
     leaves, structure = _check(shapes, seed, dtype)
     scales, cover, places = broadcast_prefix(scale, structure, name="scale", target="shapes")
+    scales = check_leaves(scales, places, allow_int=True)
     for value, place in zip(scales, places):
-        check_leaf(value, place, allow_int=True)
         if np.shape(getval(value)) != () or not np.isfinite(getval(value)):
             raise NestError(f"{place} must be a finite number, got {getval(value)!r}")
     rng = np.random.default_rng([int(seed), _WEIGHTS])
@@ -89,8 +89,7 @@ def quantile(shapes: Any, free: Any, seed: int, dtype=np.float64):
     """
     leaves, structure = _check(shapes, seed, dtype)
     frees, cover, places = broadcast_prefix(free, structure, name="free", target="shapes")
-    for value, place in zip(frees, places):
-        _check_free(value, place)
+    frees = [_check_free(value, place) for value, place in zip(frees, places)]
     rng = np.random.default_rng([int(seed), _UNIFORM])
     knots = [knot_values(value) for value in frees]
     draws = [rng.random(shape) for shape in leaves]
@@ -127,7 +126,7 @@ def knot_values(free):
     Raises:
       NestError: ``free`` of another shape or type, or not finite.
     """
-    _check_free(free, "free")
+    free = _check_free(free, "free")
     above_lowest = anp.concatenate([anp.zeros(1), anp.cumsum(anp.exp(free[1:]))])
     mean = anp.mean(0.5 * (above_lowest[1:] + above_lowest[:-1]))
     return free[0] + above_lowest - mean
@@ -143,6 +142,7 @@ def quantile_density(free):
     Raises:
       NestError: ``free`` of another shape or type, or not finite.
     """
+    free = _check_free(free, "free")
     edges = knot_values(free)
     return edges, anp.exp(-free[1:]) / len(getval(free[1:]))
 
@@ -155,8 +155,8 @@ def _interpolated(values, u: np.ndarray):
     return values[knot] * (1.0 - share) + values[knot + 1] * share
 
 
-def _check_free(free, place: str) -> None:
-    check_leaf(free, place)
+def _check_free(free, place: str):
+    free = check_leaf(free, place)
     shape = np.shape(getval(free))
     if len(shape) != 1 or shape[0] < 2:
         raise NestError(
@@ -165,6 +165,7 @@ def _check_free(free, place: str) -> None:
         )
     if not np.isfinite(getval(free)).all():
         raise NestError(f"{place} is not finite: {getval(free)!r}")
+    return free
 
 
 def _check(shapes, seed, dtype) -> tuple[list, Structure]:

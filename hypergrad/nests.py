@@ -52,7 +52,12 @@ def _container_kind(value) -> type | None:
     if kind in _MAPPINGS or kind in _SEQUENCES or kind is _ABSENT or _is_named_tuple(kind):
         return kind
     frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    return kind if frozen and all(field.init for field in fields(kind)) else None
+    return kind if frozen and all(field.init for field in fields(kind)) and not _is_equinox_module(kind) else None
+
+
+def _is_equinox_module(kind: type) -> bool:
+    """Whether it is a frozen dataclass that cannot be made again from its fields."""
+    return any(base.__name__ == "Module" and str(base.__module__).startswith("equinox.") for base in kind.__mro__)
 
 
 def _is_named_tuple(kind: type) -> bool:
@@ -168,19 +173,19 @@ def broadcast_prefix(nest, structure: Structure, *, name: str, target: str) -> t
     Raises:
       NestError: where ``nest`` has another container, other keys or another length.
     """
-    covering = list(_prefix_leaves(nest, structure, name, target))
-    cover = [index for index, (_, size, _) in enumerate(covering) for _ in range(size)]
+    covering = list(prefix_leaves(nest, structure, name, target))
+    cover = [index for index, (_, below, _) in enumerate(covering) for _ in range(below.size)]
     return [leaf for leaf, _, _ in covering], cover, [place for _, _, place in covering]
 
 
-def _prefix_leaves(node, below: Structure, place: str, target: str):
-    """(leaf, how many leaves of ``below`` it covers, its place) for every leaf of a prefix.
+def prefix_leaves(node, below: Structure, place: str, target: str):
+    """(leaf, the structure that it covers, its place) for every leaf of a prefix.
 
     Not a closure that calls itself: such a cycle would keep the leaves alive until garbage collection.
     """
     kind = _container_kind(node)
     if kind is None:
-        yield node, below.size, place
+        yield node, below, place
         return
     if below.kind is None:
         if kind is _ABSENT:
@@ -196,7 +201,7 @@ def _prefix_leaves(node, below: Structure, place: str, target: str):
             "np.array([...])"
         )
     for index, (key, child) in enumerate(zip(below.keys, below.children)):
-        yield from _prefix_leaves(_entry(node, kind, index, key), child, _place(place, kind, key), target)
+        yield from prefix_leaves(_entry(node, kind, index, key), child, _place(place, kind, key), target)
 
 
 def _describe(kind: type, keys: tuple) -> str:
@@ -207,13 +212,73 @@ def _describe(kind: type, keys: tuple) -> str:
     )
 
 
-def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
-    """Reject a leaf that is not a real float array or number.
+def _library(value) -> str:
+    """Which of the libraries that have arrays of their own a value is from; found without importing them."""
+    roots = {str(base.__module__).partition(".")[0] for base in type(value).__mro__}
+    return "jax" if roots & {"jax", "jaxlib"} else "torch" if "torch" in roots else ""
+
+
+def is_tracer_of_jax(value) -> bool:
+    """Whether JAX is tracing this value: differentiating or compiling what computes with it."""
+    return _library(value) == "jax" and any(base.__name__ == "Tracer" for base in type(value).__mro__)
+
+
+def as_numpy(leaf, place: str):
+    """A leaf as it is, or as a NumPy array if it is an array of JAX or PyTorch and nothing is lost by that.
 
     Raises:
-      NestError: naming the place, what is there, and what to give instead.
-      DifferentiationError: for an object array that hides autograd boxes.
+      NestError: a tensor that requires gradients or lies on another device, an array that NumPy has no dtype for.
+      DifferentiationError: an array that JAX is tracing.
     """
+    library = _library(leaf)
+    if library == "jax":
+        if is_tracer_of_jax(leaf):
+            raise DifferentiationError(
+                f"{place} is being traced by JAX (jax.grad or jax.jit around this call), and its derivative would be "
+                "lost: hypergrad is differentiated by autograd's grad (from autograd import grad); a part written in "
+                "jax.numpy goes into that as hypergrad.losses.from_jax(loss) or hypergrad.losses.jax_function(f)"
+            )
+        if hasattr(leaf, "__array__") and str(leaf.dtype) in _ELSEWHERE:
+            return np.array(leaf)
+        way_out = "give a float array; what goes on in JAX belongs into a loss from hypergrad.losses.from_jax"
+        raise NestError(f"{place} is an array of JAX of dtype {getattr(leaf, 'dtype', type(leaf).__name__)}: {way_out}")
+    if library == "torch":
+        return _as_numpy_from_torch(leaf, place)
+    return leaf
+
+
+_ELSEWHERE = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")  # and in NumPy
+
+
+def _as_numpy_from_torch(leaf, place: str) -> np.ndarray:
+    if not hasattr(leaf, "detach"):
+        raise NestError(
+            f"{place} is a {type(leaf).__module__}.{type(leaf).__qualname__}; a module comes to train as "
+            "hypergrad.losses.from_torch(module, …)"
+        )
+    if leaf.requires_grad:
+        raise NestError(
+            f"{place} is a tensor that requires gradients, but hypergrad is differentiated by autograd's grad: give "
+            "tensor.detach().numpy(); a loss in torch comes to train as hypergrad.losses.from_torch(…)"
+        )
+    if leaf.device.type != "cpu" or str(leaf.layout) != "torch.strided":
+        raise NestError(
+            f"{place} is a tensor on {leaf.device} ({leaf.layout}): give tensor.to_dense().cpu().numpy(); a loss that "
+            "computes there comes to train as hypergrad.losses.from_torch(…)"
+        )
+    if str(leaf.dtype).removeprefix("torch.") not in _ELSEWHERE:
+        raise NestError(f"{place} is a tensor of {leaf.dtype}: give tensor.double().numpy() or tensor.float().numpy()")
+    return np.array(leaf.numpy())
+
+
+def check_leaf(leaf, place: str, *, allow_int: bool = False) -> Any:
+    """A leaf to go on with: as it is, or as a NumPy array if it is one of JAX or PyTorch.
+
+    Raises:
+      NestError: it is no real float array or number; naming the place, what is there, and what to give instead.
+      DifferentiationError: for an object array that hides autograd boxes, or what JAX is tracing.
+    """
+    leaf = as_numpy(leaf, place)
     value = getval(leaf)
     if isinstance(value, float | np.floating | np.ndarray) or (
         allow_int and isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -223,6 +288,12 @@ def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
             raise NestError(f"{place} is a {kind}; convert it first with numpy.asarray(...)")
+        if _is_equinox_module(type(value)):
+            raise NestError(
+                f"{place} is a module of equinox: give the list of its arrays, leaves, form = jax.tree.flatten("
+                "eqx.filter(model, eqx.is_inexact_array)), and put them into a model again in the loss, by "
+                "jax.tree.unflatten(form, params) and eqx.combine"
+            )
         if isinstance(value, int | np.integer):
             raise NestError(
                 f"{place} is the integer {value!r}; write it as a float: {int(value)}.0, or keep what is no "
@@ -241,19 +312,28 @@ def check_leaf(leaf, place: str, *, allow_int: bool = False) -> None:
         raise NestError(f"{place} has dtype object; give a float64 array")
     if dtype.type not in _FLOATS and not (allow_int and dtype.kind in "iu"):
         raise NestError(f"{place} has dtype {dtype}; convert it with .astype(float) (float64, or float32)")
+    return leaf
 
 
-def check_params(leaves, places, *, single: bool = True) -> None:
-    """Reject parameters that cannot be trained: wrong types, empty, or non-finite to begin with.
+def check_leaves(leaves: list, places: list[str], *, allow_int: bool = False) -> list:
+    """The leaves to go on with; see :func:`check_leaf`."""
+    return [check_leaf(leaf, place, allow_int=allow_int) for leaf, place in zip(leaves, places)]
+
+
+def check_params(leaves, places, *, single: bool = True) -> list:
+    """The parameters to go on with.
 
     ``single`` tells whether float32 is allowed.
+
+    Raises:
+      NestError: they cannot be trained: wrong types, empty, or non-finite to begin with.
     """
     if not leaves:
         raise NestError(
             "params has no arrays (None is an absent leaf): give a dict, list or tuple of float arrays, or one array"
         )
+    leaves = check_leaves(leaves, places)
     for leaf, place in zip(leaves, places):
-        check_leaf(leaf, place)
         value = np.asarray(getval(leaf))
         if value.dtype == np.float32 and not single:
             raise NestError(
@@ -265,3 +345,4 @@ def check_params(leaves, places, *, single: bool = True) -> None:
         if not np.isfinite(value).all():
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
             raise NestError(f"{place} is not finite to begin with: {value[index]} at index {index}")
+    return leaves

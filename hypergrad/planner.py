@@ -141,16 +141,14 @@ def sizes_of(dynamics: Dynamics, linear: Linearized | None, saves: int) -> Sizes
     updates.start(dynamics.layout.of(dynamics.params))
     state = params + updates.nbytes()
     exact, fixed, bits = isinstance(dynamics, ExactDynamics), 0, 0.0
-    if exact:  # numbers, and for each slot a word
-        fixed = state + (state - params)
-        for name, schedule in zip(updates.optimizer.names, updates.schedules):
-            if name in updates.optimizer.decays:  # type: ignore[attr-defined]
-                lost = [-float(np.log2(leaf).sum()) for leaf in schedule.leaves]
-                bits += sum(lost[i] * w.size for i, w in zip(schedule.cover, dynamics.params))
+    if exact:  # numbers, and for each that is multiplied a word
+        assert isinstance(dynamics, ExactDynamics)
+        fixed = state + (state - params) + (params if dynamics.rule.decays_weights else 0)
+        bits = dynamics.bits_lost()
     tape = 0 if linear is None else linear.nbytes()
     record = tape + state - params
     record += params if dynamics.keeps_params else 0
-    record += params if updates.needs_before else 0  # the gradient
+    record += params if updates.needs_gradient else 0  # the gradient
     reserved = record if dynamics.loss.kept_in_arena else record - tape
     # The vectors of the run; the parameters that are returned, their cotangents and the gradient by them; and what a
     # product and the derivative of an update work with.

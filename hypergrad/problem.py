@@ -17,23 +17,33 @@ from .engine.own_updates import OwnUpdates
 from .engine.purity import Replay
 from .engine.updates import Updates, hyperparameter_type
 from .engine.vector_updates import VectorUpdates
+from .engine.wrapped_updates import AccumulatedUpdates, ClippedUpdates
 from .errors import ArgumentError, NestError, PrecisionWarning, ScheduleError
 from .fixed.arithmetic import DENOMINATOR, SMALLEST_FACTOR
-from .fixed.dynamics import ExactDynamics
+from .fixed.dynamics import ExactDynamics, with_rounded_share
 from .losses import loss_of
 from .losses.base import Inputs
-from .nests import Structure, check_leaf, check_params, flatten, leaf_places
-from .optimizers.base import Decaying, Optimizer
-from .optimizers.hyperparameters import Schedule, expand
-from .ranges import Range
+from .nests import Structure, check_leaves, check_params, flatten, leaf_places
+from .optimizers.base import Decaying, Optimizer, written_code
+from .optimizers.hyperparameters import Constant, Schedule, expand
+from .optimizers.wrappers import Accumulated, Clipped, Wrapper
 from .workspace import Layout
 
 
-def updates_of(optimizer: Optimizer, layout: Layout, schedules: list[Schedule]) -> Updates:
-    """The updates of a run with this optimizer."""
-    decaying = isinstance(optimizer, Decaying) and type(optimizer).step is Decaying.step
-    kind: Any = VectorUpdates if decaying else OwnUpdates
-    return kind(optimizer, layout, schedules)
+def updates_of(
+    optimizer: Optimizer, layout: Layout, schedules: list[Schedule], structure: Structure, wanted: tuple
+) -> Updates:
+    """The updates of a run with this optimizer; ``wanted`` tells which hyperparameters are being differentiated."""
+    if isinstance(optimizer, Wrapper):
+        count = len(schedules) - len(optimizer.own_names)
+        inside = updates_of(optimizer.optimizer, layout, schedules[:count], structure, wanted[:count])
+        return _WRAPPED[type(optimizer)](optimizer, inside, schedules[count:])
+    if isinstance(optimizer, Decaying) and type(optimizer).step is Decaying.step:
+        return VectorUpdates(optimizer, layout, schedules, wanted, with_rounded_share if optimizer.exact else None)
+    return OwnUpdates(optimizer, layout, schedules, structure)
+
+
+_WRAPPED: dict[type, Any] = {Clipped: ClippedUpdates, Accumulated: AccumulatedUpdates}
 
 
 @dataclass(frozen=True)
@@ -67,17 +77,25 @@ class Problem:
         """The plain inputs; the run is differentiated once."""
         return check_one_trace(self.inputs)
 
+    @property
+    def _entries_apart(self) -> bool:
+        """Whether the rule updates every entry apart from the others, so that their order in memory is free."""
+        return written_code(self.optimizer.rule) is not None and not any(any(s.timeless) for s in self.schedules)
+
     def dynamics(self, everything: bool = False, check_purity: bool = False) -> Dynamics:
         """The run as a dynamical system that knows what is differentiated (or as if everything were)."""
         arrays, boxed = self.group(self.values()), self.group([everything or isbox(x) for x in self.inputs])
-        wanted_schedules = hyperparameter_type(self.optimizer.names)(*(any(leaves) for leaves in boxed.schedules))
+        kind_of_wanted = hyperparameter_type(self.optimizer.names)
+        wanted_schedules = kind_of_wanted(*(any(leaves) for leaves in boxed.schedules))
         wanted = Wanted(any(boxed.params), any(boxed.hyper), wanted_schedules)
-        layout = Layout(arrays.params)
+        differentiated = tuple(any(map(isbox, leaves)) for leaves in self.group(self.inputs).schedules)
+        loss = loss_of(self.loss, Inputs(self.structure, self.hyper_structure, arrays.hyper, wanted.hyper))
+        layout = Layout(arrays.params, transposed=loss.transposed if self._entries_apart else ())
         schedules = [s.with_leaves(leaves) for s, leaves in zip(self.schedules, arrays.schedules)]
         kind: Any = ExactDynamics if self.optimizer.exact else Dynamics
         return kind(
-            loss=loss_of(self.loss, Inputs(self.structure, self.hyper_structure, arrays.hyper, wanted.hyper)),
-            updates=updates_of(self.optimizer, layout, schedules),
+            loss=loss,
+            updates=updates_of(self.optimizer, layout, schedules, self.structure, differentiated),
             structure=self.structure,
             params=arrays.params,
             steps=self.steps,
@@ -96,11 +114,12 @@ def check_problem(loss, params, optimizer, hyper, steps, callback=None) -> Probl
     if params is None:
         raise NestError("params is a builtins.NoneType: give a dict, list or tuple of float arrays, or one array")
     param_leaves, structure = flatten(params)
-    check_params(param_leaves, leaf_places(structure, "params"), single=not optimizer.exact)
+    param_leaves = check_params(param_leaves, leaf_places(structure, "params"), single=not optimizer.exact)
     hyper_leaves, hyper_structure = ([], None) if hyper is None else flatten(hyper)
     if hyper_structure is not None:
-        _check_hyper(hyper_leaves, leaf_places(hyper_structure, "hyper"))
-    schedules = _expand_schedules(optimizer, structure, steps)
+        hyper_leaves = _check_hyper(hyper_leaves, leaf_places(hyper_structure, "hyper"))
+    shapes = [np.shape(getval(leaf)) for leaf in param_leaves]
+    schedules = _expand_schedules(optimizer, structure, shapes, steps)
     groups = [param_leaves, hyper_leaves, *(schedule.leaves for schedule in schedules)]
     return Problem(
         structure,
@@ -148,13 +167,9 @@ def _check_optimizer(optimizer: Any) -> None:
             f"optimizer must be an optimizer such as hypergrad.SGD(lr), or a dataclass derived from "
             f"hypergrad.Optimizer, got {optimizer!r}"
         )
-    kind = type(optimizer)
-    if optimizer.exact and not (
-        isinstance(optimizer, Decaying) and kind.step is Decaying.step and kind.state_after is Decaying.state_after  # type: ignore[attr-defined]
-    ):
-        raise ArgumentError(
-            f"exact=True is for SGD and Adam, whose updates can be undone; {kind.__name__} has its own step"
-        )
+    rule, kind = optimizer.rule, type(optimizer.rule)
+    if optimizer.exact:
+        _check_exact(optimizer, rule)
     hidden = [name for name in optimizer.names if name.startswith("_")]
     if hidden:
         raise ArgumentError(
@@ -162,18 +177,76 @@ def _check_optimizer(optimizer: Any) -> None:
         )
 
 
-def _expand_schedules(optimizer: Optimizer, structure, steps: int) -> list:
+def _check_exact(optimizer: Any, rule: Any) -> None:
+    """Whether the update can be undone."""
+    kind = type(rule)
+    if not (
+        isinstance(rule, Decaying) and kind.step is Decaying.step and kind.state_after is Decaying.state_after  # type: ignore[attr-defined]
+    ):
+        raise ArgumentError(
+            f"exact=True is for SGD and Adam, whose updates can be undone; {kind.__name__} has its own step"
+        )
+    if getattr(rule, "nesterov", False):
+        raise ArgumentError(
+            f"{kind.__name__}(nesterov=True) cannot be computed with exact=True: its step depends on the gradient "
+            "at the w before, which is what undoing it looks for; use exact=False with Checkpointed() or Stored()"
+        )
+    while isinstance(optimizer, Wrapper):
+        if isinstance(optimizer, Accumulated):
+            raise ArgumentError(
+                "Accumulated cannot be computed with exact=True: the sum that an update sets to 0 could not be had "
+                "back; average over the minibatches in the loss, or use exact=False with Checkpointed() or Stored()"
+            )
+        optimizer = optimizer.optimizer
+
+
+def _expand_schedules(optimizer: Optimizer, structure, shapes: list, steps: int) -> list:
     """One schedule for each hyperparameter; exact arithmetic rounds the decays, and wants them in its range."""
-    kind, schedules = type(optimizer).__name__, []
-    for name in optimizer.names:
-        allowed, where = optimizer.ranges.get(name, Range()), f"{kind}.{name}"
-        schedule = expand(getattr(optimizer, name), structure, steps, name=where, allowed=allowed)
-        if optimizer.exact and name in optimizer.decays:  # type: ignore[attr-defined]
+    schedules = {}
+    for name, (value, place, allowed) in zip(optimizer.names, optimizer.settings):
+        schedule = expand(value, structure, shapes, steps, name=place, allowed=allowed)
+        if isinstance(optimizer.rule, Decaying) and any(isinstance(leaf, Constant) for leaf in flatten(value)[0]):
+            raise ScheduleError(
+                f"{place} is a Constant, an array for optimizers of one's own; here give a number, an array (steps,), "
+                "a PerWeight or a nest of those"
+            )
+        if optimizer.exact and name in optimizer.rule.decays:  # type: ignore[attr-defined]
+            _check_no_values_per_weight(schedule, place)
             for leaf in schedule.leaves:
-                _check_decay(getval(leaf), where)
+                _check_decay(getval(leaf), place)
             schedule = schedule.with_leaves([_rounded(leaf) for leaf in schedule.leaves])
-        schedules.append(schedule)
-    return schedules
+        schedules[name] = schedule
+    if optimizer.exact and "weight_decay" in schedules:
+        _check_kept_share(schedules["lr"], schedules["weight_decay"], f"{type(optimizer.rule).__name__}.weight_decay")
+    return list(schedules.values())
+
+
+def _check_no_values_per_weight(schedule: Schedule, place: str) -> None:
+    if any(schedule.timeless):
+        raise ScheduleError(
+            f"{place} is a PerWeight, but exact arithmetic multiplies a whole array by one number; use "
+            "exact=False with Checkpointed() or Stored()"
+        )
+
+
+def _check_kept_share(lr: Schedule, weight_decay: Schedule, place: str) -> None:
+    """Whether exact arithmetic can take the decay of the weights off, and how far its rounding of 1 − αλ moves αλ."""
+    if not any(np.any(getval(leaf)) for leaf in weight_decay.leaves):
+        return
+    _check_no_values_per_weight(weight_decay, place)
+    _check_no_values_per_weight(lr, f"{place} is above 0, and lr")
+    for rate, decay in {(rate, decay) for rate, decay in zip(lr.cover, weight_decay.cover)}:
+        off = np.asarray(getval(lr.leaves[rate]) * getval(weight_decay.leaves[decay]))
+        share = 1.0 - off
+        lost = np.rint(share * DENOMINATOR) >= DENOMINATOR
+        outside = (off > 0.0) & ((share < SMALLEST_FACTOR) | lost)
+        if outside.any():
+            step = int(np.argmax(outside))
+            raise ScheduleError(
+                f"lr · weight_decay must lie in [2^-33, 1 - 2^-16] for exact arithmetic, or be 0, got "
+                f"{float(off[step])!r} at step {step}, for {place}; use exact=False with Checkpointed() or Stored()"
+            )
+        _check_rounding(share, off, f"1 - lr · weight_decay, for {place},", "lr · weight_decay", noted=1e-3)
 
 
 _LARGEST_ROUNDING, _NOTED_ROUNDING = 1e-2, 1e-6  # of 1 − β, relative: more is refused, or warned of
@@ -185,7 +258,6 @@ def _check_decay(values: np.ndarray, where: str) -> None:
     A step depends on 1 − β, of which few digits are left where β is close to 1.
     """
     outside = ~((values >= SMALLEST_FACTOR) & (values < 1.0))
-    rounding = np.abs(np.rint(values * DENOMINATOR) / DENOMINATOR - values) / np.maximum(1.0 - values, 1e-300)
     outside |= np.rint(values * DENOMINATOR) >= DENOMINATOR
     if outside.any():
         raise ScheduleError(
@@ -193,18 +265,25 @@ def _check_decay(values: np.ndarray, where: str) -> None:
             f"{float(values[outside][0])!r} at step {int(np.argmax(outside))}; "
             f"use exact=False with Checkpointed() or Stored()"
         )
+    _check_rounding(values, 1.0 - values, where, "its distance to 1", _NOTED_ROUNDING)
+
+
+def _check_rounding(values: np.ndarray, of: np.ndarray, where: str, what: str, noted: float) -> None:
+    """Refuse or warn where rounding to n/2³² moves values by a large part of something; not where that is 0."""
+    moved = np.abs(np.rint(values * DENOMINATOR) / DENOMINATOR - values)
+    rounding = np.where(of > 0.0, moved / np.where(of > 0.0, of, 1.0), 0.0)
     worst = int(np.argmax(rounding))
     said = (
         f"exact arithmetic rounds {where} to a multiple of 2^-32: {float(values[worst])!r} at step {worst} by "
-        f"{rounding[worst]:.1e} of its distance to 1"
+        f"{rounding[worst]:.1e} of {what}"
     )
     if rounding[worst] >= _LARGEST_ROUNDING:
         raise ScheduleError(f"{said}, and the derivative with it; use exact=False with Checkpointed() or Stored()")
-    if rounding[worst] >= _NOTED_ROUNDING:
+    if rounding[worst] >= noted:
         warnings.warn(
             f"{said}; run and derivative are those of the rounded one. With exact=False they are not rounded",
             PrecisionWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -218,8 +297,9 @@ defvjp(_rounded, lambda ans, decay: lambda g: g)
 defjvp(_rounded, lambda g, ans, decay: g)
 
 
-def _check_hyper(leaves: list, places: list[str]) -> None:
+def _check_hyper(leaves: list, places: list[str]) -> list:
+    leaves = check_leaves(leaves, places)
     for leaf, place in zip(leaves, places):
-        check_leaf(leaf, place)
         if np.isnan(getval(leaf)).any():
             raise NestError(f"{place} holds NaN")
+    return leaves

@@ -14,7 +14,7 @@ from .errors import ArgumentError, DivergedError, HypergradientError, LossDeriva
 from .losses import loss_of
 from .losses.autograd import AutogradLoss
 from .losses.base import Inputs, Loss
-from .nests import check_leaf, check_params, flatten, leaf_places, unflatten
+from .nests import check_leaves, check_params, flatten, leaf_places, unflatten
 from .workspace import Arena, Layout
 
 __all__ = ["HypergradientError", "LeafCheck", "LossDerivativeError", "check_hypergradient", "check_loss"]
@@ -84,8 +84,7 @@ def check_hypergradient(
     """
     leaves, structure = flatten(hypers)
     places = leaf_places(structure, "hypers")
-    for leaf, place in zip(leaves, places):
-        check_leaf(leaf, place)
+    leaves = check_leaves(leaves, places)
 
     def checked(leaves):
         result = f(unflatten(structure, [leaves[i] for i in range(len(places))]))
@@ -212,8 +211,10 @@ def check_loss(
     >>> check_loss(bowl, np.ones(3))
     """
     leaves, structure = flatten(params)
-    check_params(leaves, leaf_places(structure, "params"))
+    leaves = check_params(leaves, leaf_places(structure, "params"))
     hyper_leaves, hyper_structure = ([], None) if hyper is None else flatten(hyper)
+    if hyper_structure is not None:
+        hyper_leaves = check_leaves(hyper_leaves, leaf_places(hyper_structure, "hyper"))
     arrays, hypers = [np.asarray(w) for w in leaves], [np.asarray(h) for h in hyper_leaves]
     single = _is_single(params)
     rtol = rtol or (1e-3 if single else 1e-7)

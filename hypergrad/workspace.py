@@ -8,7 +8,7 @@ is shared between runs, so different threads may train at the same time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +68,7 @@ class Layout:
     Args:
       arrays: some in the shapes and dtypes of the nest's leaves.
       arena: where vectors come from that last as long as the run.
+      transposed: which of the arrays, matrices, lie column by column.
 
     Attributes:
       shapes: of the arrays.
@@ -75,8 +76,9 @@ class Layout:
       nbytes: of all of them.
     """
 
-    def __init__(self, arrays: list, arena: Arena | None = None):
+    def __init__(self, arrays: list, arena: Arena | None = None, transposed: Collection[int] = ()):
         self.arena = Arena() if arena is None else arena
+        self.transposed = transposed
         self.shapes = [np.shape(array) for array in arrays]
         self.dtypes = list(dict.fromkeys(array.dtype for array in arrays))
         ends = [0] * len(self.dtypes)
@@ -93,6 +95,8 @@ class Layout:
         empty = (self.arena if arena is None else arena).empty
         buffers = [empty(size, dtype) for size, dtype in zip(self.sizes, self.dtypes)]
         arrays = [buffers[n][place].reshape(shape) for (n, place), shape in zip(self.places, self.shapes)]
+        for index in self.transposed:
+            arrays[index] = arrays[index].reshape(self.shapes[index][::-1]).T
         return Vector(buffers, arrays)
 
     def zeros(self, arena: Arena | None = None) -> Vector:

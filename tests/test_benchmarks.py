@@ -63,6 +63,11 @@ def test_tables_measured_again_replace_only_themselves(monkeypatch, tmp_path):
         report.merged([{"table": "b", "seconds": 2.0}], {"cores": 4}, list("abc"))
 
 
+def test_every_block_is_measured():
+    printed = run("benchmarks.blocks", "--quick", "--repeats", "1")
+    assert all(f"| {name} |" in printed for name in ("conv2d", "max_pool", "softmax_cross_entropy", "gelu"))
+
+
 def test_growth_is_fitted():
     rows = [{"entry": f"cube at {n}", "seconds": 0.5 * n**3} for n in (2, 4, 8)]
     assert report.exponents(rows)["cube"] == pytest.approx(3.0)

@@ -99,7 +99,11 @@ def test_an_update_from_a_mixin_has_its_own_derivative(name, exact):
 
 
 def test_parameters_given_to_an_optimizer():
-    for make in (lambda: hg.SGD(PARAMS, lr=0.1), lambda: hg.Adam(PARAMS, lr=0.1), lambda: hg.SGD(0.1, 0.9, False, 3)):
+    for make in (
+        lambda: hg.SGD(PARAMS, lr=0.1),
+        lambda: hg.Adam(PARAMS, lr=0.1),
+        lambda: hg.SGD(0.1, 0.9, 0.0, False, False, 3),
+    ):
         with pytest.raises(
             errors.ArgumentError, match=r"takes only its hyperparameters.*hypergrad\.train\(loss, params"
         ):

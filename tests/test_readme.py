@@ -1,26 +1,19 @@
 """The README's library example runs as printed, and its links lead somewhere."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import ROOT, namespace_of, python_blocks
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def python_blocks(path):
-    return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
 def test_examples_run(page):
-    namespace = {}
     for extra in re.findall(r"^import (torch|jax)\b", page.read_text(), flags=re.MULTILINE):
         pytest.importorskip(extra, reason=f"needs the extra {extra}: pip install -e '.[{extra}]'")
-    for block in python_blocks(page):
-        exec(compile(block, str(page), "exec"), namespace)
+    namespace = namespace_of(page)
     if page.name == "README.md":
         assert 0.0 < namespace["value"] < 1.0
         assert namespace["hypergradient"]["log_lr"].shape == (50,)

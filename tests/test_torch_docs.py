@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_readme import ROOT, python_blocks
+from pages import namespace_of
 
 from hypergrad.errors import BufferWarning
 
@@ -10,9 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the extra torch: pip install 
 
 
 def test_the_page_runs_and_its_module_learns():
-    page, namespace = ROOT / "docs" / "pytorch.md", {}
     with pytest.warns(BufferWarning):
-        for block in python_blocks(page):
-            exec(compile(block, str(page), "exec"), namespace)
+        namespace = namespace_of("docs/pytorch.md")
     assert namespace["hypergradient"].shape == (20,) and np.abs(namespace["hypergradient"]).max() > 0
     assert namespace["accuracy"] > 0.8

@@ -105,8 +105,9 @@ NEST = [(np.ones((3, 4)), np.ones(4)), (np.ones((4, 2)), np.ones(2))]
 def test_neighbouring_arrays_with_the_same_schedules_are_updated_in_one_pass(lr, momentum, expected):
     leaves, structure = flatten(NEST)
     given = (("lr", lr), ("momentum", momentum))
-    schedules = [expand(value, structure, 3, name=name, allowed=Range()) for name, value in given]
-    updates = updates_of(SGD(lr, momentum), Layout(leaves), schedules)
+    shapes = [np.shape(leaf) for leaf in leaves]
+    schedules = [expand(value, structure, shapes, 3, name=name, allowed=Range()) for name, value in given]
+    updates = updates_of(SGD(lr, momentum), Layout(leaves), schedules, structure, (True, True))
     assert isinstance(updates, VectorUpdates)
     assert [[index for index, _ in run.ends] for run in updates.runs] == expected
 

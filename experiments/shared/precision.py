@@ -16,7 +16,7 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared.runner import CommandError, PartConfig, seeds_in_words
 from hypergrad.engine import forward
-from hypergrad.engine.dynamics import Directions
+from hypergrad.engine.dynamics import Directions, zeros_like_schedules
 from hypergrad.nests import flatten, unflatten
 from hypergrad.probe.figures import in_style
 from hypergrad.problem import check_problem
@@ -84,7 +84,7 @@ def trained(config: Precision, seed: int, log_scale, dtype, tangent: bool = True
     scaled = [np.exp(dtype(log_scale)) * draw.astype(dtype) for draw in params]
     dynamics = replace(problem, inputs=[*scaled, *problem.inputs[len(scaled) :]]).dynamics()
     if tangent:
-        still = [[np.zeros(config.steps)], [np.zeros(config.steps)]]
+        still = zeros_like_schedules(dynamics)
         (after,), (dot,) = forward.train_with_tangent(dynamics, Directions(scaled, [], still), [config.steps])
     else:
         (after,) = forward.train(dynamics, [config.steps])

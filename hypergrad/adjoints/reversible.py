@@ -63,7 +63,7 @@ class Reversible(Adjoint):
         """Raise unless the dynamics are exact."""
         if isinstance(dynamics, ExactDynamics):
             return
-        optimizer = dynamics.updates.optimizer
+        optimizer = dynamics.updates.innermost.optimizer
         kind = type(optimizer).__name__
         if getattr(optimizer, "reversible", False):
             raise AdjointError(f"Reversible() needs exact arithmetic: {kind}(…, exact=True); or use Checkpointed()")

@@ -44,7 +44,7 @@ class Transition(NamedTuple):
     """What going back over a step needs.
 
     Attributes:
-      before, after: the states around it; of ``before`` the parameters only if ``gradient`` is there.
+      before, after: the states around it; of ``before`` the parameters only if the optimizer or the loss needs them.
       gradient: a vector; None if the optimizer does not need it.
       linear: what the loss keeps; None where a tangent only is moved.
     """
@@ -119,7 +119,7 @@ class Dynamics:
     @property
     def keeps_params(self) -> bool:
         """Whether the parameters before a step are needed on the way back."""
-        return self.loss.keeps_params or self.updates.needs_before
+        return self.loss.keeps_params or self.updates.needs_params
 
     def start(self) -> State:
         """The state before step 0, in memory of its own."""
@@ -258,7 +258,7 @@ class Dynamics:
         Both in memory from the arena, but for parameters whose values before are not needed: those are written to
         ``params``, or else over those before.
         """
-        keeps_gradient = self.updates.needs_before
+        keeps_gradient = self.updates.needs_gradient
         gradient = self.layout.vector(arena) if keeps_gradient else self._gradient
         linear = self.linearize(state, step, gradient, arena)
         if self.replay is not None:

@@ -132,10 +132,10 @@ def warn_of_overflow(dynamics: Dynamics, what: str, step: int, before: float, li
     if product.first_non_finite() is not None:
         why = "the loss's second derivatives are not finite there (a norm or square root at 0?)"
     elif before < _LARGE:
-        name = type(dynamics.updates.optimizer).__name__
+        name = type(dynamics.updates.innermost.optimizer).__name__
         why = (
             f"the derivative of {name}'s own update is not finite there: the slope of a square root at 0 is infinite, "
-            "as in sqrt(v) + ε for a parameter that got no gradient yet; add ε inside the root"
+            "as in sqrt(v) + ε for a parameter that got no gradient yet; hypergrad.optimizers.root has none there"
         )
     else:
         why = "it grew from step to step, the run is far into chaos"

@@ -1,4 +1,4 @@
-"""Updates of a user's own rule, which is called array by array and may keep any nest for its state."""
+"""Updates of a user's own rule, which may keep any nest for its state."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from ..bridge import isbox, jvp
 from ..errors import ArgumentError, NestError
-from ..nests import Structure, flatten, leaves_like, unflatten
-from ..optimizers.base import Optimizer
+from ..nests import LEAF, Structure, flatten, leaves_like, unflatten
+from ..optimizers.base import Optimizer, WholeNest
 from ..optimizers.hyperparameters import Schedule
 from ..workspace import Arena, Layout, Vector, read_only
-from .updates import Updates, at_moved, pulled, reject_boxes, write
+from .updates import Updates, indices_of, pulled, reject_boxes, write
 
 
 class OwnState(NamedTuple):
-    """The state of one array under a user's own rule.
+    """The state of one array, or of the whole nest, under a user's own rule.
 
     Attributes:
       leaves: arrays and numbers of a nest, in order; nobody else can change them.
@@ -60,24 +60,43 @@ _Unreadable.__hash__ = object.__hash__  # type: ignore[method-assign]
 _Unreadable.__array_ufunc__ = _Unreadable._raise  # type: ignore[attr-defined]
 
 
-class OwnUpdates(Updates):
-    """Updates of a user's own rule, array by array; nothing it is given can be changed, or is written over.
+class Group(NamedTuple):
+    """Arrays that a rule is called with at once: one, or the whole nest.
 
-    A state is a list of :class:`OwnState`, and is never changed.
+    Attributes:
+      indices: of the arrays.
+      structure: of the nest of them.
     """
 
-    def __init__(self, optimizer: Optimizer, layout: Layout, schedules: list[Schedule]):
+    indices: list[int]
+    structure: Structure
+
+    def nest(self, arrays: list) -> Any:
+        """The arrays as the rule takes them."""
+        return unflatten(self.structure, arrays)
+
+
+class OwnUpdates(Updates):
+    """Updates of a user's own rule, array by array or for the whole nest; nothing it is given can be changed.
+
+    A state is a list of :class:`OwnState`, one for each group, and is never changed.
+    """
+
+    def __init__(self, optimizer: Optimizer, layout: Layout, schedules: list[Schedule], structure: Structure):
         super().__init__(optimizer, layout, schedules)
         self.name = type(optimizer).__name__
         self.rule = copy.copy(optimizer)
         for name in optimizer.names:
             object.__setattr__(self.rule, name, _Unreadable(self.name, name))
+        count = len(layout.shapes)
+        self.whole = isinstance(optimizer, WholeNest)
+        self.groups = [Group(list(range(count)), structure)] if self.whole else [Group([i], LEAF) for i in range(count)]
         self.size = 0  # bytes of a state
 
     def start(self, params: Vector) -> list[OwnState]:
         slots = []
-        for w in params.arrays:
-            state = self.optimizer.init(w.copy())
+        for group in self.groups:
+            state = self.optimizer.init(group.nest([params.arrays[i].copy() for i in group.indices]))
             leaves, structure = flatten(state)
             if structure.kind is None:
                 raise ArgumentError(
@@ -91,6 +110,9 @@ class OwnUpdates(Updates):
         return slots
 
     def fresh(self, slots, arena: Arena | None = None):
+        return slots
+
+    def taken(self, slots, to) -> list[OwnState]:
         return slots
 
     def zeros(self, slots, arena: Arena | None = None) -> list[list]:
@@ -108,6 +130,8 @@ class OwnUpdates(Updates):
 
     def as_nests(self, slots, structure: Structure) -> Any:
         states = [unflatten(slot.structure, [a.copy() for a in slot.leaves]) for slot in slots]
+        if self.whole:
+            return states[0]
         shapes = {(slot.structure.kind, len(slot.structure.keys)) for slot in slots}
         kind = getattr(self.optimizer, "State", None)
         if len(shapes) > 1 or not all(isinstance(state, tuple) for state in states):
@@ -115,76 +139,115 @@ class OwnUpdates(Updates):
         nests = [unflatten(structure, list(column)) for column in zip(*states)]
         return tuple(nests) if kind is None else kind(*nests)
 
-    def _step(self, w, slot: OwnState, leaves: list, g, h, step: int) -> tuple:
-        """(w, leaves of the state) after the update, checked."""
-        result = self.rule.step(w, unflatten(slot.structure, leaves), g, h, step)
-        shape = np.shape(w)
+    def _settings(self, group: Group, step: int, arrays: list | None = None) -> list[list]:
+        """For each hyperparameter its value, or one for each array of a group that has several; or what goes with it.
+
+        Args:
+          arrays: for each hyperparameter, arrays that go with the leaves of its schedule; if None those leaves.
+        """
+        arrays = [schedule.leaves for schedule in self.schedules] if arrays is None else arrays
+        return [
+            [schedule.entry(leaves, index, step) for index in _one_for_each(schedule, group)]
+            for schedule, leaves in zip(self.schedules, arrays)
+        ]
+
+    def _hyperparameters(self, group: Group, settings: list[list]) -> Any:
+        """The hyperparameters as the rule takes them."""
+        return self.kind(*(values[0] if len(values) == 1 else group.nest(values) for values in settings))
+
+    def _step(self, group: Group, w: list, slot: OwnState, leaves: list, g: list, h, count: int) -> tuple:
+        """(arrays, leaves of the state) after the update, checked."""
+        result = self.rule.step(group.nest(w), unflatten(slot.structure, leaves), group.nest(g), h, count)
         if not isinstance(result, tuple) or len(result) != 2:
             raise ArgumentError(
                 f"{self.name}.step must return (w, s), the parameters and the state after the update, got "
                 f"{type(result).__name__} {result!r:.60}; without a state return (w, ())"
             )
-        after, found = result[0], leaves_like(result[1], slot.structure)
-        if np.shape(after) != shape or found is None:
+        after, found = leaves_like(result[0], group.structure), leaves_like(result[1], slot.structure)
+        shapes = [np.shape(x) for x in w]
+        if after is None or [np.shape(x) for x in after] != shapes or found is None:
+            wanted = f"w of shape {shapes[0]}" if not self.whole else f"w a nest like params, of shapes {shapes}"
+            got = f"w of shape {np.shape(result[0])}" if not self.whole else f"w = {result[0]!r:.60}"
             raise ArgumentError(
-                f"{self.name}.step must return (w, s), w of shape {shape} and s {_described(slot)}, got w of shape "
-                f"{np.shape(after)} and s = {result[1]!r:.60}"
+                f"{self.name}.step must return (w, s), {wanted} and s {_described(slot)}, got {got} and "
+                f"s = {result[1]!r:.60}"
             )
         return after, found
 
     def advance(self, w, s, g, step: int, to_w, to_s) -> list[OwnState]:
         slots = []
-        for i, h in enumerate(self.hyperparameters(step)):
-            w_given, g_given, *leaves = read_only([w.arrays[i].copy(), g.arrays[i].copy(), *s[i].leaves])
-            after, found = self._step(w_given, s[i], leaves, g_given, h, step)
-            reject_boxes(self.name, [after, *found])
-            to_w.arrays[i][...] = after
-            slots.append(OwnState([_as_before(leaf, old) for leaf, old in zip(found, s[i].leaves)], s[i].structure))
+        for group, slot in zip(self.groups, s):
+            h = self._hyperparameters(group, self._settings(group, step))
+            w_given, g_given = ([vector.arrays[i].copy() for i in group.indices] for vector in (w, g))
+            leaves = read_only(slot.leaves)
+            after, found = self._step(group, read_only(w_given), slot, leaves, read_only(g_given), h, self.count(step))
+            reject_boxes(self.name, [*after, *found])
+            for i, array in zip(group.indices, after):
+                to_w.arrays[i][...] = array
+            slots.append(OwnState([_as_before(leaf, old) for leaf, old in zip(found, slot.leaves)], slot.structure))
         return slots
 
-    def _function(self, slot: OwnState, h, moved: list[int], step: int) -> Callable[[list], list]:
-        """The step as a function of [w, g, *(floating leaves of the state), *(hyperparameters that move)]."""
-        floating = slot.floating
+    def _function(self, group: Group, slot: OwnState, settings: list[list], moved: list[int], step: int) -> Callable:
+        """The step as a function of a list: arrays, gradients, floating leaves of the state, and those that move
+        among the hyperparameters.
+        """
+        floating, size = slot.floating, len(group.indices)
 
         def function(inputs: list) -> list:
-            w, g, *rest = inputs
-            leaves, values = list(slot.leaves), list(h)
-            for i, leaf in zip(floating, rest):
-                leaves[i] = leaf
-            for i, value in zip(moved, rest[len(floating) :]):
-                values[i] = value
-            after, found = self._step(w, slot, leaves, g, type(h)(*values), step)
-            return [after, *(found[i] for i in floating)]
+            w, g, rest = inputs[:size], inputs[size : 2 * size], iter(inputs[2 * size :])
+            leaves, values = list(slot.leaves), list(settings)
+            for i in floating:
+                leaves[i] = next(rest)
+            for k in moved:
+                values[k] = [next(rest) for _ in settings[k]]
+            after, found = self._step(group, w, slot, leaves, g, self._hyperparameters(group, values), self.count(step))
+            return [*after, *(found[i] for i in floating)]
 
         return function
 
     def push_forward(self, dw, ds, dg, transition, dots, step: int) -> list[list]:
-        (w, s, *_), g = transition.before, transition.gradient
-        slots = []
-        for i, h in enumerate(self.hyperparameters(step)):
-            dh = self.tangents(dots, step, i)
-            moved = [k for k, d in enumerate(dh) if d]
-            function = self._function(s[i], h, moved, step)
-            values = [w.arrays[i], g.arrays[i], *(s[i].leaves[k] for k in s[i].floating), *(h[k] for k in moved)]
-            tangents = [dw.arrays[i], dg.arrays[i], *ds[i], *(dh[k] for k in moved)]
-            _, (w_dot, *s_dot) = jvp(function, read_only(values), read_only(tangents))
-            slots.append([np.array(d, dtype=old.dtype) for d, old in zip(s_dot, ds[i])])  # they may be views of dw
-            dw.arrays[i][...] = w_dot
+        (w, s, *_), g, slots = transition.before, transition.gradient, []
+        for group, slot, slot_dot in zip(self.groups, s, ds):
+            settings, moves = self._settings(group, step), self._settings(group, step, dots)
+            moved = indices_of([any(map(np.any, values)) for values in moves])
+            arrays = [[vector.arrays[i] for i in group.indices] for vector in (w, g, dw, dg)]
+            values = [*arrays[0], *arrays[1], *(slot.leaves[k] for k in slot.floating)]
+            tangents = [*arrays[2], *arrays[3], *slot_dot]
+            values += [value for k in moved for value in settings[k]]
+            tangents += [dot for k in moved for dot in moves[k]]
+            function = self._function(group, slot, settings, moved, step)
+            _, found = jvp(function, read_only(values), read_only(tangents))
+            w_dot, s_dot = found[: len(group.indices)], found[len(group.indices) :]
+            slots.append([np.array(d, dtype=old.dtype) for d, old in zip(s_dot, slot_dot)])  # they may be views of dw
+            write(arrays[2], w_dot)
         return slots
 
     def pull_back(self, w_bar, s_bar, g_bar, transition, bars, step: int, wanted) -> list[list]:
-        slots, before = [], transition.before
-        moved = [k for k, is_wanted in enumerate(wanted) if is_wanted]
-        for i, h in enumerate(self.hyperparameters(step)):
-            slot = before.slots[i]
-            values = [before.params.arrays[i], transition.gradient.arrays[i], *(slot.leaves[k] for k in slot.floating)]
-            inputs = [*read_only(values), *(h[k] for k in moved)]
-            found = pulled(self._function(slot, h, moved, step), inputs, [w_bar.arrays[i], *s_bar[i]])
-            after_s = 2 + len(slot.floating)
-            slots.append([np.array(b, dtype=old.dtype) for b, old in zip(found[2:after_s], s_bar[i])])
-            write([w_bar.arrays[i], g_bar.arrays[i]], found[:2])
-            self.add(bars, at_moved(found[after_s:], moved, len(h)), i, step)
+        slots, before, moved = [], transition.before, indices_of(wanted)
+        for group, slot, slot_bar in zip(self.groups, before.slots, s_bar):
+            settings, size = self._settings(group, step), len(group.indices)
+            arrays = [
+                [vector.arrays[i] for i in group.indices]
+                for vector in (before.params, transition.gradient, w_bar, g_bar)
+            ]
+            values = read_only([*arrays[0], *arrays[1], *(slot.leaves[k] for k in slot.floating)])
+            inputs = [*values, *(value for k in moved for value in settings[k])]
+            function = self._function(group, slot, settings, moved, step)
+            found = pulled(function, inputs, [*arrays[2], *slot_bar])
+            after_s = 2 * size + len(slot.floating)
+            slots.append([np.array(b, dtype=old.dtype) for b, old in zip(found[2 * size : after_s], slot_bar)])
+            write([*arrays[2], *arrays[3]], found[: 2 * size])
+            left = iter(found[after_s:])
+            for k in moved:
+                for index in _one_for_each(self.schedules[k], group):
+                    self.schedules[k].add(bars[k], index, step, next(left))
         return slots
+
+
+def _one_for_each(schedule: Schedule, group: Group) -> list[int]:
+    """The arrays of a group whose values the rule is given: the first one's, if one holds for all."""
+    leaves = {schedule.cover[index] for index in group.indices}
+    return group.indices[:1] if len(leaves) == 1 else group.indices
 
 
 def _described(slot: OwnState) -> str:

@@ -28,13 +28,24 @@ class Updates:
 
     Attributes:
       optimizer, layout, schedules: of the run; one schedule for each hyperparameter.
-      needs_before: whether going back over a step needs the parameters and the gradient there.
+      needs_params, needs_gradient: whether going back over a step needs the parameters, or the gradient, there.
+      count: the number that the rule takes for that of a step; it counts its updates.
+      innermost: the updates of the rule itself, inside of those that wrap it.
     """
 
     def __init__(self, optimizer: Optimizer, layout: Layout, schedules: list[Schedule]):
         self.optimizer, self.layout, self.schedules = optimizer, layout, schedules
-        self.needs_before = True
+        self.needs_params = self.needs_gradient = True
         self.kind = hyperparameter_type(optimizer.names)
+        self.count: Callable[[int], int] = lambda step: step
+
+    @property
+    def innermost(self) -> Updates:
+        return self
+
+    def transformed(self, gradient: Vector, step: int) -> Vector:
+        """The gradient as the rule itself sees it."""
+        return gradient
 
     def hyperparameters(self, step: int) -> list[tuple]:
         """The optimizer's hyperparameters for every array of the parameters."""
@@ -43,12 +54,12 @@ class Updates:
 
     def tangents(self, schedule_dots: list, step: int, index: int) -> tuple:
         """The tangents of the hyperparameters of one array."""
-        return self.kind(*(float(dots[s.cover[index]][step]) for s, dots in zip(self.schedules, schedule_dots)))
+        return self.kind(*(s.entry(dots, index, step) for s, dots in zip(self.schedules, schedule_dots)))
 
     def add(self, schedule_bars: list, h_bar, index: int, step: int) -> None:
         """Add the cotangents of the hyperparameters of one array to those of the schedules."""
         for schedule, leaf_bars, value in zip(self.schedules, schedule_bars, h_bar):
-            leaf_bars[schedule.cover[index]][step] += value
+            schedule.add(leaf_bars, index, step, value)
 
     def start(self, params: Vector):
         """The state before step 0."""
@@ -79,6 +90,14 @@ class Updates:
         to ``bars``. ``transition`` has ``before``, ``gradient`` and ``after``.
         """
         raise NotImplementedError
+
+    def taken(self, slots, to) -> Any:
+        """The same state, in the memory of ``to`` unless states are never changed."""
+        raise NotImplementedError
+
+    def set_count(self, count: Callable[[int], int]) -> None:
+        """Let the rule count otherwise than steps."""
+        self.count = count
 
     def zeros(self, slots, arena: Arena | None = None):
         """The zero tangent or cotangent of a state."""
@@ -115,11 +134,16 @@ def pulled(function: Callable[[list], list], inputs: list, cotangents: list) -> 
     return [np.zeros(np.shape(x)) if bar is None else bar for bar, x in zip(pull(cotangents), inputs)]
 
 
-def at_moved(bars: list, moved: list[int], count: int) -> list[float]:
+def indices_of(moved) -> list[int]:
+    """Which hyperparameters move: whose tangents are not 0, or which are wanted."""
+    return [i for i, is_moved in enumerate(moved) if np.any(is_moved)]
+
+
+def at_moved(bars: list, moved: list[int], count: int) -> list:
     """The cotangents of all hyperparameters, of those that moved."""
-    h_bar = [0.0] * count
+    h_bar: list = [0.0] * count
     for i, bar in zip(moved, bars):
-        h_bar[i] = float(bar)
+        h_bar[i] = bar if np.ndim(bar) else float(bar)
     return h_bar
 
 

@@ -17,7 +17,7 @@ from ..nests import Structure, unflatten
 from ..optimizers.base import Decaying, Optimizer, written_code
 from ..optimizers.hyperparameters import Schedule
 from ..workspace import Arena, Layout, Vector, pieces, read_only
-from .updates import Updates, at_moved, pulled, reject_boxes, write
+from .updates import Updates, at_moved, indices_of, pulled, reject_boxes, write
 
 
 class Run(NamedTuple):
@@ -48,18 +48,41 @@ class Run(NamedTuple):
 class VectorUpdates(Updates):
     """Updates of a rule whose state is one vector like the parameters for each of its ``decays``.
 
+    Args:
+      wanted: for each hyperparameter, whether it is being differentiated.
+      represented: None, or what turns the hyperparameters of a step into those that the arithmetic can work with.
+
     Attributes:
       runs: what is updated in one pass.
+      per_weight: whether a hyperparameter has a value for every weight; then arrays are updated one by one.
+      decays_weights: whether the weights decay, at any step, or a derivative by that is wanted.
     """
 
     optimizer: Decaying
 
-    def __init__(self, optimizer: Decaying, layout: Layout, schedules: list[Schedule]):
+    def __init__(
+        self,
+        optimizer: Decaying,
+        layout: Layout,
+        schedules: list[Schedule],
+        wanted: tuple,
+        represented: Callable | None = None,
+    ):
         super().__init__(optimizer, layout, schedules)
-        self.written = written_code(optimizer)
-        if self.written is not None:
-            self.needs_before = self.written.needs_before
+        self.represented = represented
+        self.per_weight = any(any(schedule.timeless) for schedule in schedules)
+        self.written = None if self.per_weight else written_code(optimizer)
+        self.decays_weights = any(
+            name == "weight_decay" and (is_wanted or any(map(np.any, schedule.leaves)))
+            for name, schedule, is_wanted in zip(optimizer.names, schedules, wanted)
+        )
+        if self.written is not None and self.written.pull_back is not None:
+            self.needs_params, self.needs_gradient = self.decays_weights, False
         self.runs = self._joined() if self.written is not None else [self._alone(i) for i in range(len(layout.shapes))]
+
+    def hyperparameters(self, step: int) -> list[tuple]:
+        found = super().hyperparameters(step)
+        return found if self.represented is None or not self.decays_weights else list(map(self.represented, found))
 
     def _alone(self, index: int) -> Run:
         """One array in its own shape."""
@@ -92,6 +115,11 @@ class VectorUpdates(Updates):
     def fresh(self, slots, arena: Arena | None = None) -> list[Vector]:
         return [self.layout.vector(arena) for _ in slots]
 
+    def taken(self, slots, to) -> list[Vector]:
+        for vector, a in zip(to, slots):
+            vector.take(a)
+        return to
+
     def zeros(self, slots, arena: Arena | None = None) -> list[Vector]:
         return [self.layout.zeros(arena) for _ in slots]
 
@@ -120,13 +148,13 @@ class VectorUpdates(Updates):
         return tuple(nests) if kind is None else kind(*nests)
 
     def advance(self, w, s, g, step: int, to_w, to_s) -> list[Vector]:
-        hyperparameters = self.hyperparameters(step)
+        hyperparameters, count = self.hyperparameters(step), self.count(step)
         for run in self.runs:
             h, view = hyperparameters[run.first], run.views
             parts = view(to_w), [view(a) for a in to_s], view(w), [view(a) for a in s], view(g)
             for part in run.pieces:
                 to_w_part, to_s_part, w_part, s_part, g_part = _cut(part, *parts)
-                self._step_into(to_w_part, to_s_part, w_part, s_part, g_part, h, step)
+                self._step_into(to_w_part, to_s_part, w_part, s_part, g_part, h, count)
         return to_s
 
     def _step_into(self, to_w, to_s, w, s, g, h, step: int) -> None:
@@ -148,9 +176,9 @@ class VectorUpdates(Updates):
                 dw_p, ds_p, dg_p, w_p, s_p, g_p = _cut(part, *vectors)
                 if self.written is not None and self.written.push_forward is not None:
                     (after,) = _cut(part, [view(a) for a in s_after])
-                    self.written.push_forward(dw_p, ds_p, dg_p, dh, s_p, g_p, after, h)
+                    self.written.push_forward(dw_p, ds_p, dg_p, dh, w_p, s_p, g_p, after, h)
                     continue
-                step_of = _Step(self.optimizer, h, dh, len(s), step)
+                step_of = _Step(self.optimizer, h, dh, len(s), self.count(step))
                 tangents = step_of.push([dw_p, *ds_p, dg_p], dh, [w_p, *s_p, g_p])
                 write([dw_p, *ds_p], tangents)
         return ds
@@ -159,17 +187,18 @@ class VectorUpdates(Updates):
         hyperparameters, before, after = self.hyperparameters(step), transition.before, transition.after
         for run in self.runs:
             h, view = hyperparameters[run.first], run.views
-            vectors = view(w_bar), [view(a) for a in s_bar], view(g_bar), [view(a) for a in before.slots]
+            vectors = view(w_bar), [view(a) for a in s_bar], view(g_bar), view(before.params)
+            slots = [view(a) for a in before.slots]
             if self.written is not None and self.written.pull_back is not None:
                 afters = [view(a) for a in after.slots]
                 for part in run.pieces:
-                    cut = _cut(part, *vectors, afters)
+                    cut = _cut(part, *vectors, slots, afters)
                     self.add(bars, self.written.pull_back(*cut, h, wanted), run.first, step)
                 continue
-            parts = *vectors, view(before.params), view(transition.gradient)
+            parts = *vectors, slots, view(transition.gradient)
             for part in run.pieces:
-                w_p, s_p, to_g, s_before, w_before, g_before = _cut(part, *parts)
-                step_of = _Step(self.optimizer, h, wanted, len(s_bar), step)
+                w_p, s_p, to_g, w_before, s_before, g_before = _cut(part, *parts)
+                step_of = _Step(self.optimizer, h, wanted, len(s_bar), self.count(step))
                 *cotangents, h_bar = step_of.pull([w_p, *s_p], [w_before, *s_before, g_before])
                 write([w_p, *s_p, to_g], cotangents)
                 self.add(bars, h_bar, run.first, step)
@@ -201,7 +230,7 @@ class _Step(NamedTuple):
 
     @property
     def indices(self) -> list[int]:
-        return [i for i, is_moved in enumerate(self.moved) if is_moved]
+        return indices_of(self.moved)
 
     def values_after(self, inputs: list) -> list:
         """[w, *s] after the step."""

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engine.dynamics import Dynamics, State, Transition, reported
-from ..engine.vector_updates import Run
+from ..engine.vector_updates import Run, VectorUpdates
 from ..errors import FixedPointOverflowError
 from ..nests import leaf_places
 from ..optimizers import SGD
 from ..workspace import Arena, Vector
-from .arithmetic import InformationBuffer, add, divide, from_fixed, multiply, numerator, to_fixed
+from .arithmetic import DENOMINATOR, InformationBuffer, add, divide, from_fixed, multiply, numerator, to_fixed
 from .compiled import loops
 
 _PARAM_BITS = 52
@@ -30,15 +30,25 @@ class FixedRun(NamedTuple):
       w: int64, multiples of 2⁻⁵².
       slots: int64, one array for each state array of the optimizer.
       buffers: the information each of those has lost.
+      decayed: that which ``w`` has lost where the weights decay, otherwise None.
     """
 
     w: np.ndarray
     slots: tuple
     buffers: tuple
+    decayed: InformationBuffer | None
 
     def copy(self) -> FixedRun:
         """To go forwards from later; the information lost so far is not needed for that."""
-        return FixedRun(self.w.copy(), tuple(a.copy() for a in self.slots), tuple(b.copy() for b in self.buffers))
+        buffers = tuple(b.copy() for b in self.buffers)
+        decayed = None if self.decayed is None else self.decayed.copy()
+        return FixedRun(self.w.copy(), tuple(a.copy() for a in self.slots), buffers, decayed)
+
+    def is_start(self, w: np.ndarray) -> bool:
+        """Whether it is the state before step 0 at these parameters, with nothing left in the buffers."""
+        buffers = self.buffers if self.decayed is None else (*self.buffers, self.decayed)
+        at_rest = not any(a.any() for a in self.slots)
+        return np.array_equal(self.w, w) and at_rest and all(b.is_initial() for b in buffers)
 
 
 class _Check(NamedTuple):
@@ -82,7 +92,24 @@ class ExactDynamics(Dynamics):
     the next step changes in place.
     """
 
-    updates: Any  # VectorUpdates, since their rules decay
+    updates: Any  # VectorUpdates, since their rules decay, or clipped ones
+
+    @property
+    def rule(self) -> VectorUpdates:
+        """The updates without what clips the gradients."""
+        return self.updates.innermost
+
+    def bits_lost(self) -> float:
+        """The bits that the decays of a whole run lose: log₂(1/d) for each number and multiplication."""
+        schedules, lost = dict(zip(self.rule.optimizer.names, self.rule.schedules)), 0.0
+        for name in self.rule.optimizer.decays:
+            bits = [-np.log2(leaf).sum() for leaf in schedules[name].leaves]
+            lost += sum(bits[i] * w.size for i, w in zip(schedules[name].cover, self.params))
+        if self.rule.decays_weights:
+            lr, decay = schedules["lr"], schedules["weight_decay"]
+            for rate, off, w in zip(lr.cover, decay.cover, self.params):
+                lost -= w.size * float(np.log2(1.0 - lr.leaves[rate] * decay.leaves[off]).sum())
+        return lost
 
     def start(self, record: bool = False) -> State:
         """The state before step 0; ``record`` what is needed to come back to it.
@@ -90,14 +117,16 @@ class ExactDynamics(Dynamics):
         Raises:
           FixedPointOverflowError: the parameters are too large to begin with.
         """
-        params, bits, fixed = self.layout.of(self.params), self.updates.optimizer.fraction_bits, []
+        params, bits, fixed = self.layout.of(self.params), self.rule.optimizer.fraction_bits, []
         norm = params.norm()
-        for run in self.updates.runs:
+        for run in self.rule.runs:
             w = run.views(params)
             _Check(self, run, 0, norm, None, None)(w, _PARAM_BITS, "parameter")
             numbers = to_fixed(w, _PARAM_BITS).ravel()
             slots = tuple(np.zeros(run.size, np.int64) for _ in bits)
-            fixed.append(FixedRun(numbers, slots, tuple(InformationBuffer(run.size, record) for _ in bits)))
+            buffers = tuple(InformationBuffer(run.size, record) for _ in bits)
+            decayed = InformationBuffer(run.size, record) if self.rule.decays_weights else None
+            fixed.append(FixedRun(numbers, slots, buffers, decayed))
             from_fixed(numbers, _PARAM_BITS, w)
         return State(params, self.updates.start(params), params.norm(), fixed)
 
@@ -116,10 +145,11 @@ class ExactDynamics(Dynamics):
         Raises:
           DivergedError, NonFiniteLossGradientError, FixedPointOverflowError: with the step.
         """
-        hyperparameters, square = self.updates.hyperparameters(step), 0.0
-        for run, fixed in zip(self.updates.runs, state.fixed):
+        hyperparameters, square = self.rule.hyperparameters(step), 0.0
+        seen = self.updates.transformed(gradient, step)
+        for run, fixed in zip(self.rule.runs, state.fixed):
             check = _Check(self, run, step, state.norm, gradient, value)
-            g, to_w, to_s = run.views(gradient), run.views(to.params), [run.views(s) for s in to.slots]
+            g, to_w, to_s = run.views(seen), run.views(to.params), [run.views(s) for s in to.slots]
             for part in run.pieces:
                 floats = g[part], to_w[part], [s[part] for s in to_s]
                 self._advance_part(fixed, part, *floats, hyperparameters[run.first], step, check)
@@ -128,7 +158,7 @@ class ExactDynamics(Dynamics):
 
     def _advance_part(self, fixed: FixedRun, part, g, to_w, to_s: list, h, step: int, check: _Check) -> None:
         """The step for a part of a run, its floats written to ``to_w`` and ``to_s``."""
-        optimizer, numbers = self.updates.optimizer, _numbers(part)
+        optimizer, numbers = self.rule.optimizer, _numbers(part)
         if compiled := self._loops(g):
             too_large = _sgd_advance(compiled, fixed, numbers, g, to_w, to_s[0], h, optimizer.fraction_bits[0])
             if not too_large:
@@ -145,7 +175,10 @@ class ExactDynamics(Dynamics):
         displacement = optimizer.displacement(to_s, None, h, step)
         check(displacement, _PARAM_BITS, "displacement of parameter", part)
         if not compiled:
-            add(fixed.w[numbers], displacement, _PARAM_BITS)
+            w, n = fixed.w[numbers], _share(h)
+            if fixed.decayed is not None and n < DENOMINATOR:
+                multiply(w, n, fixed.decayed, numbers)
+            add(w, displacement, _PARAM_BITS)
             from_fixed(fixed.w[numbers], _PARAM_BITS, to_w)
 
     def retreat_from(self, state: State) -> Callable[[State, int], Transition]:
@@ -165,20 +198,24 @@ class ExactDynamics(Dynamics):
         return retreat
 
     def _retreat(self, after: State, step: int, to: State, gradient: Vector, arena: Arena) -> Transition:
-        optimizer, hyperparameters = self.updates.optimizer, self.updates.hyperparameters(step)
-        for run, fixed in zip(self.updates.runs, after.fixed):
+        optimizer, hyperparameters = self.rule.optimizer, self.rule.hyperparameters(step)
+        for run, fixed in zip(self.rule.runs, after.fixed):
+            h: Any
             h, to_w, s = hyperparameters[run.first], run.views(to.params), [run.views(slot) for slot in after.slots]
-            for part in run.pieces:
+            for part in reversed(run.pieces):
                 numbers, slots = fixed.w[_numbers(part)], [slot[part] for slot in s]
                 if compiled := self._loops(to_w):
                     compiled.sgd_retreat_w(numbers, *slots, to_w[part], h.lr, 2.0**_PARAM_BITS)
                     continue
                 add(numbers, optimizer.displacement(slots, None, h, step), _PARAM_BITS, -1)
+                if fixed.decayed is not None and _share(h) < DENOMINATOR:
+                    divide(numbers, _share(h), fixed.decayed, _numbers(part))
                 from_fixed(numbers, _PARAM_BITS, to_w[part])
         before = State(to.params, to.slots, math.nan, after.fixed)
         linear = self.linearize(before, step, gradient, arena)
-        for run, fixed in zip(self.updates.runs, after.fixed):
-            h, g, to_s = hyperparameters[run.first], run.views(gradient), [run.views(slot) for slot in to.slots]
+        seen = self.updates.transformed(gradient, step)
+        for run, fixed in zip(self.rule.runs, after.fixed):
+            h, g, to_s = hyperparameters[run.first], run.views(seen), [run.views(slot) for slot in to.slots]
             for part in reversed(run.pieces):
                 if compiled := self._loops(g):
                     (slot,) = to_s
@@ -190,21 +227,33 @@ class ExactDynamics(Dynamics):
                     add(numbers, increments[k], bits, -1)
                     divide(numbers, numerator(getattr(h, name)), fixed.buffers[k], _numbers(part))
                     from_fixed(numbers, bits, to_s[k][part])
-        return Transition(before, gradient if self.updates.needs_before else None, linear, after)
+        return Transition(before, gradient if self.updates.needs_gradient else None, linear, after)
 
     def is_start(self, state: State) -> bool:
         """Whether a state is that before step 0, bit for bit, with nothing left in the buffers."""
         start = self.layout.of(self.params)
         return all(
-            np.array_equal(fixed.w, to_fixed(run.views(start), _PARAM_BITS).ravel())
-            and not any(a.any() for a in fixed.slots)
-            and all(b.is_initial() for b in fixed.buffers)
-            for run, fixed in zip(self.updates.runs, state.fixed)
+            fixed.is_start(to_fixed(run.views(start), _PARAM_BITS).ravel())
+            for run, fixed in zip(self.rule.runs, state.fixed)
         )
 
     def _loops(self, array: np.ndarray) -> ModuleType | None:
         """Compiled loops for the whole step, if there are: they are written for SGD's own update."""
-        return loops(array) if type(self.updates.optimizer) is SGD else None
+        plain = type(self.rule.optimizer) is SGD and not self.rule.decays_weights and not self.rule.per_weight
+        return loops(array) if plain else None
+
+
+def _share(h) -> int:
+    """n of the n / 2³² of the weights that a step keeps."""
+    decay = getattr(h, "weight_decay", 0.0)
+    return numerator(1.0 - h.lr * decay) if decay else DENOMINATOR
+
+
+def with_rounded_share(h) -> Any:
+    """The hyperparameters with the decay by which the share of the weights that is kept is a multiple of 2⁻³²."""
+    if not getattr(h, "weight_decay", 0.0) or h.lr == 0.0:
+        return h
+    return h._replace(weight_decay=(1.0 - _share(h) / DENOMINATOR) / h.lr)
 
 
 def _numbers(part) -> slice:

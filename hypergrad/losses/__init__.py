@@ -4,10 +4,11 @@ from .autograd import AutogradLoss as _AutogradLoss
 from .base import Inputs as _Inputs
 from .base import Loss as _Loss
 from .base import adapted as _adapted
+from .jax import from_jax, jax_function
 from .torch import from_torch, from_torch_function, torch_function
 from .written import WrittenLoss
 
-__all__ = ["WrittenLoss", "from_torch", "from_torch_function", "torch_function"]
+__all__ = ["WrittenLoss", "from_jax", "from_torch", "from_torch_function", "jax_function", "torch_function"]
 
 
 def __dir__():

@@ -121,11 +121,17 @@ class AutogradLoss(Loss):
             reason = _not_autograd(error)
             if reason is None:
                 raise
-            raise LossError(f"{_place(error)}: {reason}") from error
+            raise LossError(f"{place_of(error)}: {reason}") from error
 
 
+_FROM_JAX = "a loss in jax.numpy comes to train as hypergrad.losses.from_jax(loss)"
+_FROM_TORCH = "a loss in torch comes to train as hypergrad.losses.from_torch(…) or from_torch_function(loss)"
 _HINTS = (
     ("item assignment", "an array cannot be changed in place where it is being differentiated; build a new one"),
+    ("valid JAX type", _FROM_JAX),
+    ("jaxlib", _FROM_JAX),
+    ("must be Tensor", _FROM_TORCH),
+    ("torch.Tensor", _FROM_TORCH),
     ("must be real number", "`math` takes plain numbers only; use the function of that name in autograd.numpy"),
     ("__format__", "a value that is being differentiated cannot be formatted"),
     ("__round__", "a value that is being differentiated cannot be rounded by `round`"),
@@ -142,7 +148,9 @@ _LOGGING = (
 def _not_autograd(error: Exception) -> str | None:
     """What is wrong with a loss that raised this, if it is not written with autograd.numpy; else None."""
     text = str(error)
-    of_boxes = "Box" in text or "setting an array element with a sequence" in text
+    of_boxes = any(
+        part in text for part in ("Box", "setting an array element with a sequence", "torch.Tensor", "jaxlib")
+    )
     if not of_boxes or not isinstance(error, TypeError | ValueError | AttributeError):
         return None
     hint = next((hint for part, hint in _HINTS if part in text), f"it raised {type(error).__name__}: {text}")
@@ -155,14 +163,15 @@ def _not_autograd(error: Exception) -> str | None:
     )
 
 
-def _place(error: Exception) -> str:
+_NOT_THE_USERS = ("/autograd/", "/numpy/", "/hypergrad/losses/", "/jax/", "/jaxlib/", "/equinox/", "/torch/")
+
+
+def place_of(error: Exception) -> str:
     """The innermost line of the user's code that an error came through."""
     outside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not any(
-            part in frame.filename.replace("\\", "/") for part in ("/autograd/", "/numpy/", "/hypergrad/losses/")
-        )
+        if not any(part in frame.filename.replace("\\", "/") for part in _NOT_THE_USERS)
         and not frame.filename.replace("\\", "/").endswith("/hypergrad/bridge.py")
         and not frame.filename.startswith("<__array")
     ]
@@ -183,6 +192,13 @@ def write(values: list, to: list, add: bool = False) -> None:
             array[...] = 0.0 if value is None else value
 
 
+CAPTURED = (
+    "the loss uses a value that is being differentiated but did not come in through its arguments "
+    "(it closes over it, or a global holds it), so the derivative would miss it; "
+    "pass it as train(..., hyper=value) and take it from the loss's argument `hyper`"
+)
+
+
 def reject_boxes(values: list) -> None:
     """Raise where a box from outside came in through the loss.
 
@@ -192,11 +208,7 @@ def reject_boxes(values: list) -> None:
       DifferentiationError: saying how to hand it over.
     """
     if any(isbox(value) for value in values):
-        raise DifferentiationError(
-            "the loss uses a value that is being differentiated but did not come in through its arguments "
-            "(it closes over it, or a global holds it), so the derivative would miss it; "
-            "pass it as train(..., hyper=value) and take it from the loss's argument `hyper`"
-        )
+        raise DifferentiationError(CAPTURED)
 
 
 def warn_if_unused(hyper_products: list) -> None:

@@ -60,11 +60,14 @@ class Loss:
       keeps_params: whether what it keeps of a step refers to the arrays of the parameters, which must then stay as
         they are.
       kept_in_arena: whether that lies in the arena, whose memory stays in use until the run is over.
+      transposed: which matrices among the parameters, and so among gradients and directions, it is given column by
+        column if the run can do with that, since it works faster on those.
     """
 
     inputs: Inputs
     keeps_params: bool = True
     kept_in_arena: bool = False
+    transposed: tuple[int, ...] = ()
 
     def working(self, kept: int) -> int:
         """About how many bytes a product works with, if the loss keeps so many for it."""

@@ -14,6 +14,7 @@ import numpy as np
 from ..bridge import inside
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType, types.CodeType, np.generic)
+_CLOSED = ("jax", "jaxlib")  # what they trace and compile leads to much, but to no array of NumPy's that a step keeps
 
 
 def footprint(kept: Any, given: list) -> int:
@@ -56,6 +57,8 @@ def _collect(root: Any, found: dict[int, np.ndarray], seen: set[int], names_too:
 
 
 def _referents(item: Any, names_too: bool) -> list:
+    if str(type(item).__module__).partition(".")[0] in _CLOSED:
+        return []
     if isinstance(item, types.FunctionType):
         referents = [cell.cell_contents for cell in item.__closure__ or () if _is_filled(cell)]
         referents += item.__defaults__ or ()

@@ -14,8 +14,9 @@ import numpy as np
 
 from ..bridge import isbox
 from ..errors import ArgumentError, HypergradError, NestError
-from ..nests import Structure, broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
-from ..optimizers import SGD, Optimizer
+from ..nests import Structure, broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
+from ..optimizers import SGD, Optimizer, WholeNest
+from ..optimizers.wrappers import Wrapper
 from ..ranges import Range
 from ..runs.lock import claimed
 from ..workspace import first_non_finite
@@ -139,14 +140,18 @@ class _Rule(NamedTuple):
         if not isinstance(optimizer, Optimizer):
             raise ArgumentError(f"optimizer must be one such as hypergrad.Adam(0.1), got {optimizer!r}")
         name = type(optimizer).__name__
+        if isinstance(optimizer, Wrapper | WholeNest):
+            raise ArgumentError(
+                f"a meta-descent steps leaf by leaf, and {name} needs all gradients at once; to clip the "
+                "hypergradient, or to combine its leaves, give transform="
+            )
         if "lr" not in optimizer.names:
             raise ArgumentError(f"{name} has no hyperparameter lr, which step_size multiplies: give it one")
         if getattr(optimizer, "exact", False):
             raise ArgumentError(f"a meta-descent is not computed in exact arithmetic: leave out {name}(exact=True)")
         columns = []
-        for each in optimizer.names:
-            allowed = optimizer.ranges.get(each, Range())
-            values = _spread(getattr(optimizer, each), leaves, structure, f"{name}.{each}", allowed)
+        for each, (value, place, allowed) in zip(optimizer.names, optimizer.settings):
+            values = _spread(value, leaves, structure, place, allowed)
             columns.append([value * rate for value, rate in zip(values, rates)] if each == "lr" else values)
         kind = namedtuple("Hyperparameters", optimizer.names)  # type: ignore[misc]
         return cls(optimizer, [kind(*row) for row in zip(*columns)])
@@ -167,8 +172,9 @@ def _check_hypers(hypers) -> tuple[list, Structure]:
     leaves, structure = flatten(hypers)
     if not leaves:
         raise NestError("hypers has no leaves: give a number, an array, or a dict, list or tuple of those")
-    for leaf, place in zip(leaves, leaf_places(structure, "hypers")):
-        check_leaf(leaf, place, allow_int=True)
+    places = leaf_places(structure, "hypers")
+    leaves = check_leaves(leaves, places, allow_int=True)
+    for leaf, place in zip(leaves, places):
         if isbox(leaf) or not np.isfinite(leaf).all():
             raise NestError(f"{place} must be finite, and nothing that is being differentiated, got {leaf!r}")
     return [_plain(leaf) for leaf in leaves], structure
@@ -186,8 +192,8 @@ def _spread(value, leaves: list, structure: Structure, name: str, allowed: Range
       NestError, ArgumentError: it has another structure or shape, or lies outside its range.
     """
     given, cover, places = broadcast_prefix(value, structure, name=name, target="hypers")
+    given = check_leaves(given, places, allow_int=True)
     for leaf, place in zip(given, places):
-        check_leaf(leaf, place, allow_int=True)
         if isbox(leaf) or not allowed.contains(np.asarray(leaf, dtype=float)).all():
             raise ArgumentError(f"{place} must lie in {allowed}, got {leaf!r}")
     for leaf, index, below in zip(leaves, cover, leaf_places(structure, "hypers")):

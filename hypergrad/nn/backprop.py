@@ -23,12 +23,12 @@ a pass over (rows, width) is computed again: in the cache that is faster than me
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .activations import Activation
+from .cross_entropy import ones, row_sums, softmax_of_rows
 
 # What overflows here shows in the parameters, where training looks for it and reports the step.
 _reported = np.errstate(over="ignore", invalid="ignore")
@@ -41,12 +41,12 @@ def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation,
     What it works with comes from ``empty``, which is like :func:`numpy.empty`.
     """
     inputs, preactivations = _forward(params, X, activation, empty)
-    delta = _softmax(preactivations.pop())
+    delta = softmax_of_rows(preactivations.pop())
     delta *= _row_weights(T)
     delta -= T / len(T)
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
-        np.matmul(a.T, delta, out=to_W)
+        _write_outer(a, delta, to_W)
         to_b[...] = _sum_of_rows(delta)
         if layer > 0:
             delta = _product(delta, params[layer][0].T, empty)
@@ -66,7 +66,7 @@ def gradient_with_hvp(
     inputs, preactivations = _forward(params, X, activation, empty)
     last = len(params) - 1
     weights: list[Any] = [None, *(_copy(W, empty) for W, _ in params[1:])]
-    probabilities = _softmax(preactivations.pop())
+    probabilities = softmax_of_rows(preactivations.pop())
     row_weights = _row_weights(T)
     errors: list[Any] = [None] * last
     delta = probabilities * row_weights
@@ -74,7 +74,7 @@ def gradient_with_hvp(
     delta_of_last = delta
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
-        np.matmul(a.T, delta, out=to_W)
+        _write_outer(a, delta, to_W)
         to_b[...] = _sum_of_rows(delta)
         if layer > 0:
             errors[layer - 1] = _product(delta, weights[layer].T, empty)
@@ -97,15 +97,18 @@ def gradient_with_hvp(
                 slopes.append(activation.slope(preactivations[layer], inputs[layer + 1]))
                 r_inputs.append(np.multiply(slopes[layer], r_z, out=empty(r_z.shape, r_z.dtype)))
         r_delta = probabilities * r_zs[last]
-        r_delta -= probabilities * _row_sums(r_delta)
+        r_delta -= probabilities * row_sums(r_delta)
         r_delta *= row_weights
         delta = delta_of_last
         for layer in reversed(range(len(weights))):
             a, (to_W, to_b) = inputs[layer], to[layer]
-            r_W = _product(a.T, r_delta, of_weights) if add else np.matmul(a.T, r_delta, out=to_W)
+            r_W = _outer_like(to_W, of_weights) if add else to_W
+            _write_outer(a, r_delta, r_W)
             r_b = _sum_of_rows(r_delta)
             if layer > 0:
-                r_W += _product(r_inputs[layer].T, delta, of_more)
+                more = _outer_like(to_W, of_more)
+                _write_outer(r_inputs[layer], delta, more)
+                r_W += more
             if add:  # all at once: rounding must not depend on whether the product is added
                 to_W += r_W
                 to_b += r_b
@@ -128,6 +131,19 @@ def gradient_with_hvp(
 
 def _product(a: np.ndarray, b: np.ndarray, empty) -> np.ndarray:
     return np.matmul(a, b, out=empty((len(a), b.shape[1]), np.result_type(a, b)))
+
+
+def _write_outer(a: np.ndarray, b: np.ndarray, to: np.ndarray) -> None:
+    """aᵀ b, written to a matrix that may lie column by column."""
+    if to.flags.c_contiguous:
+        np.matmul(a.T, b, out=to)
+    else:
+        np.matmul(b.T, a, out=to.T)
+
+
+def _outer_like(to: np.ndarray, empty) -> np.ndarray:
+    """Memory for a matrix that lies like this one."""
+    return empty(to.shape, to.dtype) if to.flags.c_contiguous else empty(to.shape[::-1], to.dtype).T
 
 
 class _Reused:
@@ -168,28 +184,11 @@ def _forward(params: list, X: np.ndarray, activation: Activation, empty) -> tupl
     return inputs, preactivations
 
 
-def _softmax(z: np.ndarray) -> np.ndarray:
-    p = z - np.max(z.T.copy(), axis=0)[:, None]  # NumPy takes the maxima of long rows faster than of short ones
-    np.exp(p, out=p)
-    p /= _row_sums(p)
-    return p
-
-
 def _row_weights(T: np.ndarray) -> np.ndarray:
     """s / n: what each row of the softmax weighs in the mean, shape (rows, 1)."""
-    return _row_sums(T) / len(T)
-
-
-def _row_sums(a: np.ndarray) -> np.ndarray:
-    """Sums along the rows, shape (rows, 1): as a matrix product, which is faster for few columns."""
-    return np.dot(a, _ones(a.shape[1], a.dtype))[:, None]
+    return row_sums(T) / len(T)
 
 
 def _sum_of_rows(a: np.ndarray) -> np.ndarray:
     """The sum of all rows, shape (columns,)."""
-    return np.dot(_ones(len(a), a.dtype), a)
-
-
-@lru_cache
-def _ones(length: int, dtype: np.dtype) -> np.ndarray:
-    return np.ones(length, dtype)
+    return np.dot(ones(len(a), a.dtype), a)

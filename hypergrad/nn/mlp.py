@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import autograd.numpy as anp
 import numpy as np
 
 from ..bridge import getval, isbox
 from ..checks import check_integer
 from ..errors import ArgumentError
-from ..losses.base import Frozen
 from . import activations, backprop
+from .classifier import Classifier
+from .labels import one_hot
 
 
-class MLP(Frozen):
+class MLP(Classifier):
     """A multilayer perceptron with softmax cross-entropy: ``MLP([784, 200, 50, 10])``.
 
     The parameters are a list of ``(W, b)``, one for each layer: W of shape (inputs, outputs), b of
@@ -20,13 +23,14 @@ class MLP(Frozen):
 
     Args:
       sizes: the widths, from the input to the classes.
-      activation: of the hidden layers: "tanh", "relu", "gelu" (exact, with erf) or "identity".
+      activation: of the hidden layers: "tanh", "relu", "gelu" (exact, with erf), "sigmoid", "silu" or "identity", or an
+        object such as ``hg.nn.leaky_relu(0.1)``.
 
     Attributes:
       shapes: the shapes of the parameters, for :func:`hypergrad.init.scaled_normal`.
     """
 
-    def __init__(self, sizes: list[int], activation: str = "tanh"):
+    def __init__(self, sizes: list[int], activation: Any = "tanh"):
         sizes = list(sizes) if isinstance(sizes, list | tuple | np.ndarray) else [sizes]
         self.sizes = [check_integer(size, f"sizes[{i}]", 1) for i, size in enumerate(sizes)]
         if len(self.sizes) < 2:
@@ -50,7 +54,10 @@ class MLP(Frozen):
         return a
 
     def loss(self, params, X, T):
-        """Mean over the rows of the cross-entropy −Σ T log softmax(logits), a scalar, in nats."""
+        """Mean over the rows of the cross-entropy −Σ T log softmax(logits), a scalar, in nats.
+
+        T has shape (n, classes), one-hot or other distributions, or (n,), integer classes, as for all methods.
+        """
         z = self.logits(params, X)
         # Any constant may be taken off a row, so the largest entry is, without differentiating it.
         z = z - np.max(getval(z), axis=1, keepdims=True)
@@ -58,14 +65,22 @@ class MLP(Frozen):
         T = self._data_like(params, T, "T", len(z))
         return -anp.sum(T * (z - log_normaliser)) / len(z)
 
-    def predict(self, params, X):
-        """The most probable class of each row, integers of shape (n,)."""
-        return np.argmax(getval(self.logits(params, X)), axis=1)
-
-    def error_rate(self, params, X, T) -> float:
-        """Share of the rows whose most probable class is not that of T, in [0, 1]."""
+    def _misses(self, params, X, T) -> np.ndarray:
         classes = self.predict(params, X)
-        return float(np.mean(classes != np.argmax(self._data_like(params, T, "T", len(classes)), axis=1)))
+        return classes != np.argmax(self._data_like(params, T, "T", len(classes)), axis=1)
+
+    def check_data(self, X: np.ndarray, T: np.ndarray) -> np.ndarray:
+        """T one-hot where it is integer classes, after checking that all the data fit."""
+        if _are_classes(T):
+            T = one_hot(T, self.sizes[-1], "T")
+        for name, data, width in (("X", X, self.sizes[0]), ("T", T, self.sizes[-1])):
+            if data.shape[1:] != (width,) or data.dtype.kind != "f":
+                labels = f", or integer classes of shape ({len(data)},)" if name == "T" else ""
+                raise ArgumentError(
+                    f"{name} has shape {data.shape} and dtype {data.dtype}, "
+                    f"but {self!r} needs floats of shape ({len(data)}, {width}){labels}"
+                )
+        return T
 
     def gradient(self, params, X, T):
         """Gradient of :meth:`loss`, written out (see :mod:`hypergrad.backprop`)."""
@@ -105,12 +120,18 @@ class MLP(Frozen):
         """X or T in the dtype of the parameters, so that float32 parameters are computed in float32."""
         data = data if isbox(data) else np.asarray(data)
         width = self.sizes[0 if name == "X" else -1]
+        dtype = getval(params[0][0]).dtype
+        if name == "T" and _are_classes(data):
+            data = one_hot(data, width, name, dtype)
         if data.ndim != 2 or data.shape[1] != width or (rows is not None and len(data) != rows):
             wanted = f"({'n' if rows is None else rows}, {width})"
-            hint = "; one-hot encode labels with np.eye(classes)[labels]" if name == "T" else ""
+            hint = "; labels may also be integer classes, one for each row" if name == "T" else ""
             raise ArgumentError(f"{name} has shape {data.shape}, but {self!r} needs {wanted}{hint}")
-        dtype = getval(params[0][0]).dtype
         return data if isbox(data) or data.dtype == dtype else data.astype(dtype)
+
+
+def _are_classes(T) -> bool:
+    return not isbox(T) and T.ndim == 1 and T.dtype.kind in "iu"
 
 
 def _like(params) -> list:

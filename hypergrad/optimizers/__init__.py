@@ -1,10 +1,29 @@
 """Optimizers: the update equation of each, once."""
 
-from .adaptive import Adam, RMSProp
-from .base import Decaying, Optimizer
+from .adaptive import Adam, RMSProp, root
+from .base import Decaying, Optimizer, WholeNest
+from .conversion import from_heavy_ball, from_optax, from_torch, to_heavy_ball
+from .hyperparameters import Constant, PerWeight
 from .sgd import SGD
+from .wrappers import Accumulated, Clipped
 
-__all__ = ["SGD", "Adam", "Decaying", "Optimizer", "RMSProp"]
+__all__ = [
+    "SGD",
+    "Accumulated",
+    "Adam",
+    "Clipped",
+    "Constant",
+    "Decaying",
+    "Optimizer",
+    "PerWeight",
+    "RMSProp",
+    "WholeNest",
+    "from_heavy_ball",
+    "from_optax",
+    "from_torch",
+    "root",
+    "to_heavy_ball",
+]
 
 
 def __dir__():

@@ -16,10 +16,25 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..bridge import isbox
 from ..errors import ArgumentError
 from ..ranges import Range
 
 _FLAGS = (bool, int, str, "bool", "int", "str")
+
+
+class Setting(NamedTuple):
+    """A hyperparameter as it was given: a scalar, a schedule, values per weight, or a nest of those.
+
+    Attributes:
+      value: what was given.
+      place: how the user wrote it, ``SGD.lr``; it begins every error.
+      allowed: the interval that it must lie in.
+    """
+
+    value: Any
+    place: str
+    allowed: Range
 
 
 class Optimizer:
@@ -66,6 +81,17 @@ class Optimizer:
         """The names of the hyperparameters, in order."""
         return tuple(field.name for field in fields(self) if not _is_flag(field))  # type: ignore[arg-type]
 
+    @property
+    def settings(self) -> list[Setting]:
+        """The hyperparameters as they were given, in the order of ``names``."""
+        kind = type(self).__name__
+        return [Setting(getattr(self, name), f"{kind}.{name}", self.ranges.get(name, Range())) for name in self.names]
+
+    @property
+    def rule(self) -> Optimizer:
+        """The update rule, without what wrappers do to the gradients."""
+        return self
+
     def init(self, w) -> Any:
         """The state before the first step, for an array of the shape of ``w``: a nest of arrays and numbers."""
         raise NotImplementedError(f"{type(self).__name__} needs init(w) -> state")
@@ -75,25 +101,38 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} needs step(w, s, g, h, step) -> (w, s)")
 
 
+class WholeNest(Optimizer):
+    """Base of an optimizer whose step sees the whole nest: for norms over all arrays, say.
+
+    ``init(params)`` returns one state, any nest, and ``step(params, state, gradient, h, step)`` nests like the
+    parameters and the state. ``h.name`` is a number where one value or schedule was given for all arrays, and
+    otherwise a nest like ``params`` with the value for each.
+    """
+
+
 def _is_flag(field: Field) -> bool:
     default = field.default
     return field.type in _FLAGS or default is None or isinstance(default, bool | str) or callable(default)
 
 
 class Decaying(Optimizer):
-    """An optimizer whose state decays: s ← d s + increment(g), w ← w + displacement(s, g).
+    """An optimizer whose state decays: s ← d s + increment(g), w ← (1 − α λ) w + displacement(s, g).
+
+    The weights decay if it has a hyperparameter ``weight_decay``, λ, beside ``lr``, α.
 
     Attributes:
       decays: for each state array, the name of the hyperparameter d that multiplies it.
-      reversible: whether the displacement depends on the state after the update alone, and not on g:
-        then the update can be undone.
       fraction_bits: for each state array, the bits after the point of its fixed-point numbers in exact
         arithmetic.
     """
 
     decays: ClassVar[tuple[str, ...]]
-    reversible: ClassVar[bool]
     fraction_bits: ClassVar[tuple[int, ...]]
+
+    @property
+    def reversible(self) -> bool:
+        """Whether the displacement depends on the state after the update alone, and not on g: then it can be undone."""
+        return False
 
     def init(self, w) -> tuple:
         return tuple(0.0 * w for _ in self.decays)
@@ -113,7 +152,16 @@ class Decaying(Optimizer):
 
     def step(self, w, s, g, h, step: int) -> tuple:
         s = self.state_after(w, s, g, h, step)
-        return w + self.displacement(s, g, h, step), s
+        keep = kept_share(h)
+        return (w if keep is None else keep * w) + self.displacement(s, g, h, step), s
+
+
+def kept_share(h) -> Any:
+    """1 − α λ, the share of the weights that a step keeps; None without a decay of the weights, plain and 0."""
+    decay = getattr(h, "weight_decay", None)
+    if decay is None or (not isbox(decay) and not np.any(decay)):
+        return None
+    return 1.0 - h.lr * decay
 
 
 def step_into(optimizer: Decaying, to_w, to_s, w, s, g, h, step: int) -> None:
@@ -121,6 +169,9 @@ def step_into(optimizer: Decaying, to_w, to_s, w, s, g, h, step: int) -> None:
     for to, name, a, increment in zip(to_s, optimizer.decays, s, optimizer.increments(g, h)):
         np.multiply(getattr(h, name), a, out=to)
         to += increment
+    keep = kept_share(h)
+    if keep is not None:
+        w = np.multiply(keep, w, out=to_w)
     np.add(w, optimizer.displacement(to_s, g, h, step), out=to_w)
 
 
@@ -129,27 +180,27 @@ class Written(NamedTuple):
 
     Attributes:
       step_into: like :func:`step_into`.
-      push_forward: None, or ``(dw, ds, dg, dh, s, g, s_after, h)``, which turns the tangents of w and s before into
+      push_forward: None, or ``(dw, ds, dg, dh, w, s, g, s_after, h)``, which turns the tangents of w and s before into
         those after, in place, and writes over ``dg``.
-      pull_back: None, or ``(w_bar, s_bar, g_bar, s, s_after, h, wanted)``, which turns the cotangents of w and s
-        after into those before, in place, writes that of g, and returns those of h.
-      needs_before: whether ``pull_back`` needs the parameters and the gradient of the step.
+      pull_back: None, or ``(w_bar, s_bar, g_bar, w, s, s_after, h, wanted)``, which turns the cotangents of w and s
+        after into those before, in place, writes that of g, and returns those of h. It needs no gradient, and w only
+        where the weights decay.
     """
 
     step_into: Callable
     push_forward: Callable | None = None
     pull_back: Callable | None = None
-    needs_before: bool = True
 
 
-_WRITTEN: dict[type, Written] = {}
+_WRITTEN: dict[type, Callable[[Any], Written]] = {}
 
 
-def written_for(kind: type, code: Written) -> None:
-    """Use this code for optimizers of just that class."""
+def written_for(kind: type, code: Callable[[Any], Written]) -> None:
+    """Use this code, made for an optimizer, for those of just that class."""
     _WRITTEN[kind] = code
 
 
 def written_code(optimizer: Optimizer) -> Written | None:
     """What is written out for the class of this optimizer."""
-    return _WRITTEN.get(type(optimizer))
+    code = _WRITTEN.get(type(optimizer))
+    return None if code is None else code(optimizer)

@@ -13,7 +13,7 @@ from ..checks import check_integer
 from ..errors import ArgumentError, DifferentiationError, LossError, ScheduleError
 from ..losses import loss_of
 from ..losses.base import Inputs
-from ..nests import check_leaf, check_params, flatten, leaf_places
+from ..nests import check_leaves, check_params, flatten, leaf_places
 from ..workspace import Arena, Layout
 
 _SHARPNESS = 2  # the purpose of these random numbers, in seeds (seed, purpose)
@@ -40,13 +40,12 @@ def sharpness(loss: Callable, params: Any, hyper: Any = None, step: int = 0) -> 
     6.0
     """
     leaves, structure = flatten(params)
-    check_params(leaves, leaf_places(structure, "params"))
+    leaves = check_params(leaves, leaf_places(structure, "params"))
     hyper_leaves, hyper_structure = ([], None) if hyper is None else flatten(hyper)
     if any(isbox(x) for x in leaves + hyper_leaves):
         raise DifferentiationError("sharpness cannot be differentiated: give it plain numbers")
     if hyper_structure is not None:
-        for leaf, place in zip(hyper_leaves, leaf_places(hyper_structure, "hyper")):
-            check_leaf(leaf, place)
+        hyper_leaves = check_leaves(hyper_leaves, leaf_places(hyper_structure, "hyper"))
     arrays, step = [np.asarray(w) for w in leaves], check_integer(step, "step", 0)
     run_loss = loss_of(loss, Inputs(structure, hyper_structure, [np.asarray(h) for h in hyper_leaves], False))
     layout = Layout(arrays)

@@ -14,7 +14,7 @@ from autograd import value_and_grad
 from ..bridge import Probe
 from ..checks import check_integer
 from ..errors import ArgumentError
-from ..nests import broadcast_prefix, check_leaf, flatten, leaf_places, unflatten
+from ..nests import broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
 from .edge import TOLERANCE, check_repeatable, rounding
 from .evaluation import Point, evaluate
 
@@ -133,15 +133,15 @@ def trust(
     ('trust', "don't")
     """
     leaves, structure = flatten(hypers)
+    leaves = check_leaves(leaves, leaf_places(structure, "hypers"))
     for leaf, place in zip(leaves, leaf_places(structure, "hypers")):
-        check_leaf(leaf, place)
         if not np.isfinite(leaf).all():
             raise ArgumentError(f"{place} is not finite")
     for name, number in (("distance", distance), ("tolerance", tolerance)):
         if not (isinstance(number, int | float | np.floating) and 0.0 < number < math.inf):
             raise ArgumentError(f"{name} must be a finite number above 0, got {number!r}")
     seeds = check_integer(seeds, "seeds", 1)
-    unit = _unit(f, hypers, leaves, structure, direction, check_integer(seed, "seed", 0))
+    unit = _unit(f, unflatten(structure, leaves), leaves, structure, direction, check_integer(seed, "seed", 0))
 
     def along(offset, **options):
         moved = [leaf + offset * part for leaf, part in zip(leaves, unit)]
@@ -197,8 +197,7 @@ def _unit(f, hypers, leaves: list, structure, direction, seed: int) -> list:
         raise ArgumentError(f"direction must be 'gradient', 'random' or a nest like hypers, got {direction!r}")
     else:
         parts, cover, places = broadcast_prefix(direction, structure, name="direction", target="hypers")
-        for part, place in zip(parts, places):
-            check_leaf(part, place)
+        parts = check_leaves(parts, places)
         if cover != list(range(len(leaves))) or any(np.shape(p) != np.shape(w) for p, w in zip(parts, leaves)):
             raise ArgumentError("direction must have the structure and the shapes of hypers")
     largest = max(float(np.abs(part).max(initial=0.0)) for part in parts)

@@ -1,0 +1,213 @@
+"""Optimizers of PyTorch and optax as ours, and their form of momentum as ours and back: the conversions, once.
+
+PyTorch and optax write momentum as u ← μ u + g, w ← w − η u, ours is v ← β v − (1 − β) g, w ← w + α v. The steps are
+the same with v = −(1 − β) u, which for schedules means
+
+    η_t = α_t (1 − β_t),    μ_t = β_t (1 − β_{t−1}) / (1 − β_t);    for constants  μ = β,  η = α (1 − β)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+
+from ..bridge import getval
+from ..errors import ArgumentError, ScheduleError
+from ..nests import check_leaves
+from .adaptive import Adam, RMSProp
+from .base import Optimizer
+from .sgd import SGD
+
+
+def from_heavy_ball(lr: Any, momentum: Any) -> tuple:
+    """Our (lr, momentum) from those of u ← μ u + g, w ← w − η u, differentiably.
+
+        1/c_t = 1 + μ_t / c_{t−1},    β_t = 1 − c_t,    α_t = η_t / c_t,    c_{−1} = 1 − μ_0
+
+    so that constants stay constants: β = μ, α = η / (1 − μ).
+
+    Args:
+      lr: η, a number or an array ``(steps,)``.
+      momentum: μ in [0, 1), the same.
+
+    Returns:
+      (α, β), arrays ``(steps,)`` if the momentum is one.
+
+    Raises:
+      ScheduleError, NestError: another shape or type, or a momentum outside its range.
+    """
+    lr, momentum = _rates(lr, momentum)
+    if np.ndim(getval(momentum)) == 0:
+        return lr / (1.0 - momentum), momentum
+    kept, inverses = 1.0 / (1.0 - momentum[0]), []
+    for mu in momentum:
+        kept = 1.0 + mu * kept
+        inverses.append(kept)
+    inverse = anp.array(inverses)
+    return lr * inverse, 1.0 - 1.0 / inverse
+
+
+def to_heavy_ball(lr: Any, momentum: Any) -> tuple:
+    """The (η, μ) of u ← μ u + g, w ← w − η u that make the steps of our (lr, momentum), differentiably.
+
+    The velocity starts at 0, so that the first μ has no influence; it is that of a momentum that was the same before.
+
+    Args:
+      lr: α, a number or an array ``(steps,)``.
+      momentum: β in [0, 1), the same.
+
+    Returns:
+      (η, μ), arrays ``(steps,)`` if the momentum is one.
+
+    Raises:
+      ScheduleError, NestError: another shape or type, or a momentum outside its range.
+    """
+    lr, momentum = _rates(lr, momentum)
+    if np.ndim(getval(momentum)) == 0:
+        return lr * (1.0 - momentum), momentum
+    before = anp.concatenate([momentum[:1], momentum[:-1]])
+    return lr * (1.0 - momentum), momentum * (1.0 - before) / (1.0 - momentum)
+
+
+def from_torch(name: str, **settings) -> Optimizer:
+    """The optimizer that makes the steps of ``torch.optim``'s of that name, with its settings and their defaults.
+
+    Args:
+      name: "SGD", "RMSprop", "Adam" or "AdamW".
+      settings: as PyTorch calls them, numbers or arrays ``(steps,)``, differentiable: ``lr``, ``momentum``,
+        ``nesterov``, ``alpha``, ``betas``, ``eps``, ``weight_decay``.
+
+    Raises:
+      ArgumentError: something that has no counterpart; says what to do instead.
+    """
+    return _converted("torch.optim", _TORCH, name, settings)
+
+
+def from_optax(name: str, **settings) -> Optimizer:
+    """The optimizer that makes the steps of optax's of that name, with its settings and their defaults.
+
+    ``optax.clip_by_global_norm`` before it is :class:`Clipped` around it; ``optax.MultiSteps`` is :class:`Accumulated`.
+
+    Args:
+      name: "sgd", "rmsprop", "adam" or "adamw".
+      settings: as optax calls them, numbers or arrays ``(steps,)``, differentiable: ``learning_rate``, ``momentum``,
+        ``nesterov``, ``decay``, ``b1``, ``b2``, ``eps``, ``weight_decay``. A schedule that is a function of the step is
+        given as the array of its values.
+
+    Raises:
+      ArgumentError: something that has no counterpart; says what to do instead.
+    """
+    return _converted("optax", _OPTAX, name, settings)
+
+
+_COUPLED = (
+    "its weight_decay is coupled, a part of the gradient: add hyper / 2 · ‖w‖² to the loss, which is differentiable in "
+    "it; weight_decay here is decoupled"
+)
+
+
+def _sgd(lr, momentum, nesterov) -> SGD:
+    if nesterov and np.ndim(getval(momentum)):
+        raise ArgumentError(
+            "Nesterov's momentum with a schedule of momentum looks ahead by another factor here: give one number, or "
+            "write it as an optimizer of your own"
+        )
+    lr, momentum = from_heavy_ball(lr, momentum)
+    return SGD(lr, momentum, nesterov=bool(nesterov))
+
+
+def _torch_sgd(lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False) -> SGD:
+    _refuse("SGD", dampening=(dampening, "scale the learning rate"), weight_decay=(weight_decay, _COUPLED))
+    return _sgd(lr, momentum, nesterov)
+
+
+def _torch_rmsprop(lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False) -> RMSProp:
+    own = "write it as an optimizer of your own"
+    _refuse("RMSprop", momentum=(momentum, own), centered=(centered, own), weight_decay=(weight_decay, _COUPLED))
+    return RMSProp(lr, alpha, eps)
+
+
+def _torch_adam(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False) -> Adam:
+    own = "the guide to optimizers has it as one of your own"
+    _refuse("Adam", amsgrad=(amsgrad, own), weight_decay=(weight_decay, f"{_COUPLED}, as in AdamW"))
+    b1, b2 = betas
+    return Adam(lr, b1, b2, eps)
+
+
+def _torch_adamw(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False) -> Adam:
+    _refuse("AdamW", amsgrad=(amsgrad, "the guide to optimizers has it as one of your own"))
+    b1, b2 = betas
+    return Adam(lr, b1, b2, eps, weight_decay)
+
+
+def _optax_sgd(learning_rate, momentum=None, nesterov=False) -> SGD:
+    return _sgd(learning_rate, 0.0 if momentum is None else momentum, nesterov)
+
+
+def _optax_rmsprop(
+    learning_rate, decay=0.9, eps=1e-8, initial_scale=0.0, eps_in_sqrt=True, centered=False, momentum=None
+) -> RMSProp:
+    own = "write it as an optimizer of your own"
+    inside = "ε lies outside of the root here: give eps_in_sqrt=False, or write it as an optimizer of your own"
+    _refuse("rmsprop", eps_in_sqrt=(eps_in_sqrt, inside), initial_scale=(initial_scale, own), centered=(centered, own))
+    _refuse("rmsprop", momentum=(momentum or 0.0, own))
+    return RMSProp(learning_rate, decay, eps)
+
+
+def _optax_adam(learning_rate, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, nesterov=False) -> Adam:
+    own = "write it as an optimizer of your own"
+    _refuse("adam", eps_root=(eps_root, own), nesterov=(nesterov, own))
+    return Adam(learning_rate, b1, b2, eps)
+
+
+def _optax_adamw(
+    learning_rate, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, weight_decay=1e-4, mask=None, nesterov=False
+) -> Adam:
+    prefix = "give weight_decay as a nest that is a prefix of the parameters"
+    _refuse("adamw", mask=(mask is not None, prefix), eps_root=(eps_root, "write it as an optimizer of your own"))
+    _refuse("adamw", nesterov=(nesterov, "write it as an optimizer of your own"))
+    return Adam(learning_rate, b1, b2, eps, weight_decay)
+
+
+_TORCH: dict[str, Callable] = {
+    "SGD": _torch_sgd,
+    "RMSprop": _torch_rmsprop,
+    "Adam": _torch_adam,
+    "AdamW": _torch_adamw,
+}
+_OPTAX: dict[str, Callable] = {"sgd": _optax_sgd, "rmsprop": _optax_rmsprop, "adam": _optax_adam, "adamw": _optax_adamw}
+
+
+def _converted(library: str, known: dict[str, Callable], name: str, settings: dict) -> Optimizer:
+    if name not in known:
+        raise ArgumentError(f"{library} name must be one of {', '.join(known)}, got {name!r}")
+    try:
+        return known[name](**settings)
+    except TypeError as error:
+        raise ArgumentError(f"{library} {name}: {str(error).partition('() ')[2]}") from None
+
+
+def _refuse(name: str, **settings) -> None:
+    """Raise for the first of (value, what to do instead) that is not 0 or False."""
+    for setting, (value, instead) in settings.items():
+        if np.any(getval(value)):
+            raise ArgumentError(f"{name}({setting}={getval(value)!r:.40}) has no counterpart here: {instead}")
+
+
+def _rates(lr, momentum) -> list:
+    """The rates to go on with."""
+    lr, momentum = check_leaves([lr, momentum], ["lr", "momentum"], allow_int=True)
+    for name, value in (("lr", lr), ("momentum", momentum)):
+        if np.ndim(getval(value)) > 1:
+            raise ScheduleError(f"{name} must be a number or an array (steps,), got shape {np.shape(getval(value))}")
+    values = np.asarray(getval(momentum), dtype=float)
+    outside = ~((values >= 0.0) & (values < 1.0))
+    if outside.any():
+        raise ScheduleError(f"momentum must lie in [0, 1), got {float(values[outside][0])!r}")
+    sizes = {np.shape(getval(value)) for value in (lr, momentum)} - {()}
+    if len(sizes) > 1 or (0,) in sizes:
+        raise ScheduleError(f"lr and momentum must be schedules of one length, got {sorted(sizes)}")
+    return [lr, momentum]
