@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch", reason="needs the extra torch: pip install 
 STEPS, SAVE_AT = 7, [0, 2, 5, 7]
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((12, 4)), RNG.standard_normal((12, 2))
-PARAMS = [(0.5 * RNG.standard_normal((4, 3)), 0.1 * np.ones(3)), (0.5 * RNG.standard_normal((3, 2)), np.zeros(2))]
+PARAMS = [(0.5 * RNG.standard_normal((4, 3)), 0.1 * np.ones(3)), (0.5 * RNG.standard_normal((3, 2)), 0.1 * np.ones(2))]
 HYPER = {"log_penalty": np.array(-2.0), "targets": 0.1 * RNG.standard_normal((12, 2))}
 ADJOINTS = {"Stored": hg.Stored(), "Checkpointed": hg.Checkpointed(2), "Truncated": hg.Truncated(STEPS)}
 
