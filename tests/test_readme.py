@@ -11,6 +11,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
 def test_examples_run(page):
+    for extra in re.findall(r"^import (torch|jax)\b", page.read_text(), flags=re.MULTILINE):
+        pytest.importorskip(extra, reason=f"needs the extra {extra}: pip install -e '.[{extra}]'")
     namespace = namespace_of(page)
     if page.name == "README.md":
         assert 0.0 < namespace["value"] < 1.0
