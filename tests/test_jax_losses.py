@@ -9,6 +9,7 @@ import pytest
 import unrolled
 from autograd import grad, make_jvp, value_and_grad
 from optimizer_table import OPTIMIZERS, draw
+from pages import namespace_of
 from problems import relative_error
 
 import hypergrad as hg
@@ -23,7 +24,10 @@ from hypergrad.losses.jax import CompiledStep, JaxLoss  # noqa: E402
 STEPS, SAVE_AT, ROWS = 6, [0, 2, 6], 5
 rng = np.random.default_rng(0)
 X, T = rng.standard_normal((10, 4)), np.eye(3)[rng.integers(0, 3, 10)]
-PARAMS = [(0.5 * rng.standard_normal((4, 3)), 0.1 * rng.standard_normal(3)), (rng.standard_normal((3, 3)), 0.1 * rng.standard_normal(3))]
+PARAMS = [
+    (0.5 * rng.standard_normal((4, 3)), 0.1 * rng.standard_normal(3)),
+    (rng.standard_normal((3, 3)), 0.1 * rng.standard_normal(3)),
+]
 HYPER = {"weights": [-3.0, -2.0], "biases": (np.array([-1.0, -2.0, -3.0]), -1.5)}
 
 
@@ -64,9 +68,7 @@ def objective(saved):
 def ours(make, adjoint=None, loss=LOSS):
     def f(inputs):
         params, hyper, schedules = inputs
-        return objective(
-            hg.train(loss, params, make(*schedules), hyper, steps=STEPS, adjoint=adjoint, save_at=SAVE_AT)
-        )
+        return objective(hg.train(loss, params, make(*schedules), hyper, steps=STEPS, adjoint=adjoint, save_at=SAVE_AT))
 
     return f
 
@@ -413,3 +415,28 @@ def test_a_model_of_equinox():
     assert relative_error(grad(f)((0.3, 0.01)), grad(g)((0.3, 0.01))) < 1e-9
     with pytest.raises(errors.NestError, match="is a module of equinox: give the list of its arrays"):
         hg.train(in_jax, arrays, hg.SGD(0.1), 0.0, steps=1)
+
+
+def test_the_page_says_what_is_so():
+    pytest.importorskip("equinox", reason="needs the extra models: pip install -e '.[models]'")
+    page = namespace_of("docs/jax.md")
+    assert 0.1 < page["value"] < 1.5 and page["hypergradient"]["lr"].shape == (20,)
+
+    def in_autograd(hypers):
+        def loss(params, log_penalty, step):
+            rows = slice(step % 5 * 100, step % 5 * 100 + 100)
+            return model.loss(params, page["X"][rows], page["T"][rows]) + anp.exp(log_penalty) * sum(
+                anp.sum(W**2) for W, b in params
+            )
+
+        model = hg.nn.MLP([784, 30, 10])
+        trained = hg.train(loss, page["params"], hg.SGD(hypers["lr"], 0.9), hypers["log_penalty"], steps=20)
+        return model.loss(trained, page["X_valid"], page["T_valid"])
+
+    expected = value_and_grad(in_autograd)({"lr": np.full(20, 1.0), "log_penalty": -6.0})
+    assert page["value"] == pytest.approx(expected[0], rel=1e-10)
+    assert relative_error(page["hypergradient"], expected[1]) < 1e-9
+    log_lr = np.zeros(50)
+    expected = value_and_grad(lambda x: page["after_many_steps"](x * np.ones(50)))(0.0)
+    assert page["reversed_gradient"](0.0) == expected and np.isfinite(page["after_many_steps"](log_lr))
+    assert jax.vmap(page["network"])(page["X_valid"]).shape == (500, 10)
