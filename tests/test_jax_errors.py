@@ -153,7 +153,7 @@ def test_params_and_hyper_are_checked_as_ever():
 
 @pytest.mark.parametrize("make", [hg.losses.from_jax, hg.losses.jax_function])
 def test_arguments(make):
-    with pytest.raises(errors.ArgumentError, match="needs a function.* got 3"):
+    with pytest.raises(errors.ArgumentError, match=r"needs a function.* got 3"):
         make(3)
     for dtype in (np.float16, jnp.bfloat16, "int32", "fast"):
         with pytest.raises(errors.ArgumentError, match="must be float64 or float32, got"):
@@ -173,7 +173,7 @@ def test_a_value_that_is_differentiated_must_come_in_as_hyper():
 def test_jax_around_a_run():
     loss = hg.losses.from_jax(lambda w, h, t: jnp.sum(w**2))
     run = lambda w, h: jnp.sum(jnp.asarray(hg.train(loss, w, hg.SGD(0.1), h, steps=2)))
-    with pytest.raises(errors.DifferentiationError, match="params is being traced by JAX.*autograd's grad"):
+    with pytest.raises(errors.DifferentiationError, match=r"params is being traced by JAX.*autograd's grad"):
         jax.grad(lambda w: run(w, None))(jnp.ones(3))
     with pytest.raises(errors.DifferentiationError, match="hyper is being traced by JAX"):
         jax.jit(lambda h: run(np.ones(3), h))(1.0)
@@ -182,7 +182,7 @@ def test_jax_around_a_run():
         inner = hg.losses.from_jax(lambda w, h, t: x * jnp.sum(w**2))
         return jnp.sum(jnp.asarray(hg.train(inner, np.ones(3), hg.SGD(0.1), steps=2)))
 
-    with pytest.raises(errors.DifferentiationError, match="captures a value that JAX is tracing.*hyper=value"):
+    with pytest.raises(errors.DifferentiationError, match=r"captures a value that JAX is tracing.*hyper=value"):
         jax.grad(capturing)(2.0)
 
 
@@ -217,7 +217,7 @@ def test_arrays_that_cannot_be_converted():
     plain = lambda w, h, t: anp.sum(w**2)
     with pytest.raises(errors.NestError, match="params is an array of JAX of dtype bfloat16: give a float array"):
         hg.train(plain, jnp.ones(3, dtype=jnp.bfloat16), hg.SGD(0.1), steps=2)
-    with pytest.raises(errors.NestError, match="hyper is an array of JAX of dtype key.*from_jax"):
+    with pytest.raises(errors.NestError, match=r"hyper is an array of JAX of dtype key.*from_jax"):
         hg.train(plain, np.ones(3), hg.SGD(0.1), jax.random.key(0), steps=2)
 
 
