@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch", reason="needs the extra torch: pip install 
 STEPS, SAVE_AT = 7, [0, 2, 5, 7]
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((12, 4)), RNG.standard_normal((12, 2))
-PARAMS = [(0.5 * RNG.standard_normal((4, 3)), 0.1 * np.ones(3)), (0.5 * RNG.standard_normal((3, 2)), np.zeros(2))]
+PARAMS = [(0.5 * RNG.standard_normal((4, 3)), 0.1 * np.ones(3)), (0.5 * RNG.standard_normal((3, 2)), 0.1 * np.ones(2))]
 HYPER = {"log_penalty": np.array(-2.0), "targets": 0.1 * RNG.standard_normal((12, 2))}
 ADJOINTS = {"Stored": hg.Stored(), "Checkpointed": hg.Checkpointed(2), "Truncated": hg.Truncated(STEPS)}
 
@@ -240,10 +240,9 @@ def test_where_gradients_are_switched_off(mode):
 def test_threads_give_what_one_gives():
     module = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Dropout(0.3), torch.nn.Linear(5, 2)).double()
     loss = hg.losses.from_torch(module, torch.nn.functional.mse_loss, [(X[:6], Y[:6]), (X[6:], Y[6:])])
-    start = loss.params()
 
-    def derivative(number):
-        params = {name: w + 0.01 * number for name, w in start.items()}
+    def derivative(number):  # each takes the module's own parameters while others have theirs in it
+        params = {name: w + 0.01 * number for name, w in loss.params().items()}
         f = lambda lr: sum(anp.sum(w**2) for w in hg.train(loss, params, hg.SGD(lr), steps=4).values())
         return value_and_grad(f)(0.1)
 

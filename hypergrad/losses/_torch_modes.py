@@ -20,8 +20,9 @@ _DRAWS = 6  # the purpose of these random numbers, in seeds (seed, purpose, step
 _UNSEEDED = {"rand_like": "uniform_", "randn_like": "normal_", "randint_like": "random_"}
 
 # A module is given its parameters by putting them into it for the time of a call, and PyTorch notes in one place for
-# all threads that a mode is on: so forward passes take turns. Backward passes, the larger part, need not.
-_TURN = threading.RLock()
+# all threads that a mode is on: so forward passes, and whoever reads what a module holds, take turns. Backward passes,
+# the larger part, need not.
+TURN = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def forwards(seeds: list[int], hooks: bool = False) -> Iterator[None]:
 
     attention, draws = _modes()
     saving = contextlib.nullcontext() if hooks else torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS)
-    with _TURN, recorded(), saving, attention(), draws(seeds):
+    with TURN, recorded(), saving, attention(), draws(seeds):
         yield
 
 

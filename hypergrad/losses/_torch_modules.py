@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, LossError, NestError
-from ._torch_modes import forwards
+from ._torch_modes import TURN, forwards
 from ._torch_tensors import Place, in_words
 
 _CALIBRATION = 2**31  # steps of the draws in calibration: no run has so many
@@ -74,9 +74,10 @@ class Opened:
 
     def __init__(self, module, criterion: Callable, batches: Callable | list, place: Place):
         self.module, self.criterion, self.batches, self.place = module, criterion, batches, place
-        self.shapes = {name: tuple(p.shape) for name, p in trainable(module).items()}
-        self.frozen = {name: place.cast(p.detach()) for name, p in module.named_parameters() if not p.requires_grad}
-        self.buffers = dict(module.named_buffers())
+        with TURN:
+            self.shapes = {name: tuple(p.shape) for name, p in trainable(module).items()}
+            self.frozen = {name: place.cast(p.detach()) for name, p in module.named_parameters() if not p.requires_grad}
+            self.buffers = dict(module.named_buffers())
         self.cast: dict[int, tuple] = {}
 
     def __call__(self, params: dict, hyper, step: int):

@@ -14,6 +14,7 @@ from ..errors import ArgumentError, BufferWarning
 from ..nests import check_params, flatten, unflatten
 from . import _torch_modules as modules
 from ._torch_boxes import Function, applied
+from ._torch_modes import TURN
 from ._torch_run import LossOfTorch, checked_scalar
 from ._torch_tensors import Place, array, checked_dtype, common_dtype
 from .base import Frozen, register
@@ -155,11 +156,13 @@ class ModuleLoss(TorchLoss):
 
         if not isinstance(module, torch.nn.Module):
             raise ArgumentError(f"from_torch needs a torch.nn.Module, got {module!r}; a function: from_torch_function")
-        device = next((p.device for p in modules.trainable(module).values()), None) if device is None else device
-        super().__init__(criterion, seed=seed, device=device, dtype=dtype)
-        self.module, self.batches = module, modules.checked_batches(batches)
-        place = self.place([array(p) for p in modules.trainable(module).values()])
-        changed = modules.changed_buffers(self.opened(place), self.seed)
+        with TURN:
+            parameters = modules.trainable(module)
+            device = next(p.device for p in parameters.values()) if device is None else device
+            super().__init__(criterion, seed=seed, device=device, dtype=dtype)
+            self.module, self.batches = module, modules.checked_batches(batches)
+            place = self.place([array(p) for p in parameters.values()])
+            changed = modules.changed_buffers(self.opened(place), self.seed)
         if changed:
             warnings.warn(
                 f"the module changes buffers when it is called ({_some(changed)}): training uses the statistics of "
@@ -179,7 +182,8 @@ class ModuleLoss(TorchLoss):
           dtype: float64 or float32; if None that of the loss, or else of the module.
         """
         dtype = checked_dtype(dtype) or self.dtype
-        return {name: np.array(array(p), dtype=dtype) for name, p in modules.trainable(self.module).items()}
+        with TURN:
+            return {name: np.array(array(p), dtype=dtype) for name, p in modules.trainable(self.module).items()}
 
     def to_module(self, trained: dict, calibrate: list | None = None) -> Any:
         """Write trained parameters into the module, and estimate its running statistics anew.
@@ -201,16 +205,17 @@ class ModuleLoss(TorchLoss):
         """
         leaves, structure = flatten(trained)
         check_params(leaves, [f"trained[{key!r}]" for key in structure.keys])
-        place = self.place([array(p) for p in modules.trainable(self.module).values()])
-        self.opened(place).check(trained)
         if calibrate is not None and (callable(calibrate) or not isinstance(calibrate, list | tuple) or not calibrate):
             raise ArgumentError(
                 "calibrate must be a list of batches: [batches(step) for step in range(n)], list(loader)"
             )
         if any(map(isbox, leaves)):
             raise ArgumentError("to_module writes numbers, but trained is being differentiated; call it outside")
-        modules.write(self.module, trained)
-        done = [] if calibrate is None else modules.calibrate(self.module, list(calibrate), self.seed, place)
+        with TURN:
+            place = self.place([array(p) for p in modules.trainable(self.module).values()])
+            self.opened(place).check(trained)
+            modules.write(self.module, trained)
+            done = [] if calibrate is None else modules.calibrate(self.module, list(calibrate), self.seed, place)
         left = [name for name in self.changed if name not in done]
         if left:
             way = "give calibrate=batches" if calibrate is None else "they are no running statistics: set them yourself"
