@@ -170,6 +170,13 @@ def test_a_value_that_is_differentiated_must_come_in_as_hyper():
         grad(f)(2.0)
 
 
+def test_a_function_is_given_what_is_differentiated():
+    for inner in (lambda x: lambda w: x * jnp.sum(w**2), lambda x: lambda w: jnp.asarray(x), lambda x: lambda w: x):
+        f = lambda x, inner=inner: hg.losses.jax_function(inner(x))(np.ones(3))
+        with pytest.raises(errors.DifferentiationError, match=r"the function uses a value .* give it as an argument"):
+            grad(f)(2.0)
+
+
 def test_jax_around_a_run():
     loss = hg.losses.from_jax(lambda w, h, t: jnp.sum(w**2))
     run = lambda w, h: jnp.sum(jnp.asarray(hg.train(loss, w, hg.SGD(0.1), h, steps=2)))
