@@ -77,8 +77,8 @@ CASES = {
     "control flow on step": (branching, WHERE + r"uses Python control flow.*`step`.*jnp\.where, jax\.lax\.cond"),
     "control flow on params": (branching_on_params, WHERE + "uses Python control flow"),
     "range of step": (counted, WHERE + "uses Python control flow.*jax.lax.scan"),
-    "look-up by step": (looking_up, WHERE + "uses Python control flow"),
-    "NumPy's generator": (drawing, WHERE + "uses Python control flow"),
+    "look-up by step": (looking_up, WHERE + r"raised \w+: .*its arguments are traced"),
+    "NumPy's generator": (drawing, WHERE + r"raised TypeError: .*its arguments are traced"),
     "a loop of unknown length": (looping, "JAX cannot differentiate the loss, or not twice: Reverse-mode"),
     "a callback": (called_back, "JAX cannot differentiate the loss, or not twice: Pure callbacks"),
     "NumPy's index": (

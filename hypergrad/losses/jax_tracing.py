@@ -298,6 +298,7 @@ _CONCRETE = (
     "params, which are traced: it is compiled once for all steps. Use jnp.where, jax.lax.cond, jax.lax.dynamic_slice "
     "or jax.lax.scan"
 )
+_TRACED = "its arguments are traced: jax.numpy and jax.lax compute with them, but no dict, Python or NumPy function"
 _NUMPY = (
     "must be written with jax.numpy (import jax.numpy as jnp), not with NumPy or autograd.numpy, which cannot compute "
     "with traced values; rows of a NumPy array X that depend on `step` are those of jnp.asarray(X)"
@@ -322,9 +323,10 @@ def _in_our_words(error: Exception, what: str) -> None:
     if isinstance(error, jax.errors.TracerArrayConversionError):
         raise LossError(f"{line}: {what} {_NUMPY}") from error
     concrete = jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError
-    of_tracers = "Tracer" in text and isinstance(error, TypeError | ValueError)
-    if isinstance(error, concrete) or of_tracers or (isinstance(error, IndexError) and "must be static" in text):
+    if isinstance(error, concrete) or (isinstance(error, IndexError) and "must be static" in text):
         raise LossError(f"{line}: {what} {_CONCRETE}") from error
+    if ("Tracer" in text or "Traced<" in text) and isinstance(error, TypeError | ValueError | KeyError):
+        raise LossError(f"{line}: {what} raised {type(error).__name__}: {text} ({_TRACED})") from error
     inside = "/jax/" in frames[-1] or "/jaxlib/" in frames[-1]
     if inside and isinstance(error, TypeError | ValueError | IndexError | AttributeError):
         raise LossError(f"{line}: {what} raised {type(error).__name__}: {text}") from error
