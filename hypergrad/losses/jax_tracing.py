@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..bridge import defjvp_argnums, defvjp_argnums, getval, primitive
+from ..bridge import defjvp_argnums, defvjp_argnums, getval, isbox, primitive
 from ..checks import import_extra
 from ..errors import ArgumentError, DifferentiationError, HypergradError, LossError
 from ..nests import Structure, flatten, is_tracer_of_jax
-from .autograd import CAPTURED, place_of, reject_boxes
+from .autograd import CAPTURED, place_of
 
 # One thread traces at a time: where two do, jax.numpy.asarray gives one the dtype of the other's context (JAX 0.10).
 TRACING = threading.RLock()
@@ -87,7 +87,8 @@ class Traced:
 
         def flat(*leaves):
             results, structure = flatten(function(list(leaves)))
-            reject_boxes(results)
+            if any(map(isbox, results)):
+                raise DifferentiationError(_CAPTURED[what])
             check(results, structure)
             structures.append(structure)
             return results
@@ -287,11 +288,17 @@ def _captured(closed: Any):
                     yield from _captured(part)
 
 
+_CAPTURED = {
+    "the loss": CAPTURED,
+    "the function": "the function uses a value that is being differentiated but did not come in through its arguments, "
+    "so the derivative would miss it; give it as an argument",
+}
 _CONCRETE = (
     "uses Python control flow, indexing or conversion (if, while, range, float(…), a NumPy index) on `step` or on "
     "params, which are traced: it is compiled once for all steps. Use jnp.where, jax.lax.cond, jax.lax.dynamic_slice "
     "or jax.lax.scan"
 )
+_TRACED = "its arguments are traced: jax.numpy and jax.lax compute with them, but no dict, Python or NumPy function"
 _NUMPY = (
     "must be written with jax.numpy (import jax.numpy as jnp), not with NumPy or autograd.numpy, which cannot compute "
     "with traced values; rows of a NumPy array X that depend on `step` are those of jnp.asarray(X)"
@@ -312,13 +319,14 @@ def _in_our_words(error: Exception, what: str) -> None:
         or "setting an array element" in text
         or any("numpy_boxes" in f for f in frames)
     ):
-        raise DifferentiationError(f"{line}: {CAPTURED}") from error
+        raise DifferentiationError(f"{line}: {_CAPTURED[what]}") from error
     if isinstance(error, jax.errors.TracerArrayConversionError):
         raise LossError(f"{line}: {what} {_NUMPY}") from error
     concrete = jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError
-    of_tracers = "Tracer" in text and isinstance(error, TypeError | ValueError)
-    if isinstance(error, concrete) or of_tracers or (isinstance(error, IndexError) and "must be static" in text):
+    if isinstance(error, concrete) or (isinstance(error, IndexError) and "must be static" in text):
         raise LossError(f"{line}: {what} {_CONCRETE}") from error
+    if ("Tracer" in text or "Traced<" in text) and isinstance(error, TypeError | ValueError | KeyError):
+        raise LossError(f"{line}: {what} raised {type(error).__name__}: {text} ({_TRACED})") from error
     inside = "/jax/" in frames[-1] or "/jaxlib/" in frames[-1]
     if inside and isinstance(error, TypeError | ValueError | IndexError | AttributeError):
         raise LossError(f"{line}: {what} raised {type(error).__name__}: {text}") from error
