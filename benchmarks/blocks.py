@@ -80,6 +80,62 @@ def blocks(quick: bool) -> dict[str, Block]:
     def entropy_in_jax(jax):
         return lambda z: -jax.numpy.mean(jax.nn.log_softmax(z)[jax.numpy.arange(rows), labels])
 
+    batch, heads, length, width = (2, 1, 6, 4) if quick else (8, 4, 64, 32)
+    query, key, value = (draw(batch, heads, length, width) for _ in range(3))
+    tokens, gain, shift = draw(batch * length, heads * width), draw(heads * width), draw(heads * width)
+    characters, table = rng.integers(0, classes, (batch, length)), draw(classes, heads * width)
+    times, states = (6, 4) if quick else (128, 128)
+    inputs, decay = draw(batch, times, states), np.exp(-rng.uniform(0.01, 0.1, states))
+
+    def attention_in_torch(torch):
+        past = torch.ones(length, length, dtype=torch.bool).tril()
+
+        def f(q, k, v):
+            scores = q @ k.transpose(-1, -2) / width**0.5
+            return torch.softmax(scores.masked_fill(~past, -torch.inf), -1) @ v
+
+        return f
+
+    def attention_in_jax(jax):
+        past = np.tri(length, dtype=bool)
+
+        def f(q, k, v):
+            scores = q @ k.swapaxes(-1, -2) / width**0.5
+            return jax.nn.softmax(jax.numpy.where(past, scores, -jax.numpy.inf), -1) @ v
+
+        return f
+
+    def norm_in_torch(torch):
+        return lambda x, g, b: torch.nn.functional.layer_norm(x, x.shape[-1:], g, b)
+
+    def norm_in_jax(jax):
+        def f(x, g, b):
+            centred = x - x.mean(-1, keepdims=True)
+            return centred / jax.numpy.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * g + b
+
+        return f
+
+    def lookup_in_torch(torch):
+        wanted = torch.tensor(characters)
+        return lambda table: torch.nn.functional.embedding(wanted, table)
+
+    def recurrence_in_torch(torch):
+        def f(z, x):
+            state, found = torch.zeros_like(x[:, 0]), []
+            for t in range(times):
+                state = z * state + x[:, t]
+                found.append(state)
+            return torch.stack(found, dim=1)
+
+        return f
+
+    def recurrence_in_jax(jax):
+        def f(z, x):
+            one = lambda state, row: (z * state + row,) * 2
+            return jax.lax.scan(one, jax.numpy.zeros_like(x[:, 0]), x.swapaxes(0, 1))[1].swapaxes(0, 1)
+
+        return f
+
     return {
         "conv2d": Block([images, kernel], hg.nn.conv2d, conv_in_torch, conv_in_jax),
         "conv2d, one channel in": Block([first, first_kernel], hg.nn.conv2d, conv_in_torch, conv_in_jax),
@@ -92,6 +148,17 @@ def blocks(quick: bool) -> dict[str, Block]:
             hg.nn.gelu,
             lambda torch: torch.nn.functional.gelu,
             lambda jax: partial(jax.nn.gelu, approximate=False),
+        ),
+        "attention, causal": Block([query, key, value], hg.nn.attention, attention_in_torch, attention_in_jax),
+        "layer_norm": Block([tokens, gain, shift], hg.nn.layer_norm, norm_in_torch, norm_in_jax),
+        "embedding": Block(
+            [table],
+            lambda table: hg.nn.embedding(table, characters),
+            lookup_in_torch,
+            lambda jax: lambda t: t[characters],
+        ),
+        "diagonal_recurrence": Block(
+            [decay, inputs], hg.nn.diagonal_recurrence, recurrence_in_torch, recurrence_in_jax
         ),
     }
 

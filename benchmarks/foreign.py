@@ -85,7 +85,7 @@ def ours_in_jax(problem) -> tuple[Callable, Callable]:
 
     def batch_loss(params, hyper, step):
         index = step % problem.batches
-        return loss(jax.tree.leaves(params), *(jax.numpy.asarray(a)[index] for a in batches))
+        return loss(flatten(params)[0], *(jax.numpy.asarray(a)[index] for a in batches))
 
-    value = hg.losses.jax_function(lambda params: loss(jax.tree.leaves(params), X, T))
+    value = hg.losses.jax_function(lambda params: loss(flatten(params)[0], X, T))
     return hg.losses.from_jax(batch_loss), value

@@ -53,6 +53,22 @@ def assigning(w, h, t):
     return jnp.sum(w)
 
 
+def looking_up(w, h, t):
+    return jnp.sum(w**2) * {0: 1.0, 1: 2.0}[t]
+
+
+def drawing(w, h, t):
+    return jnp.sum(w * np.random.default_rng(t).standard_normal(4))
+
+
+def looping(w, h, t):
+    return jax.lax.fori_loop(0, t, lambda i, total: total + jnp.sum(w**2), 0.0)
+
+
+def called_back(w, h, t):
+    return jax.pure_callback(lambda x: np.sum(x**2), jax.ShapeDtypeStruct((), w.dtype), w)
+
+
 def misshapen(w, h, t):
     return jnp.sum(X @ w[:3])
 
@@ -60,8 +76,15 @@ def misshapen(w, h, t):
 CASES = {
     "control flow on step": (branching, WHERE + r"uses Python control flow.*`step`.*jnp\.where, jax\.lax\.cond"),
     "control flow on params": (branching_on_params, WHERE + "uses Python control flow"),
-    "range of step": (counted, WHERE + "uses Python control flow.*jax.lax.fori_loop"),
-    "NumPy's index": (numbered_rows, WHERE + r"must be written with jax\.numpy.*rows of a NumPy array X.* jnp\.asarray\(X\)"),
+    "range of step": (counted, WHERE + "uses Python control flow.*jax.lax.scan"),
+    "look-up by step": (looking_up, WHERE + "uses Python control flow"),
+    "NumPy's generator": (drawing, WHERE + "uses Python control flow"),
+    "a loop of unknown length": (looping, "JAX cannot differentiate the loss, or not twice: Reverse-mode"),
+    "a callback": (called_back, "JAX cannot differentiate the loss, or not twice: Pure callbacks"),
+    "NumPy's index": (
+        numbered_rows,
+        WHERE + r"must be written with jax\.numpy.*rows of a NumPy array X.* jnp\.asarray\(X\)",
+    ),
     "slice by step": (sliced, WHERE + ".*dynamic_slice"),
     "float of params": (lambda w, h, t: float(w[0]) * jnp.sum(w), WHERE + "uses Python control flow.*conversion"),
     "NumPy": (lambda w, h, t: np.sum(np.tanh(w)), WHERE + r"must be written with jax\.numpy .*not with NumPy"),
@@ -75,7 +98,10 @@ CASES = {
     "integer": (lambda w, h, t: jnp.sum(jnp.sign(w)).astype(int), "the value of the loss is of dtype int"),
     "no params": (lambda w, h, t: jnp.sum(X[0]) * t, "the loss does not depend on params; compute it from"),
     "only their shape": (lambda w, h, t: jnp.sum(jnp.zeros_like(w)) + t, "the loss does not depend on params"),
-    "float32": (lambda w, h, t: jnp.mean((SINGLE @ w) ** 2), r"array of shape \(6, 4\) in float32.*dtype=numpy\.float32"),
+    "float32": (
+        lambda w, h, t: jnp.mean((SINGLE @ w) ** 2),
+        r"array of shape \(6, 4\) in float32.*dtype=numpy\.float32",
+    ),
     "float32 of NumPy": (lambda w, h, t: jnp.mean((X.astype(np.float32) @ w) ** 2), r"\(6, 4\) in float32"),
     "float32 in jit": (lambda w, h, t: jax.jit(lambda w: jnp.mean((SINGLE @ w) ** 2))(w), r"\(6, 4\) in float32"),
     "float32 in scan": (
@@ -127,7 +153,7 @@ def test_params_and_hyper_are_checked_as_ever():
 
 @pytest.mark.parametrize("make", [hg.losses.from_jax, hg.losses.jax_function])
 def test_arguments(make):
-    with pytest.raises(errors.ArgumentError, match="needs a function.* got 3"):
+    with pytest.raises(errors.ArgumentError, match=r"needs a function.* got 3"):
         make(3)
     for dtype in (np.float16, jnp.bfloat16, "int32", "fast"):
         with pytest.raises(errors.ArgumentError, match="must be float64 or float32, got"):
@@ -136,7 +162,9 @@ def test_arguments(make):
 
 def test_a_value_that_is_differentiated_must_come_in_as_hyper():
     def f(x):
-        return anp.sum(hg.train(hg.losses.from_jax(lambda w, h, t: x * jnp.sum(w**2)), np.ones(3), hg.SGD(0.1), steps=2))
+        return anp.sum(
+            hg.train(hg.losses.from_jax(lambda w, h, t: x * jnp.sum(w**2)), np.ones(3), hg.SGD(0.1), steps=2)
+        )
 
     with pytest.raises(errors.DifferentiationError, match=r"closes over it.*hyper=value"):
         grad(f)(2.0)
@@ -145,7 +173,7 @@ def test_a_value_that_is_differentiated_must_come_in_as_hyper():
 def test_jax_around_a_run():
     loss = hg.losses.from_jax(lambda w, h, t: jnp.sum(w**2))
     run = lambda w, h: jnp.sum(jnp.asarray(hg.train(loss, w, hg.SGD(0.1), h, steps=2)))
-    with pytest.raises(errors.DifferentiationError, match="params is being traced by JAX.*autograd's grad"):
+    with pytest.raises(errors.DifferentiationError, match=r"params is being traced by JAX.*autograd's grad"):
         jax.grad(lambda w: run(w, None))(jnp.ones(3))
     with pytest.raises(errors.DifferentiationError, match="hyper is being traced by JAX"):
         jax.jit(lambda h: run(np.ones(3), h))(1.0)
@@ -154,7 +182,7 @@ def test_jax_around_a_run():
         inner = hg.losses.from_jax(lambda w, h, t: x * jnp.sum(w**2))
         return jnp.sum(jnp.asarray(hg.train(inner, np.ones(3), hg.SGD(0.1), steps=2)))
 
-    with pytest.raises(errors.DifferentiationError, match="captures a value that JAX is tracing.*hyper=value"):
+    with pytest.raises(errors.DifferentiationError, match=r"captures a value that JAX is tracing.*hyper=value"):
         jax.grad(capturing)(2.0)
 
 
@@ -189,7 +217,7 @@ def test_arrays_that_cannot_be_converted():
     plain = lambda w, h, t: anp.sum(w**2)
     with pytest.raises(errors.NestError, match="params is an array of JAX of dtype bfloat16: give a float array"):
         hg.train(plain, jnp.ones(3, dtype=jnp.bfloat16), hg.SGD(0.1), steps=2)
-    with pytest.raises(errors.NestError, match="hyper is an array of JAX of dtype key.*from_jax"):
+    with pytest.raises(errors.NestError, match=r"hyper is an array of JAX of dtype key.*from_jax"):
         hg.train(plain, np.ones(3), hg.SGD(0.1), jax.random.key(0), steps=2)
 
 

@@ -54,7 +54,7 @@ def test_arrays_of_every_shape(shape, seed):
     w = np.random.default_rng(seed).standard_normal(shape)
     in_jax, plain = both(lambda xp, w, c: xp.sin(w) * c + xp.sum(w**2))
     for argnum in (0, 1):
-        f = lambda g: lambda x: anp.sum(g(*((x, 2.0) if argnum == 0 else (w, x))) ** 2)
+        f = lambda g, i=argnum: lambda x: anp.sum(g(*((x, 2.0) if i == 0 else (w, x))) ** 2)
         at = w if argnum == 0 else 2.0
         assert relative_error(grad(f(in_jax))(at), grad(f(plain))(at)) < 1e-12
 
@@ -142,7 +142,7 @@ def test_a_part_of_a_loss_in_autograd():
     mixed = lambda w, h, t: part(w) + anp.exp(h) * anp.sum((w - 1.0) ** 2)
     norm = lambda w: anp.sum(w**2)
     for adjoint in (hg.Stored(), hg.Checkpointed(2)):
-        f = lambda loss: lambda x: norm(hg.train(loss, x, hg.SGD(0.2), -1.0, steps=5, adjoint=adjoint))
+        f = lambda loss, a=adjoint: lambda x: norm(hg.train(loss, x, hg.SGD(0.2), -1.0, steps=5, adjoint=a))
         assert relative_error(grad(f(mixed))(X[0]), grad(f(plain_loss))(X[0])) < 1e-10
 
 

@@ -9,6 +9,7 @@ import pytest
 import unrolled
 from autograd import grad, make_jvp, value_and_grad
 from optimizer_table import OPTIMIZERS, draw
+from pages import namespace_of
 from problems import relative_error
 
 import hypergrad as hg
@@ -23,7 +24,10 @@ from hypergrad.losses.jax import CompiledStep, JaxLoss  # noqa: E402
 STEPS, SAVE_AT, ROWS = 6, [0, 2, 6], 5
 rng = np.random.default_rng(0)
 X, T = rng.standard_normal((10, 4)), np.eye(3)[rng.integers(0, 3, 10)]
-PARAMS = [(0.5 * rng.standard_normal((4, 3)), 0.1 * rng.standard_normal(3)), (rng.standard_normal((3, 3)), 0.1 * rng.standard_normal(3))]
+PARAMS = [
+    (0.5 * rng.standard_normal((4, 3)), 0.1 * rng.standard_normal(3)),
+    (rng.standard_normal((3, 3)), 0.1 * rng.standard_normal(3)),
+]
 HYPER = {"weights": [-3.0, -2.0], "biases": (np.array([-1.0, -2.0, -3.0]), -1.5)}
 
 
@@ -64,9 +68,7 @@ def objective(saved):
 def ours(make, adjoint=None, loss=LOSS):
     def f(inputs):
         params, hyper, schedules = inputs
-        return objective(
-            hg.train(loss, params, make(*schedules), hyper, steps=STEPS, adjoint=adjoint, save_at=SAVE_AT)
-        )
+        return objective(hg.train(loss, params, make(*schedules), hyper, steps=STEPS, adjoint=adjoint, save_at=SAVE_AT))
 
     return f
 
@@ -321,7 +323,8 @@ def test_random_numbers_are_made_from_the_step():
         keep = jax.random.bernoulli(jax.random.fold_in(key, t), 0.5, X.shape)
         return jnp.mean((jnp.where(keep, X, 0.0) @ w - X[:, 0]) ** 2)
 
-    f = lambda lr: anp.sum(hg.train(hg.losses.from_jax(dropout), np.ones(4), hg.SGD(lr, 0.5), steps=8) ** 2)
+    loss = hg.losses.from_jax(dropout)
+    f = lambda lr: anp.sum(hg.train(loss, np.ones(4), hg.SGD(lr, 0.5), steps=8) ** 2)
     hg.testing.check_hypergradient(f, 0.1)
 
 
@@ -413,3 +416,27 @@ def test_a_model_of_equinox():
     assert relative_error(grad(f)((0.3, 0.01)), grad(g)((0.3, 0.01))) < 1e-9
     with pytest.raises(errors.NestError, match="is a module of equinox: give the list of its arrays"):
         hg.train(in_jax, arrays, hg.SGD(0.1), 0.0, steps=1)
+
+
+def test_the_page_says_what_is_so():
+    page = namespace_of("docs/jax.md")
+    model = hg.nn.MLP([6, 8, 2])
+
+    def in_autograd(hypers):
+        def loss(params, hyper, step):
+            rows = slice(step % 4 * 30, step % 4 * 30 + 30)
+            penalty = anp.exp(hyper["log_l2"]) * sum(anp.sum(W**2) for W, b in params)
+            return model.loss(params, page["X"][rows], page["T"][rows]) + penalty
+
+        params = hg.init.scaled_normal(model.shapes, anp.exp(hypers["log_scale"]), seed=0)
+        rates = anp.exp(hypers["log_lr"])
+        trained = hg.train(loss, params, hg.SGD(rates), {"log_l2": hypers["log_l2"]}, steps=40)
+        return model.loss(trained, page["X_valid"], page["T_valid"]) + 1e-3 * anp.sum(rates**2)
+
+    expected = value_and_grad(in_autograd)(page["hypers"])
+    assert page["value"] == pytest.approx(expected[0], rel=1e-10)
+    assert relative_error(page["hypergradient"], expected[1]) < 1e-9
+    pytest.importorskip("equinox", reason="needs the extra models: pip install -e '.[models]'")
+    start, end = (page["model_loss"](params, None, 0) for params in (page["start"], page["trained"]))
+    assert end < 0.9 * start
+    assert jax.vmap(page["trained_model"])(page["X_valid"]).shape == (120, 2)

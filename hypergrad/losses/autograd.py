@@ -171,7 +171,7 @@ def place_of(error: Exception) -> str:
     outside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not any(part in frame.filename.replace("\\", "/") for part in _NOT_THE_USERS)
+        if not any(part in "/" + frame.filename.replace("\\", "/") for part in _NOT_THE_USERS)
         and not frame.filename.replace("\\", "/").endswith("/hypergrad/bridge.py")
         and not frame.filename.startswith("<__array")
     ]

@@ -14,7 +14,19 @@ from ..nests import LEAF, Structure, as_numpy, check_leaves, flatten, is_tracer_
 from ..workspace import Arena
 from .autograd import warn_if_unused
 from .base import Inputs, Linearized, Loss, register
-from .jax_tracing import TRACING, Compiled, Jitted, Traced, apply, as_dtype, check_dtype, evaluate, jax_for, precision, used
+from .jax_tracing import (
+    TRACING,
+    Compiled,
+    Jitted,
+    Traced,
+    apply,
+    as_dtype,
+    check_dtype,
+    evaluate,
+    jax_for,
+    precision,
+    used,
+)
 
 
 def from_jax(loss: Callable, *, dtype: Any = None) -> JaxLoss:
@@ -243,7 +255,12 @@ class CompiledStep:
             )
         self._ws, self._hs = ([(a.shape, dtype) for a in arrays] for arrays in (param_arrays, hyper_arrays))
         with precision(dtype):
-            self._plan(jax.make_jaxpr(self._linearized)(constants, leaves[: self.count], leaves[self.count :], 0))
+            try:
+                whole = jax.make_jaxpr(self._linearized)(constants, leaves[: self.count], leaves[self.count :], 0)
+            except (TypeError, ValueError, NotImplementedError) as error:
+                reason = str(error).split("\n")[0]
+                raise LossError(f"JAX cannot differentiate the loss, or not twice: {reason}") from error
+            self._plan(whole)
 
     def _linearized(self, constants: list, ws: list, hs: list, step) -> tuple:
         """Loss, gradient and residuals."""
@@ -279,6 +296,11 @@ class CompiledStep:
                     places[id(v)] = len(returned)
                     returned.append(i)
                 self._sources.append(("computed", places[id(v)]))
+        first_param = len(self.traced.constants)
+        places_of_params = range(first_param, first_param + self.count)
+        self.kept_params = sorted(
+            {what - first_param for where, what in self._sources if where == "given" and what in places_of_params}
+        )
         self._residuals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in results[first:]]
         hypers = {id(v) for v in whole.jaxpr.invars[len(whole.jaxpr.invars) - 1 - self.hyper_count : -1]}
         self.uses_hyper = bool(hypers & used(whole.jaxpr, results[1:first]))
@@ -291,8 +313,10 @@ class CompiledStep:
 
     def at(self, ws: list, hs: list, step: int, linear: _Linear | None = None) -> tuple[Any, list, list]:
         """The loss, its gradient, and the residuals that a linear function needs."""
+        import jax
+
         constants = self.traced.constants
-        results = self.run(constants, ws, hs, step)
+        results = jax.block_until_ready(self.run(constants, ws, hs, step))  # it may read the memory of ws till then
         kept = []
         for i in () if linear is None else linear.needs:
             where, what = self._sources[i]
@@ -303,10 +327,9 @@ class CompiledStep:
 
     def nbytes(self, kept: list, linear: _Linear) -> int:
         """Bytes of the residuals that are kept for each step."""
-        first = len(self.traced.constants)
-        ours = {i for i, source in enumerate(self._sources) if source[0] == "computed"}
-        ours |= {i for i, (where, j) in enumerate(self._sources) if where == "given" and 0 <= j - first < self.count}
-        once = {id(k): k.nbytes for i, k in zip(linear.needs, kept) if i in ours}
+        params = {len(self.traced.constants) + i for i in self.kept_params}
+        ours = [where == "computed" or (where == "given" and what in params) for where, what in self._sources]
+        once = {id(k): k.nbytes for i, k in zip(linear.needs, kept) if ours[i]}
         return sum(once.values())
 
     @cached_property
@@ -383,7 +406,7 @@ def _check_scalar(results: list, structure: Structure) -> None:
 class LossOfJax(Loss):
     """The loss of a run, with JAX's derivatives of it."""
 
-    keeps_params = False  # JAX gets copies: it may use an array's memory as it is, and the run writes over its own
+    keeps_params = False  # JAX may use an array's memory as it is: of parameters that are kept, it gets copies
 
     def __init__(self, loss: JaxLoss, inputs: Inputs):
         self.loss, self.inputs = loss, inputs
@@ -395,7 +418,7 @@ class LossOfJax(Loss):
     def value(self, params: list, step: int) -> float:
         compiled = self._for(params)
         with precision(compiled.dtype):
-            return float(compiled.at(self._copies(params), self._hs, step)[0])
+            return float(compiled.at(self._given(params), self._hs, step)[0])
 
     def gradient(self, params: list, step: int, to: list, arena: Arena) -> float | None:
         return self._at(params, step, to, None)[0]
@@ -409,7 +432,7 @@ class LossOfJax(Loss):
             if with_hyper and step == 0 and not compiled.uses_hyper:
                 warn_if_unused([None])
             with precision(compiled.dtype):
-                bars = pull.apply(kept, self._copies(direction))
+                bars = pull.apply(kept, self._given(direction))
             _write(bars[: len(to)], to, add)
             return [np.asarray(bar).astype(h.dtype) for bar, h in zip(bars[len(to) :], self.inputs.hyper_leaves)]
 
@@ -422,7 +445,7 @@ class LossOfJax(Loss):
         push = compiled.push_with_hyper if with_hyper else compiled.push
         value, kept = self._at(params, step, to, push)
         with precision(compiled.dtype):
-            dots = push.apply(kept, self._copies([*params_dot, *hyper_dot] if with_hyper else params_dot))
+            dots = push.apply(kept, self._given([*params_dot, *hyper_dot] if with_hyper else params_dot))
         _write(dots, to_dot)
         return value
 
@@ -430,7 +453,10 @@ class LossOfJax(Loss):
         """Write the gradient; returns the loss, and what the linear function needs."""
         compiled = self._for(params)
         with precision(compiled.dtype):
-            value, gradient, kept = compiled.at(self._copies(params), self._hs, step, linear)
+            ws = self._given(params)
+            for i in compiled.kept_params:
+                ws[i] = ws[i].copy()
+            value, gradient, kept = compiled.at(ws, self._hs, step, linear)
         _write(gradient, to)
         return float(value), kept
 
@@ -438,11 +464,12 @@ class LossOfJax(Loss):
         if self._compiled is None:
             hyper = flatten(None)[1] if self.inputs.hyper is None else self.inputs.hyper
             self._compiled = self.loss.step_for(self.inputs.params, hyper, params, self.inputs.hyper_leaves)
-            self._hs = self._copies(self.inputs.hyper_leaves)
+            self._hs = self._given([h.copy() for h in self.inputs.hyper_leaves])
         return self._compiled
 
-    def _copies(self, arrays: list) -> list:
-        return [a.astype(self._compiled.dtype) for a in arrays]  # type: ignore[union-attr]
+    def _given(self, arrays: list) -> list:
+        """The arrays in the dtype of the loss; the run's own memory, if they have it already."""
+        return [as_dtype(a, self._compiled.dtype) for a in arrays]  # type: ignore[union-attr]
 
 
 def _write(values: list, to: list, add: bool = False) -> None:

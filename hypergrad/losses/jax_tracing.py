@@ -289,8 +289,8 @@ def _captured(closed: Any):
 
 _CONCRETE = (
     "uses Python control flow, indexing or conversion (if, while, range, float(…), a NumPy index) on `step` or on "
-    "params, which are traced: it is compiled once for all steps. Use jnp.where, jax.lax.cond, jax.lax.fori_loop or "
-    "jax.lax.dynamic_slice"
+    "params, which are traced: it is compiled once for all steps. Use jnp.where, jax.lax.cond, jax.lax.dynamic_slice "
+    "or jax.lax.scan"
 )
 _NUMPY = (
     "must be written with jax.numpy (import jax.numpy as jnp), not with NumPy or autograd.numpy, which cannot compute "
@@ -307,12 +307,17 @@ def _in_our_words(error: Exception, what: str) -> None:
 
     frames = [frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)]
     text, line = str(error).split("\n")[0], place_of(error)
-    if any(f"{kind}Box" in str(error) for kind in ("Array", "Sequence", "Dict")) or "setting an array element" in text or any("numpy_boxes" in f for f in frames):
+    if (
+        any(f"{kind}Box" in str(error) for kind in ("Array", "Sequence", "Dict"))
+        or "setting an array element" in text
+        or any("numpy_boxes" in f for f in frames)
+    ):
         raise DifferentiationError(f"{line}: {CAPTURED}") from error
     if isinstance(error, jax.errors.TracerArrayConversionError):
         raise LossError(f"{line}: {what} {_NUMPY}") from error
     concrete = jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError
-    if isinstance(error, concrete) or (isinstance(error, IndexError) and "must be static" in text):
+    of_tracers = "Tracer" in text and isinstance(error, TypeError | ValueError)
+    if isinstance(error, concrete) or of_tracers or (isinstance(error, IndexError) and "must be static" in text):
         raise LossError(f"{line}: {what} {_CONCRETE}") from error
     inside = "/jax/" in frames[-1] or "/jaxlib/" in frames[-1]
     if inside and isinstance(error, TypeError | ValueError | IndexError | AttributeError):

@@ -61,7 +61,7 @@ def _sums_by_row(g, indices, rows):
     count = indices.size
     ones = np.ones(count, g.dtype)
     matrix = csc_matrix((ones, indices.reshape(-1).astype(np.int64), np.arange(count + 1)), shape=(rows, count))
-    return np.asarray(matrix @ g.reshape(count, -1))
+    return np.asarray(matrix @ g.reshape(count, g.shape[-1]))
 
 
 defvjp(_rows_of, lambda ans, table, indices: lambda g: _sums_by_row(g, indices, len(table)), argnums=(0,))
