@@ -194,6 +194,18 @@ def test_the_fused_kernel_is_what_could_not_be_differentiated():
         torch.autograd.grad(gradient.sum(), q)
 
 
+@pytest.mark.parametrize("dim", [0, 1, None])
+def test_weight_normalisation(dim):
+    """PyTorch's own has a wrong second derivative; the values are the same."""
+    torch.manual_seed(0)
+    layers = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3), dim=dim), nn.Tanh(), nn.Linear(3, 4)
+    module = nn.Sequential(*layers).double()
+    loss = hg.losses.from_torch(module, functions.mse_loss, SEQUENCES)
+    expected = functions.mse_loss(module(SEQUENCES[0][0]), torch.as_tensor(SEQUENCES[0][1]))
+    assert loss(loss.params(), None, 0) == pytest.approx(expected.item(), rel=1e-13)
+    hg.testing.check_loss(loss, loss.params(), steps=2)
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_recurrent_networks(kind, dtype):

@@ -10,6 +10,7 @@ from autograd import grad, make_jvp
 
 import hypergrad as hg
 from hypergrad import errors
+from hypergrad.nests import flatten
 
 torch = pytest.importorskip("torch", reason="needs the extra torch: pip install -e '.[torch]'")
 nn, functions = torch.nn, torch.nn.functional
@@ -47,12 +48,12 @@ def hyper_in_place(w, h, t):
 
 
 class Checkpointed(nn.Module):
-    def __init__(self):
+    def __init__(self, use_reentrant):
         super().__init__()
-        self.linear = nn.Linear(3, 2)
+        self.first, self.linear, self.use_reentrant = nn.Linear(3, 3), nn.Linear(3, 2), use_reentrant
 
     def forward(self, x):
-        return torch.utils.checkpoint.checkpoint(self.linear, x, use_reentrant=False)
+        return torch.utils.checkpoint.checkpoint(self.linear, self.first(x), use_reentrant=self.use_reentrant)
 
 
 FUNCTIONS = {
@@ -129,6 +130,26 @@ def test_what_cannot_be_differentiated_twice_is_named_before_training(name):
     assert set(steps) == {0}
 
 
+CAPTURING = {
+    "factor": lambda x: hg.losses.from_torch_function(lambda w, h, t: (w**2).sum() * x),
+    "tensor": lambda x: hg.losses.from_torch_function(lambda w, h, t: (w**2).sum() * torch.as_tensor(x)),
+    "batch": lambda x: hg.losses.from_torch(LINEAR, functions.mse_loss, [(x * np.ones((4, 3)), np.zeros((4, 2)))]),
+    "criterion": lambda x: hg.losses.from_torch(LINEAR, lambda z, y: functions.cross_entropy(z * x, y), BATCH),
+}
+
+
+@pytest.mark.parametrize("name", CAPTURING)
+def test_a_value_that_is_differentiated_must_come_in_as_hyper(name):
+    def f(x):
+        loss = CAPTURING[name](x)
+        start = loss.params() if name in ("batch", "criterion") else np.ones(3)
+        return anp.sum(flatten(hg.train(loss, start, hg.SGD(0.1), steps=2))[0][0])
+
+    for differentiate in (grad, lambda f: lambda x: make_jvp(f)(x)(1.0)):
+        with pytest.raises(errors.DifferentiationError, match=r"closes over it.*hyper=value"):
+            differentiate(f)(2.0)
+
+
 def test_errors_of_the_users_own_are_left_alone():
     def loss(w, h, t):
         raise KeyError("mine")
@@ -149,9 +170,10 @@ def test_random_numbers_that_go_on_are_noticed():
 
 
 def test_what_would_run_again_with_other_parameters_is_refused():
-    loss = hg.losses.from_torch(Checkpointed().double(), functions.cross_entropy, BATCH)
-    with pytest.raises(errors.LossError, match=r"hooks on saved tensors, as of torch\.utils\.checkpoint"):
-        hg.train(loss, loss.params(), hg.SGD(0.1), steps=1)
+    for use_reentrant in (False, True):
+        loss = hg.losses.from_torch(Checkpointed(use_reentrant).double(), functions.cross_entropy, BATCH)
+        with pytest.raises(errors.LossError, match=r"hooks on saved tensors, as of torch\.utils\.checkpoint"):
+            hg.train(loss, loss.params(), hg.SGD(0.1), steps=1)
     loss = hg.losses.from_torch(LINEAR, functions.cross_entropy, BATCH)
     with torch.autograd.graph.save_on_cpu(), pytest.raises(errors.LossError, match="hooks on saved tensors"):
         hg.train(loss, loss.params(), hg.SGD(0.1), steps=1)

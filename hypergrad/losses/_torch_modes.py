@@ -1,5 +1,5 @@
-"""How PyTorch runs a loss here: its random numbers from the step alone, its attention so that it can be differentiated
-twice.
+"""How PyTorch runs a loss here: its random numbers from the step alone, and plain operations in place of those that
+cannot be differentiated twice.
 
 Both come from modes of the calling thread: neither the global generator nor a switch of the process is touched.
 """
@@ -36,9 +36,9 @@ def forwards(seeds: list[int], hooks: bool = False) -> Iterator[None]:
     """
     import torch
 
-    attention, draws = _modes()
+    plain, draws = _modes()
     saving = contextlib.nullcontext() if hooks else torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS)
-    with TURN, recorded(), saving, attention(), draws(seeds):
+    with TURN, recorded(), saving, plain(), draws(seeds):
         yield
 
 
@@ -66,14 +66,16 @@ def _modes() -> tuple[type, type]:
 
     functions = torch.nn.functional
 
-    class Attention(TorchFunctionMode):
-        """Fused attention has no second derivative; here it is written with operations that have."""
+    class Plain(TorchFunctionMode):
+        """Fused attention has no second derivative, weight normalisation a wrong one: here plain operations."""
 
         def __torch_function__(self, func, types, args=(), kwargs=None):
             if func is functions.scaled_dot_product_attention:
                 func = attention
             elif func is functions.multi_head_attention_forward:
                 func = _with_weights
+            elif func is torch._weight_norm:
+                func = weight_norm
             return func(*args, **(kwargs or {}))
 
     class Draws(TorchDispatchMode):
@@ -97,7 +99,7 @@ def _modes() -> tuple[type, type]:
                 self.generators[device] = torch.Generator(device).manual_seed(int(drawn))
             return self.generators[device]
 
-    return Attention, Draws
+    return Plain, Draws
 
 
 @functools.cache
@@ -199,3 +201,13 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
     if empty is not None:
         weights = weights.masked_fill(empty, 0.0)
     return torch.dropout(weights, dropout_p, True) @ value
+
+
+def weight_norm(v, g, dim=0):
+    """g v / ‖v‖, with the norm over all axes but one, as ``torch._weight_norm``: of all of v if ``dim`` is -1.
+
+    The gradient of PyTorch's own has a wrong derivative with respect to v (seen in 2.13, on the CPU).
+    """
+    import torch
+
+    return v * (g / torch.norm_except_dim(v, 2, dim))

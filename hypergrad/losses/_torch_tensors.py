@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import ArgumentError, HypergradError, LossError
+from ..errors import ArgumentError, DifferentiationError, HypergradError, LossError
 from ._torch_modes import NO_HOOKS, recorded
+from .autograd import CAPTURED
 
 _ALIGNMENT = 64  # bytes: what PyTorch allocates; kernels round differently for arrays that begin elsewhere
 
@@ -136,7 +137,7 @@ _REASONS = (  # what PyTorch's messages have in them, and what to say
         r"modified by an inplace operation",
         "a tensor that the derivative needs was changed in place: make a new one (modules take inplace=False)",
     ),
-    (r"hooks on saved tensors", NO_HOOKS),
+    (r"hooks on saved tensors|torch\.utils\.checkpoint is incompatible", NO_HOOKS),
     (r"from the 'Sparse", _SPARSE),
     (r"[Cc]an't call numpy\(\) on Tensor that requires grad", _NOT_TORCH),
     (
@@ -154,13 +155,20 @@ _REASONS = (  # what PyTorch's messages have in them, and what to say
 
 @contextlib.contextmanager
 def in_words() -> Iterator[None]:
-    """Errors of PyTorch that have to do with how a loss is written, as :class:`LossError`; others are left alone."""
+    """Errors of PyTorch that have to do with how a loss is written in our words; others are left alone.
+
+    Raises:
+      DifferentiationError: one of autograd's boxes came in other than by the arguments, which are tensors here.
+      LossError: for another known reason.
+    """
     try:
         yield
     except HypergradError:
         raise
     except (RuntimeError, TypeError, ValueError) as error:
         frames = _frames_of_the_loss(error)
+        if "ArrayBox" in str(error) or any(_is_of(frame, ("/numpy_boxes.py",)) for frame in frames):
+            raise DifferentiationError(f"{_place(frames)}{CAPTURED}") from error
         found = ((re.search(pattern, str(error)), reason) for pattern, reason in _REASONS)
         match, reason = next(((match, reason) for match, reason in found if match), (None, None))
         if match and match.groupdict():
