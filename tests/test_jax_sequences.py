@@ -6,25 +6,13 @@ import pytest
 from autograd import grad
 from autograd.builtins import tuple as autograd_tuple
 from autograd.core import make_vjp
+from beside_jax import drawn, jax  # noqa: F401: a fixture
 from derivatives import error
 
 import hypergrad as hg
 from hypergrad.nests import flatten, unflatten
 
-jax = pytest.importorskip("jax", reason="needs the extra jax: pip install -e '.[jax]'")
 jnp, lax = jax.numpy, jax.lax
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
-
-
-def drawn(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
 def norm(x, gain, bias):

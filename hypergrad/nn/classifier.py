@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 
 from ..bridge import getval
+from ..errors import ArgumentError
 from ..init import scaled_normal
 from ..losses.base import Frozen
 from . import activations
@@ -68,3 +70,12 @@ class Classifier(Frozen):
           ArgumentError: they don't.
         """
         raise NotImplementedError
+
+    def _check_params(self, params) -> None:
+        """Raise unless the parameters have the shapes of this model."""
+        try:
+            shapes = [(anp.shape(W), anp.shape(b)) for W, b in params]
+        except (TypeError, ValueError):
+            shapes = None
+        if shapes != self.shapes:
+            raise ArgumentError(f"params of {self!r} must be a list of (W, b) of shapes {self.shapes}, got {shapes}")

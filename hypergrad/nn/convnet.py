@@ -126,14 +126,6 @@ class ConvNet(Classifier):
         X = X if isbox(X) or X.dtype == dtype else X.astype(dtype)
         return X if shape[1:] == self.image else anp.reshape(X, (shape[0], *self.image))
 
-    def _check_params(self, params) -> None:
-        try:
-            shapes = [(anp.shape(W), anp.shape(b)) for W, b in params]
-        except (TypeError, ValueError):
-            shapes = None
-        if shapes != self.shapes:
-            raise ArgumentError(f"params of {self!r} must be a list of (W, b) of shapes {self.shapes}, got {shapes}")
-
 
 def _is_pooled(height: int, width: int) -> bool:
     return min(height, width) >= 2

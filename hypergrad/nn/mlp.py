@@ -107,15 +107,6 @@ class MLP(Classifier):
         X = self._data_like(params, X, "X")
         return X, self._data_like(params, T, "T", len(X))
 
-    def _check_params(self, params) -> None:
-        """Raise unless the parameters have the shapes of this model."""
-        try:
-            shapes = [(anp.shape(W), anp.shape(b)) for W, b in params]
-        except (TypeError, ValueError):
-            shapes = None
-        if shapes != self.shapes:
-            raise ArgumentError(f"params of {self!r} must be a list of (W, b) of shapes {self.shapes}, got {shapes}")
-
     def _data_like(self, params, data, name: str, rows: int | None = None):
         """X or T in the dtype of the parameters, so that float32 parameters are computed in float32."""
         data = data if isbox(data) else np.asarray(data)
