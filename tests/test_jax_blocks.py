@@ -6,11 +6,12 @@ import pytest
 from autograd import grad
 from autograd.builtins import tuple as autograd_tuple
 from autograd.core import make_vjp
-from beside_jax import drawn, jax  # noqa: F401: a fixture
+from beside_jax import drawn, jax
 from derivatives import error
 
 import hypergrad as hg
 
+pytestmark = pytest.mark.usefixtures("double")
 jnp, lax = jax.numpy, jax.lax
 
 
