@@ -15,6 +15,7 @@ import numpy as np
 
 PIECE = 2**15  # entries; from 2**14 to 2**16 an update takes about the same
 _ALIGNMENT = 64  # bytes, a cache line
+_ALONE = 2**13  # entries; OpenBLAS takes several threads for more than 10,000
 
 
 class Vector(NamedTuple):
@@ -49,7 +50,7 @@ class Vector(NamedTuple):
 
     def norm(self) -> float:
         """Euclidean norm of all entries."""
-        return float(np.sqrt(sum(float(np.vdot(buffer, buffer)) for buffer in self.buffers)))
+        return float(np.sqrt(sum(inner(buffer, buffer) for buffer in self.buffers)))
 
     def first_non_finite(self) -> int | None:
         """Index of the first array that holds a NaN or an infinity.
@@ -57,7 +58,7 @@ class Vector(NamedTuple):
         The squared norm tells in one pass at the speed of memory; it overflows before the arrays do, so only
         where it is not finite are the entries looked at.
         """
-        if all(np.isfinite(np.vdot(buffer, buffer)) for buffer in self.buffers):
+        if all(np.isfinite(inner(buffer, buffer)) for buffer in self.buffers):
             return None
         return first_non_finite(self.arrays)
 
@@ -185,9 +186,21 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     )
 
 
+def inner(a: np.ndarray, b: np.ndarray) -> float:
+    """⟨a, b⟩, in pieces so short that OpenBLAS takes one thread for each.
+
+    Its other threads would go on waiting for work at full speed, and the operations of a loss from PyTorch or JAX,
+    which have threads of their own, take several times as long beside them. Nor does the sum depend on their number.
+    """
+    if a.size <= _ALONE:
+        return float(np.vdot(a, b))
+    a, b = a.reshape(-1), b.reshape(-1)
+    return sum(float(np.vdot(a[i : i + _ALONE], b[i : i + _ALONE])) for i in range(0, a.size, _ALONE))
+
+
 def norm(arrays: list) -> float:
     """Euclidean norm of all entries."""
-    return float(np.sqrt(sum(float(np.vdot(a, a)) for a in arrays)))
+    return float(np.sqrt(sum(inner(a, a) for a in arrays)))
 
 
 def first_non_finite(arrays: list) -> int | None:

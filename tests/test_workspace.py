@@ -175,3 +175,30 @@ def test_written_losses_may_keep_what_they_are_given_and_reuse_what_they_return(
     assert hoarder.seen
     for array, as_given in hoarder.seen:
         np.testing.assert_array_equal(array, as_given)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, 0.8, 0.1), hg.Clipped(SGD(0.1, 0.8), 0.5), SGD(0.1, 0.8, exact=True)])
+def test_no_inner_product_of_the_engine_wakes_threads_of_blas(optimizer, monkeypatch):
+    """OpenBLAS takes one for up to 10,000 entries."""
+    from autograd import value_and_grad
+
+    sizes, vdot = [], np.vdot
+
+    def noted(a, b):
+        sizes.append(a.size)
+        return vdot(a, b)
+
+    monkeypatch.setattr(np, "vdot", noted)
+    loss = lambda w, h, t: anp.sum(anp.sin(w + t))
+    f = lambda w: anp.sum(hg.train(loss, w, optimizer, steps=3) ** 2)
+    value_and_grad(f)(np.random.default_rng(0).standard_normal(PIECE + 7))
+    assert 8_000 < max(sizes) <= 10_000
+
+
+@pytest.mark.parametrize("size", [0, 5, 2**13, 2**13 + 1, 3 * 2**13 + 5])
+def test_inner_products(size):
+    from hypergrad.workspace import inner
+
+    a, b = np.random.default_rng(size).standard_normal((2, size))
+    assert inner(a, b) == pytest.approx(float(np.sum(a * b)), rel=1e-12)
+    assert inner(np.append(a, np.nan), np.append(b, 1.0)) != inner(a, b)

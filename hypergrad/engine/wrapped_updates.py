@@ -11,7 +11,7 @@ from ..errors import ScheduleError
 from ..nests import Structure
 from ..optimizers.hyperparameters import Schedule
 from ..optimizers.wrappers import Accumulated, Clipped, Wrapper
-from ..workspace import Arena, Vector
+from ..workspace import Arena, Vector, inner
 from .dynamics import State, Transition
 from .updates import Updates
 
@@ -132,11 +132,11 @@ def _norm(vector: Vector) -> float:
 
 def _project(to: Vector, g: Vector, scale: float, norm: float, along: float = 0.0) -> float:
     """x ← s (x − ĝ ⟨ĝ, x⟩) + a ĝ in place, the derivative of clipping and its own transpose; ⟨ĝ, x⟩ before."""
-    inner = sum(float(np.vdot(buffer, x)) for buffer, x in zip(g.buffers, to.buffers)) / norm
+    along_g = sum(inner(buffer, x) for buffer, x in zip(g.buffers, to.buffers)) / norm
     for buffer, x in zip(g.buffers, to.buffers):
         x *= scale
-        x += ((along - scale * inner) / norm) * buffer
-    return inner
+        x += ((along - scale * along_g) / norm) * buffer
+    return along_g
 
 
 class AccumulatedUpdates(WrappedUpdates):

@@ -15,7 +15,7 @@ from ..engine.vector_updates import Run, VectorUpdates
 from ..errors import FixedPointOverflowError
 from ..nests import leaf_places
 from ..optimizers import SGD
-from ..workspace import Arena, Vector
+from ..workspace import Arena, Vector, inner
 from .arithmetic import DENOMINATOR, InformationBuffer, add, divide, from_fixed, multiply, numerator, to_fixed
 from .compiled import loops
 
@@ -67,7 +67,7 @@ class _Check(NamedTuple):
         A number and an increment that are both below the limit, 2⁶², add up to less than int64 holds, so nothing
         has wrapped around when it is checked.
         """
-        limit, square = 2.0 ** (_LARGEST_INTEGER_BITS - bits), float(np.vdot(array, array))
+        limit, square = 2.0 ** (_LARGEST_INTEGER_BITS - bits), inner(array, array)
         if not square < limit**2:
             magnitudes = np.abs(np.ravel(array))
             largest = float(magnitudes.max())

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..ranges import Range
+from ..workspace import inner
 from .base import Decaying, Written, step_into, written_for
 
 
@@ -111,26 +112,26 @@ def _pull_back(nesterov: bool, w_bar, s_bar, g_bar, w, s, s_after, h, wanted) ->
     (v_bar,), (v,), (v_after,) = s_bar, s, s_after
     lr_bar = momentum_bar = decay_bar = 0.0
     if wanted.weight_decay or (wanted.lr and h.weight_decay):
-        decay_bar = -float(np.vdot(w_bar, w))
+        decay_bar = -inner(w_bar, w)
         lr_bar = decay_bar * h.weight_decay
         decay_bar *= h.lr
     np.multiply(w_bar, h.lr, out=g_bar)
     if nesterov:
         v_bar += h.momentum * g_bar
         if wanted.lr:
-            along_after, along_before = float(np.vdot(w_bar, v_after)), float(np.vdot(w_bar, v))
+            along_after, along_before = inner(w_bar, v_after), inner(w_bar, v)
             lr_bar += (1.0 + h.momentum) * along_after - h.momentum * along_before
         if wanted.momentum:
             difference = v - v_after
-            momentum_bar = float(np.vdot(v_bar, difference)) + h.momentum * float(np.vdot(g_bar, difference))
+            momentum_bar = inner(v_bar, difference) + h.momentum * inner(g_bar, difference)
         g_bar += v_bar
         g_bar *= h.momentum - 1.0
     else:
         v_bar += g_bar
         if wanted.lr:
-            lr_bar += float(np.vdot(w_bar, v_after))
+            lr_bar += inner(w_bar, v_after)
         if wanted.momentum:
-            momentum_bar = float(np.vdot(v_bar, np.subtract(v, v_after, out=g_bar)))
+            momentum_bar = inner(v_bar, np.subtract(v, v_after, out=g_bar))
         np.multiply(v_bar, h.momentum - 1.0, out=g_bar)
     v_bar *= h.momentum
     if h.weight_decay:
