@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from benchmarks import blocks, report
 from benchmarks import edge as edge_benchmark
-from benchmarks import report
 from benchmarks.entries import Entry, check_agreement
 from experiments.shared.results import ROOT
 
@@ -66,6 +66,12 @@ def test_tables_measured_again_replace_only_themselves(monkeypatch, tmp_path):
 def test_every_block_is_measured():
     printed = run("benchmarks.blocks", "--quick", "--repeats", "1")
     assert all(f"| {name} |" in printed for name in ("conv2d", "max_pool", "softmax_cross_entropy", "gelu"))
+
+
+def test_the_times_of_blocks_in_the_documents_are_the_measured_ones():
+    rows = json.loads((ROOT / "docs" / "blocks.json").read_text())["rows"]
+    assert blocks.as_markdown(rows) in (ROOT / "docs" / "benchmarks.md").read_text()
+    assert all(row["hypergrad"] < 2.0 * row["PyTorch"] for row in rows), "as the page says"
 
 
 def test_growth_is_fitted():
