@@ -11,7 +11,7 @@ from problems import norm, relative_error
 
 import hypergrad as hg
 from hypergrad import errors
-from hypergrad.nn import images
+from hypergrad.nn import convolution
 
 
 def plain_padding(length, kernel, stride, padding):
@@ -69,11 +69,11 @@ def test_convolution_against_differences_and_in_blocks(monkeypatch):
     f = lambda x, w: hg.nn.conv2d(x, w, stride=2)
     check(f, x, w)
     whole = f(x, w)
-    monkeypatch.setattr(images, "_BLOCK", 1)
+    monkeypatch.setattr(convolution, "_BLOCK", 1)
     check(f, x, w, plain=lambda x, w: plain_conv(x, w, 2, "same"))
     np.testing.assert_allclose(f(x, w), whole, rtol=1e-13)
     for stride in (1, 2):  # three images at a time, two of them left over
-        monkeypatch.setattr(images, "_BLOCK", 3 * 8 * 5 * (8 * 6 + 2 * 6 * 3))
+        monkeypatch.setattr(convolution, "_BLOCK", 3 * 8 * 5 * (8 * 6 + 2 * 6 * 3))
         check(
             lambda x, w, s=stride: hg.nn.conv2d(x, w, stride=s),
             x,
@@ -155,12 +155,12 @@ def test_the_check_fails_on_a_wrong_adjoint(monkeypatch):
 
     x, w = drawn(2, 4, 4, 2), drawn(3, 3, 2, 2)
     check(hg.nn.conv2d, x, w)
-    monkeypatch.setitem(primitive_vjps, images._conv, primitive_vjps[images._conv])
-    monkeypatch.setitem(primitive_jvps, images._conv, primitive_jvps[images._conv])
+    monkeypatch.setitem(primitive_vjps, convolution._conv, primitive_vjps[convolution._conv])
+    monkeypatch.setitem(primitive_jvps, convolution._conv, primitive_jvps[convolution._conv])
     defvjp(
-        images._conv,
-        lambda ans, x, w, geometry: lambda g: images._to_images(g, w[::-1], geometry),
-        lambda ans, x, w, geometry: lambda g: images._to_kernel(x, g, geometry),
+        convolution._conv,
+        lambda ans, x, w, geometry: lambda g: convolution._to_images(g, w[::-1], geometry),
+        lambda ans, x, w, geometry: lambda g: convolution._to_kernel(x, g, geometry),
     )
     with pytest.raises(AssertionError, match="forward against reverse"):
         check(hg.nn.conv2d, x, w)

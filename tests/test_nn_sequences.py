@@ -308,7 +308,7 @@ INTEGERS = np.zeros((4, 6), int)
         (lambda: layer_norm(A, eps=0.0), r"eps of layer_norm must be a finite number > 0, got 0\.0"),
         (lambda: embedding(A, np.array([0])), r"table has shape \(2, 4, 6\), but must have shape \(rows, D\)"),
         (lambda: embedding(A[0], np.array([0.0])), r"indices have dtype float64.*indices\.astype\(int\)"),
-        (lambda: embedding(A[0], np.array([0, 4])), r"indices\[1\] is 4, but there are 4 classes"),
+        (lambda: embedding(A[0], np.array([0, 4])), r"indices\[1\] is 4, but there are 4 rows"),
         (lambda: embedding(A[0], np.array([[-1]])), r"indices\[0, 0\] is -1"),
         (lambda: rotary(np.zeros((2, 3))), r"x has shape \(2, 3\), but rotary turns pairs"),
         (lambda: rotary(np.zeros(4)), r"x has shape \(4,\)"),

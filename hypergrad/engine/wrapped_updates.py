@@ -83,9 +83,8 @@ class ClippedUpdates(WrappedUpdates):
         limit, norm = self.limit.entry(self.limit.leaves, 0, step), _norm(gradient)
         return (limit / norm, norm) if limit < norm < math.inf else (1.0, norm)
 
-    def _clip(self, gradient: Vector, step: int) -> Vector:
-        """The gradient clipped, in memory that is used again."""
-        scale, _ = self._scale(gradient, step)
+    def _clip(self, gradient: Vector, scale: float) -> Vector:
+        """The gradient times the scale, in memory that is used again; itself if that is 1."""
         if scale == 1.0:
             return gradient
         for to, buffer in zip(self._clipped.buffers, gradient.buffers):
@@ -93,25 +92,25 @@ class ClippedUpdates(WrappedUpdates):
         return self._clipped
 
     def transformed(self, gradient: Vector, step: int) -> Vector:
-        return self.inside.transformed(self._clip(gradient, step), step)
+        return self.inside.transformed(self._clip(gradient, self._scale(gradient, step)[0]), step)
 
     def advance(self, w, s, g, step: int, to_w, to_s) -> Any:
-        return self.inside.advance(w, s, self._clip(g, step), step, to_w, to_s)
+        return self.inside.advance(w, s, self._clip(g, self._scale(g, step)[0]), step, to_w, to_s)
 
     def push_forward(self, dw, ds, dg, transition, dots, step: int) -> Any:
         g, (scale, norm) = transition.gradient, self._scale(transition.gradient, step)
         if scale < 1.0:
             limit_dot = self.limit.entry(dots[self.inner_count], 0, step)
             _project(dg, g, scale, norm, along=limit_dot)
-        within = transition._replace(gradient=self._clip(g, step))
+        within = transition._replace(gradient=self._clip(g, scale))
         return self.inside.push_forward(dw, ds, dg, within, dots[: self.inner_count], step)
 
     def pull_back(self, w_bar, s_bar, g_bar, transition, bars, step: int, wanted) -> Any:
-        within = transition._replace(gradient=self._clip(transition.gradient, step))
+        g, (scale, norm) = transition.gradient, self._scale(transition.gradient, step)
+        within = transition._replace(gradient=self._clip(g, scale))
         slots = self.inside.pull_back(
             w_bar, s_bar, g_bar, within, bars[: self.inner_count], step, self.wanted_inside(wanted)
         )
-        g, (scale, norm) = transition.gradient, self._scale(transition.gradient, step)
         if scale < 1.0:
             along = _project(g_bar, g, scale, norm)
             if wanted[self.inner_count]:

@@ -3,14 +3,15 @@
 from .activations import gelu, identity, leaky_relu, relu, sigmoid, silu, tanh, tanhshrink
 from .attention import attention
 from .convnet import ConvNet
+from .convolution import conv2d
 from .cross_entropy import log_softmax, softmax_cross_entropy
 from .diagonal import DiagonalRecurrence
 from .dropout import dropout
-from .images import conv2d, max_pool, mean_pool
 from .lookup import embedding
 from .minibatches import MinibatchLoss
 from .mlp import MLP
 from .normalisation import layer_norm
+from .pooling import max_pool, mean_pool
 from .recurrence import diagonal_recurrence
 from .rotary import rotary
 from .transformer import Transformer

@@ -38,3 +38,26 @@ def check_floats(x: Any, name: str, axes: tuple, *, kinds: str = "f", what: str 
 def shape_of(x: Any) -> tuple:
     """The shape of an array or of a box of one."""
     return np.shape(getval(x))
+
+
+def as_floats(a: Any, name: str) -> Any:
+    """The array, or the box of one, if it has floats; of any shape.
+
+    Raises:
+      ArgumentError: it has not.
+    """
+    a = a if isbox(a) else np.asarray(a)
+    dtype = getval(a).dtype
+    if dtype.kind != "f":
+        hint = "; build it with autograd.numpy" if dtype.kind == "O" else f"; use {name}.astype(float)"
+        raise ArgumentError(f"{name} has dtype {dtype}, but must be floats{hint}")
+    return a
+
+
+def check_images(shape: tuple) -> None:
+    """Raise unless it is the shape of images."""
+    if len(shape) != 4 or 0 in shape:
+        raise ArgumentError(
+            f"x has shape {shape}, but images have (n, height, width, channels), none of them 0; "
+            "use x[..., None] for a single channel, x[None] for a single image"
+        )

@@ -12,9 +12,10 @@ from ..checks import check_integer
 from ..errors import ArgumentError
 from . import activations
 from .classifier import Classifier
+from .convolution import conv2d
 from .cross_entropy import softmax_cross_entropy
-from .images import conv2d, max_pool
 from .labels import labels_for
+from .pooling import max_pool
 
 
 class ConvNet(Classifier):

@@ -42,12 +42,12 @@ def labels_for(labels: Any, shape: tuple, dtype, name: str = "labels") -> Any:
     return labels if isbox(labels) or value.dtype == dtype else value.astype(dtype)
 
 
-def check_classes(labels: np.ndarray, classes: int, name: str) -> None:
-    """Raise unless all these integers lie in 0 … classes − 1."""
+def check_classes(labels: np.ndarray, classes: int, name: str, what: str = "classes") -> None:
+    """Raise unless all these integers lie in 0 … classes − 1; ``what`` is what these are called."""
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         place = tuple(map(int, np.argwhere((labels < 0) | (labels >= classes))[0]))
         where = f"{name}[{', '.join(map(str, place))}]" if place else name
-        raise ArgumentError(f"{where} is {labels[place]}, but there are {classes} classes: 0 … {classes - 1}")
+        raise ArgumentError(f"{where} is {labels[place]}, but there are {classes} {what}: 0 … {classes - 1}")
 
 
 def one_hot(labels: np.ndarray, classes: int, name: str, dtype=np.float64) -> np.ndarray:

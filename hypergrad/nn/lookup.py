@@ -41,7 +41,7 @@ def embedding(table, indices):
         raise ArgumentError(
             f"indices have dtype {indices.dtype}, but must be integers; make them so with indices.astype(int)"
         )
-    check_classes(indices, len(table), "indices")
+    check_classes(indices, len(table), "indices", "rows")
     return _rows_of(table, indices)
 
 

@@ -74,7 +74,7 @@ class _LossOfMLP(Loss):
 
     keeps_params = False  # copies of the weights that its products need, all but the first, are kept
     kept_in_arena = True
-    transposed = (0,)  # OpenBLAS multiplies δᵀ X up to 1.5 times as fast as Xᵀ δ, which is tall
+    transposed = (0,)  # OpenBLAS multiplies δᵀ X faster than Xᵀ δ, which is tall: by 12 % on an Intel Xeon
 
     def __init__(self, loss: MinibatchLoss, inputs: Inputs):
         self.loss, self.inputs = loss, inputs

@@ -37,10 +37,6 @@ class SequenceModel(Classifier):
         X, T = self._pairs(X, T)
         return softmax_cross_entropy(self.logits(params, X), T)
 
-    def predict(self, params, X):
-        """The most probable class at each position, integers of shape (n, T)."""
-        return super().predict(params, X)
-
     def accuracy(self, params, X, T=None) -> float:
         """Share of the positions whose most probable class is that of T, in [0, 1]; T as in :meth:`loss`."""
         return super().accuracy(params, *self._pairs(X, T))
