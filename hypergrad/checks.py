@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import operator
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from .errors import ArgumentError, MissingExtraError
 
@@ -34,3 +38,18 @@ def import_extra(module: str, what: str) -> ModuleType:
         raise MissingExtraError(
             f"{what} needs {module}, which is not installed: pip install -e '.[{module}]' in the clone of hypergrad"
         ) from None
+
+
+def check_dtype(dtype: Any, name: str) -> np.dtype | None:
+    """The precision that a user asks for, by NumPy's name or PyTorch's; None if they don't.
+
+    Raises:
+      ArgumentError: it is neither float64 nor float32.
+    """
+    if dtype is None:
+        return None
+    given = str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
+    with contextlib.suppress(TypeError):
+        if np.dtype(given) in (np.dtype(np.float64), np.dtype(np.float32)):
+            return np.dtype(given)
+    raise ArgumentError(f"{name} must be float64 or float32, got {dtype!r}")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import ArgumentError, DifferentiationError, HypergradError, LossError
+from ..errors import DifferentiationError, HypergradError, LossError
 from ._torch_modes import NO_HOOKS, recorded
 from .autograd import CAPTURED
 
@@ -59,23 +59,6 @@ class Place(NamedTuple):
 def array(tensor) -> np.ndarray:
     """The numbers of a tensor, in its memory if that is the CPU's."""
     return tensor.numpy(force=True)
-
-
-def checked_dtype(dtype) -> np.dtype | None:
-    """The precision that a user asks for, by NumPy's name or PyTorch's.
-
-    Raises:
-      ArgumentError: it is neither float64 nor float32.
-    """
-    if dtype is None:
-        return None
-    try:
-        known = np.dtype(str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype)
-    except TypeError:
-        known = None
-    if known not in (np.float64, np.float32):
-        raise ArgumentError(f"dtype must be float64 or float32, got {dtype!r}")
-    return known
 
 
 def common_dtype(arrays: list) -> np.dtype:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..bridge import getval
+from ..checks import check_dtype
 from ..errors import ArgumentError, LossError
 from ..nests import LEAF, Structure, as_numpy, check_leaves, flatten, is_tracer_of_jax, leaf_places, unflatten
 from ..workspace import Arena
@@ -21,7 +22,6 @@ from .jax_tracing import (
     Traced,
     apply,
     as_dtype,
-    check_dtype,
     evaluate,
     jax_for,
     precision,
@@ -62,7 +62,7 @@ def from_jax(loss: Callable, *, dtype: Any = None) -> JaxLoss:
     jax_for("hg.losses.from_jax")
     if not callable(loss):
         raise ArgumentError(f"from_jax needs a function loss(params, hyper, step), got {loss!r}")
-    return JaxLoss(loss, check_dtype(dtype, "from_jax"))
+    return JaxLoss(loss, check_dtype(dtype, "dtype of from_jax"))
 
 
 def jax_function(f: Callable, *, dtype: Any = None) -> JaxFunction:
@@ -91,7 +91,7 @@ def jax_function(f: Callable, *, dtype: Any = None) -> JaxFunction:
     jax_for("hg.losses.jax_function")
     if not callable(f):
         raise ArgumentError(f"jax_function needs a function, got {f!r}")
-    return JaxFunction(f, check_dtype(dtype, "jax_function"))
+    return JaxFunction(f, check_dtype(dtype, "dtype of jax_function"))
 
 
 class _OfJax:

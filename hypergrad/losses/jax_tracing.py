@@ -16,14 +16,12 @@ import numpy as np
 
 from ..bridge import defjvp_argnums, defvjp_argnums, getval, isbox, primitive
 from ..checks import import_extra
-from ..errors import ArgumentError, DifferentiationError, HypergradError, LossError
+from ..errors import DifferentiationError, HypergradError, LossError
 from ..nests import Structure, flatten, is_tracer_of_jax
 from .autograd import CAPTURED, place_of
 
 # One thread traces at a time: where two do, jax.numpy.asarray gives one the dtype of the other's context (JAX 0.10).
 TRACING = threading.RLock()
-
-_DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def jax_for(what: str) -> Any:
@@ -31,20 +29,6 @@ def jax_for(what: str) -> Any:
     import_extra("jax", what)
     import_extra("jax.extend.core", what)
     return import_extra("jax", what)
-
-
-def check_dtype(dtype: Any, what: str) -> np.dtype | None:
-    """The dtype that a user gave to compute in; None is that of the arguments.
-
-    Raises:
-      ArgumentError: neither float64 nor float32.
-    """
-    if dtype is None:
-        return None
-    with contextlib.suppress(TypeError):
-        if np.dtype(dtype) in _DTYPES:
-            return np.dtype(dtype)
-    raise ArgumentError(f"dtype of {what} must be float64 or float32, got {dtype!r}")
 
 
 def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..bridge import getval, isbox
-from ..checks import check_integer, import_extra
+from ..checks import check_dtype, check_integer, import_extra
 from ..errors import ArgumentError, BufferWarning
 from ..nests import check_params, flatten, unflatten
 from . import _torch_modules as modules
 from ._torch_boxes import Function, applied
 from ._torch_modes import TURN
 from ._torch_run import LossOfTorch, checked_scalar
-from ._torch_tensors import Place, array, checked_dtype, common_dtype
+from ._torch_tensors import Place, array, common_dtype
 from .base import Frozen, register
 
 __all__ = ["from_torch", "from_torch_function", "torch_function"]
@@ -127,7 +127,7 @@ class TorchLoss(Frozen):
         if not callable(function):
             raise ArgumentError(f"a loss from PyTorch needs a function, got {function!r}")
         self.function, self.seed = function, check_integer(seed, "seed", 0)
-        self.device, self.dtype = torch.device("cpu" if device is None else device), checked_dtype(dtype)
+        self.device, self.dtype = torch.device("cpu" if device is None else device), check_dtype(dtype, "dtype")
 
     def __call__(self, params, hyper, step):
         """The loss, differentiable by autograd."""
@@ -181,7 +181,7 @@ class ModuleLoss(TorchLoss):
         Args:
           dtype: float64 or float32; if None that of the loss, or else of the module.
         """
-        dtype = checked_dtype(dtype) or self.dtype
+        dtype = check_dtype(dtype, "dtype") or self.dtype
         with TURN:
             return {name: np.array(array(p), dtype=dtype) for name, p in modules.trainable(self.module).items()}
 
