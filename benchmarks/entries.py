@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -70,6 +71,7 @@ def of_network(problem: Network, peers: bool) -> dict[str, Any]:
         TRAINING: training(problem),
         "training, exact arithmetic": training(problem, exact=True),
         STORED_FLOOR: Entry(problem.products("stored")),
+        "floor of Stored(), and its passes over arrays": Entry(problem.products_and_passes()),
         STORED: reverse(problem, hg.Stored()),
         "forward mode, one direction": forward(problem),
         "Reversible(), exact arithmetic": reverse(problem, hg.Reversible(), exact=True),
@@ -79,7 +81,12 @@ def of_network(problem: Network, peers: bool) -> dict[str, Any]:
         "Stored(), loss without derivatives of its own": reverse(problem, hg.Stored(), generic=True),
         "Stored(), float32": reverse(problem, hg.Stored(), single=True),
     }
-    entries |= of_foreign(problem) if peers else {}
+    if peers:
+        entries |= of_foreign(problem)
+        with contextlib.suppress(ImportError):  # its row below says so
+            import torch
+
+            entries["floor of Stored(), by PyTorch"] = Entry(problem.products("stored", torch))
     return entries | _others(problem, PEERS if peers else {"autograd through the unrolled loop": unrolled})
 
 

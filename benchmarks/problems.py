@@ -6,6 +6,7 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
+from hypergrad.workspace import pieces
 
 
 class SGDProblem:
@@ -90,47 +91,92 @@ class Network(SGDProblem):
 
         return f
 
-    def products(self, passes: str):
+    def products(self, passes: str, torch=None):
         """The matrix products of the problem and nothing else, on the real minibatches: the floor.
 
         Of training for ``passes`` = "training"; of training and its derivative, where nothing is computed
-        twice, for "stored": the Hessian-vector product has 2 products in the first layer and 6 in others.
+        twice, for "stored": the Hessian-vector product has 2 products in the first layer and 6 in others. By NumPy the
+        first matrix and its gradient lie column by column, as in training, where OpenBLAS is faster; by PyTorch, if it
+        is given, row by row, as in its own unrolled run.
         """
         weights = [W for W, _ in self.params]
-        rows = self.loss.batch_size
+        data, rows = self.X, self.loss.batch_size
         activations = [np.random.default_rng(0).standard_normal((rows, W.shape[1])) for W in weights]
         outputs = [a.copy() for a in activations]
         errors = [np.empty((rows, W.shape[0])) for W in weights]
-        gradients = [np.empty_like(W) for W in weights]
+        if torch is None:
+            matmul, weights[0] = np.matmul, np.asfortranarray(weights[0])
+        else:
+            matmul, data = torch.matmul, torch.tensor(data)
+            weights, activations, outputs, errors = (
+                [torch.tensor(a) for a in arrays] for arrays in (weights, activations, outputs, errors)
+            )
+        gradients = [(np if torch is None else torch).empty_like(W) for W in weights]
 
         def forwards(X, times):
             for layer, W in enumerate(weights):
                 n = len(X)
                 for _ in range(times if layer else 1):
-                    np.matmul(activations[layer - 1][:n] if layer else X, W, out=outputs[layer][:n])
+                    matmul(activations[layer - 1][:n] if layer else X, W, out=outputs[layer][:n])
 
         def backwards(X, times):
             for layer in reversed(range(len(weights))):
                 n = len(X)
                 inputs, delta = activations[layer - 1][:n] if layer else X, outputs[layer][:n]
                 for _ in range(times if layer else 1):
-                    np.matmul(inputs.T, delta, out=gradients[layer])
-                    if layer:
-                        np.matmul(delta, weights[layer].T, out=errors[layer][:n])
+                    if layer > 0 or torch is not None:
+                        matmul(inputs.T, delta, out=gradients[layer])
+                    else:
+                        matmul(delta.T, inputs, out=gradients[layer].T)
+                    if layer > 0:
+                        matmul(delta, weights[layer].T, out=errors[layer][:n])
 
         def run():
             for step in range(self.steps):
-                X, _ = self.loss.batch(step)
+                start = step % self.batches * rows
+                X = data[start : start + rows]
                 forwards(X, 1)
                 backwards(X, 1)
                 if passes == "stored" and step > 0:  # before step 0 nothing depends on the hyperparameters
                     forwards(X, 2)
                     backwards(X, 2)
-            for start in range(0, len(self.X), rows):  # the final loss, and its gradient
-                X = self.X[start : start + rows]
+            for start in range(0, len(data), rows):  # the final loss, and its gradient
+                X = data[start : start + rows]
                 forwards(X, 1)
                 if passes == "stored":
                     backwards(X, 1)
+
+        return run
+
+    def products_and_passes(self):
+        """The products of "stored", and the passes over arrays that NumPy needs for the rest of such a run at least.
+
+        Of a (rows, width) array of a hidden layer: tanh and 5 more for the gradient, 13 for the product with the
+        Hessian. Of the weights: 5 to update them and the velocity, one to keep it, 7 for their cotangents; in pieces
+        that fit the cache.
+        """
+        products = self.products("stored")
+        rows, size = self.loss.batch_size, sum(W.size + b.size for W, b in self.params)
+        hidden = [np.full((rows, W.shape[1]), 0.5) for W, _ in self.params[:-1]]
+        scratch = [np.empty_like(a) for a in hidden]
+        weights, velocity = np.ones(size), np.empty(size)
+
+        def over_weights(passes):
+            for part in pieces(size):
+                for _ in range(passes):
+                    np.multiply(weights[part], 0.5, out=velocity[part])
+
+        def run():
+            products()
+            kept = np.empty((self.steps, size))
+            for step in range(self.steps):
+                over_weights(5)
+                kept[step] = velocity
+                over_weights(7)
+                for a, out in zip(hidden, scratch):
+                    np.tanh(a, out=out)
+                    for _ in range(5 + 13):
+                        np.multiply(a, out, out=out)
 
         return run
 

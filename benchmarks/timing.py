@@ -42,14 +42,14 @@ def apart(module: str, *options: str, threads: int) -> str:
 def interleaved(entries: dict[str, Callable], *, threads: int, repeats: int) -> dict[str, list[float]]:
     """Seconds of every call of each entry; the entries take turns, so that a slow moment hits them all.
 
-    Each entry is called once before, to fill caches.
+    Before each timed call the entry is called untimed, so that what its predecessor did to caches and to the memory of
+    the machine (on a virtual one, memory that was given back is slow to get again) is not its own time.
     """
     times: dict[str, list[float]] = {name: [] for name in entries}
     with threadpool_limits(threads):
-        for entry in entries.values():
-            entry()
         for _ in range(repeats):
             for name, entry in entries.items():
+                entry()
                 gc.collect()  # what an entry leaves behind is not the next one's work
                 start = time.perf_counter()
                 entry()

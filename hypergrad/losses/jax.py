@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..bridge import getval
 from ..checks import check_dtype
-from ..errors import ArgumentError, LossError
-from ..nests import LEAF, Structure, as_numpy, check_leaves, flatten, is_tracer_of_jax, leaf_places, unflatten
+from ..errors import ArgumentError
+from ..nests import Structure, as_numpy, check_leaves, flatten, is_tracer_of_jax, leaf_places, unflatten
 from ..workspace import Arena
 from .autograd import warn_if_unused
 from .base import Inputs, Linearized, Loss, register
-from .jax_tracing import (
-    TRACING,
-    Compiled,
-    Jitted,
-    Traced,
-    apply,
-    as_dtype,
-    evaluate,
-    jax_for,
-    precision,
-    used,
-)
+from .jax_step import CompiledStep, Linear
+from .jax_tracing import TRACING, Compiled, Traced, apply, as_dtype, check_float, jax_for, precision
 
 
 def from_jax(loss: Callable, *, dtype: Any = None) -> JaxLoss:
@@ -148,7 +137,7 @@ class JaxFunction(_OfJax):
     def _trace_form(self, structure: Structure, arrays: list, dtype: np.dtype) -> tuple[Traced, Compiled]:
         def check(results, structure):
             for result, place in zip(results, leaf_places(structure, "its result")):
-                _check_float(result, place, "the function")
+                check_float(result, place, "the function")
 
         function = lambda leaves: self.function(*unflatten(structure, leaves))
         traced = Traced(function, [as_dtype(a, dtype) for a in arrays], dtype, "the function", check)
@@ -202,207 +191,6 @@ def _number(leaf, place: str):
     return leaf
 
 
-def _check_float(result, place: str, what: str) -> None:
-    dtype = getattr(result, "dtype", None)
-    if not isinstance(result, float) and (dtype is None or np.dtype(dtype).kind != "f"):
-        found = type(result).__name__ if dtype is None else f"of dtype {dtype}"
-        raise LossError(f"{place} of {what} is {found}; it must be a float array, to be differentiated")
-
-
-class _Linear(NamedTuple):
-    """A compiled function, linear in its directions.
-
-    Attributes:
-      apply: ``apply(kept, directions)``.
-      needs: the numbers of the residuals that it needs, ``kept``.
-    """
-
-    apply: Callable
-    needs: list[int]
-
-
-class CompiledStep:
-    """What JAX computes at a step of a run, compiled for parameters and ``hyper`` of these shapes.
-
-    The gradient G(w, h) = ∂L/∂w is linearized: its derivative is a linear function of (dw, dh) with coefficients, the
-    residuals, that are kept. Forward mode applies it, reverse mode its transpose, so that neither relies on the
-    symmetry of second derivatives, which is lost where the loss has rules of its own. The
-    executable that computes the residuals computes the gradient at every step: another one might round it differently.
-    """
-
-    def __init__(
-        self,
-        function: Callable,
-        params: Structure,
-        hyper: Structure,
-        param_arrays: list,
-        hyper_arrays: list,
-        dtype: np.dtype,
-    ):
-        import jax
-
-        self.dtype, self.count, self.hyper_count = dtype, len(param_arrays), len(hyper_arrays)
-        leaves = [as_dtype(a, dtype) for a in (*param_arrays, *hyper_arrays)]
-        nests = lambda leaves: (unflatten(params, leaves[: self.count]), unflatten(hyper, leaves[self.count : -1]))
-        self.traced = Traced(
-            lambda leaves: function(*nests(leaves), leaves[-1]), [*leaves, 0], dtype, _LOSS, _check_scalar
-        )
-        self.compiled = Compiled(self.traced, self.traced.constants, dtype)
-        constants, jaxpr = self.traced.constants, self.traced.jaxpr
-        if not {id(v) for v in jaxpr.invars[: self.count]} & used(jaxpr, jaxpr.outvars):
-            raise LossError(
-                "the loss does not depend on params; compute it from the params it is given, with jax.numpy"
-            )
-        self._ws, self._hs = ([(a.shape, dtype) for a in arrays] for arrays in (param_arrays, hyper_arrays))
-        with precision(dtype):
-            try:
-                whole = jax.make_jaxpr(self._linearized)(constants, leaves[: self.count], leaves[self.count :], 0)
-            except (TypeError, ValueError, NotImplementedError) as error:
-                reason = str(error).split("\n")[0]
-                raise LossError(f"JAX cannot differentiate the loss, or not twice: {reason}") from error
-            self._plan(whole)
-
-    def _linearized(self, constants: list, ws: list, hs: list, step) -> tuple:
-        """Loss, gradient and residuals."""
-        import jax
-
-        def gradient_of(ws, hs):
-            loss = lambda ws: self.traced(constants, [*ws, *hs, step])[0]
-            value, gradient = jax.value_and_grad(loss)(ws)
-            return jax.lax.stop_gradient(value), gradient
-
-        (value, gradient), linear = jax.linearize(gradient_of, ws, hs)
-        residuals, self._form = jax.tree.flatten(linear)
-        return value, gradient, residuals
-
-    def _plan(self, whole: Any) -> None:
-        """Say where each residual comes from: what was given or captured is not computed, nor kept, at every step."""
-        import jax
-        from jax.extend.core import Literal
-
-        results, first = whole.jaxpr.outvars, 1 + self.count
-        given = {id(v): i for i, v in enumerate(whole.jaxpr.invars)}
-        fixed = {id(v): c for v, c in zip(whole.jaxpr.constvars, whole.consts)}
-        returned, places = list(range(first)), {}
-        self._sources: list[tuple[str, Any]] = []
-        for i in range(first, len(results)):
-            v = results[i]
-            if isinstance(v, Literal) or id(v) in fixed:
-                self._sources.append(("fixed", v.val if isinstance(v, Literal) else jax.device_put(fixed[id(v)])))
-            elif id(v) in given:
-                self._sources.append(("given", given[id(v)]))
-            else:
-                if id(v) not in places:
-                    places[id(v)] = len(returned)
-                    returned.append(i)
-                self._sources.append(("computed", places[id(v)]))
-        first_param = len(self.traced.constants)
-        places_of_params = range(first_param, first_param + self.count)
-        self.kept_params = sorted(
-            {what - first_param for where, what in self._sources if where == "given" and what in places_of_params}
-        )
-        self._residuals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in results[first:]]
-        hypers = {id(v) for v in whole.jaxpr.invars[len(whole.jaxpr.invars) - 1 - self.hyper_count : -1]}
-        self.uses_hyper = bool(hypers & used(whole.jaxpr, results[1:first]))
-
-        def run(constants, ws, hs, step):
-            results = evaluate(whole.jaxpr, whole.consts, [*constants, *ws, *hs, step])
-            return [results[i] for i in returned]
-
-        self.run = Jitted(run)
-
-    def at(self, ws: list, hs: list, step: int, linear: _Linear | None = None) -> tuple[Any, list, list]:
-        """The loss, its gradient, and the residuals that a linear function needs."""
-        import jax
-
-        constants = self.traced.constants
-        results = jax.block_until_ready(self.run(constants, ws, hs, step))  # it may read the memory of ws till then
-        kept = []
-        for i in () if linear is None else linear.needs:
-            where, what = self._sources[i]
-            if where == "given":
-                what = [*constants, *ws, *hs, step][what]
-            kept.append(results[what] if where == "computed" else what)
-        return results[0], results[1 : 1 + self.count], kept
-
-    def nbytes(self, kept: list, linear: _Linear) -> int:
-        """Bytes of the residuals that are kept for each step."""
-        params = {len(self.traced.constants) + i for i in self.kept_params}
-        ours = [where == "computed" or (where == "given" and what in params) for where, what in self._sources]
-        once = {id(k): k.nbytes for i, k in zip(linear.needs, kept) if ours[i]}
-        return sum(once.values())
-
-    @cached_property
-    def pull(self) -> _Linear:
-        """A direction d to ∂G/∂w · d, transposed."""
-        return self._linear(lambda linear, ds: self._transposed(linear)(ds)[0], self._ws)
-
-    @cached_property
-    def pull_with_hyper(self) -> _Linear:
-        """The same, and ∂G/∂h · d, transposed."""
-        return self._linear(lambda linear, ds: [bar for bars in self._transposed(linear)(ds) for bar in bars], self._ws)
-
-    @cached_property
-    def push(self) -> _Linear:
-        """A tangent dw to ∂G/∂w · dw."""
-        zeros = lambda: [np.zeros(*form) for form in self._hs]
-        return self._linear(lambda linear, dots: linear(dots, zeros())[1], self._ws)
-
-    @cached_property
-    def push_with_hyper(self) -> _Linear:
-        """Tangents (dw, dh) to ∂G/∂w · dw + ∂G/∂h · dh."""
-        apart = lambda dots: (dots[: self.count], dots[self.count :])
-        return self._linear(lambda linear, dots: linear(*apart(dots))[1], self._ws + self._hs)
-
-    def _transposed(self, linear: Callable) -> Callable:
-        import jax
-
-        like = ([jax.ShapeDtypeStruct(*form) for form in forms] for forms in (self._ws, self._hs))
-        return jax.linear_transpose(lambda dws, dhs: linear(dws, dhs)[1], *like)
-
-    def _linear(self, function: Callable, directions: list) -> _Linear:
-        """A linear function ``function(linear, directions)``, compiled, on the residuals that it needs."""
-        import jax
-        import jax.numpy as jnp
-
-        def whole(residuals, directions):
-            return function(jax.tree.unflatten(self._form, residuals), directions)
-
-        with TRACING, precision(self.dtype):
-            traced = jax.make_jaxpr(whole)(self._residuals, [jax.ShapeDtypeStruct(*form) for form in directions]).jaxpr
-        found = used(traced, traced.outvars)
-        # Random keys are no numbers that zeros could stand for.
-        needs = [
-            i
-            for i, residual in enumerate(self._residuals)
-            if id(traced.invars[i]) in found or not isinstance(residual.dtype, np.dtype)
-        ]
-
-        def apply(kept, directions):
-            residuals = dict(zip(needs, kept))
-            missing = lambda i: jnp.zeros(self._residuals[i].shape, self._residuals[i].dtype)
-            all_of_them = [residuals[i] if i in residuals else missing(i) for i in range(len(self._residuals))]
-            return whole(all_of_them, directions)
-
-        return _Linear(Jitted(apply), needs)
-
-
-_LOSS = "the loss"
-
-
-def _check_scalar(results: list, structure: Structure) -> None:
-    """Whether what a loss returned is one float."""
-    if structure != LEAF:
-        kind = "None" if structure.kind is None or not structure.size else f"a {structure.kind.__name__}"
-        raise LossError(f"the loss returned {kind}; it must return a scalar of jax.numpy")
-    shape, dtype = np.shape(results[0]), getattr(results[0], "dtype", np.dtype(float))
-    if shape != ():
-        raise LossError(f"the loss has shape {shape}; it must be a scalar: return a sum or a mean")
-    if np.dtype(dtype).kind == "c":
-        raise LossError("the loss is complex; take its real part or magnitude")
-    _check_float(results[0], "the value", "the loss")
-
-
 class LossOfJax(Loss):
     """The loss of a run, with JAX's derivatives of it."""
 
@@ -449,7 +237,7 @@ class LossOfJax(Loss):
         _write(dots, to_dot)
         return value
 
-    def _at(self, params: list, step: int, to: list, linear: _Linear | None) -> tuple[float, list]:
+    def _at(self, params: list, step: int, to: list, linear: Linear | None) -> tuple[float, list]:
         """Write the gradient; returns the loss, and what the linear function needs."""
         compiled = self._for(params)
         with precision(compiled.dtype):

@@ -109,22 +109,6 @@ def evaluate(jaxpr: Any, constants: Sequence, leaves: Sequence) -> list:
     return jaxpr_as_fun(ClosedJaxpr(jaxpr, list(constants)))(*leaves)
 
 
-def used(jaxpr: Any, results: Sequence) -> set:
-    """The variables that these results of a jaxpr are computed from; it may name more than there are, never fewer."""
-    wanted = {id(v) for v in results}
-    for equation in reversed(jaxpr.eqns):
-        needed = [id(v) in wanted for v in equation.outvars]
-        if not any(needed):
-            continue
-        inner = equation.params.get("jaxpr") if equation.primitive.name in ("jit", "pjit") else None
-        if inner is None:
-            wanted |= {id(v) for v in equation.invars}
-            continue
-        through = used(inner.jaxpr, [v for v, is_needed in zip(inner.jaxpr.outvars, needed) if is_needed])
-        wanted |= {id(v) for v, below in zip(equation.invars, inner.jaxpr.invars) if id(below) in through}
-    return wanted
-
-
 class Jitted:
     """A function compiled by JAX at its first call, for arguments of those shapes; other threads wait for that."""
 
@@ -270,6 +254,13 @@ def _captured(closed: Any):
             for part in inner if isinstance(inner, tuple | list) else (inner,):
                 if hasattr(part, "jaxpr") and hasattr(part, "consts"):
                     yield from _captured(part)
+
+
+def check_float(result, place: str, what: str) -> None:
+    dtype = getattr(result, "dtype", None)
+    if not isinstance(result, float) and (dtype is None or np.dtype(dtype).kind != "f"):
+        found = type(result).__name__ if dtype is None else f"of dtype {dtype}"
+        raise LossError(f"{place} of {what} is {found}; it must be a float array, to be differentiated")
 
 
 _CAPTURED = {
