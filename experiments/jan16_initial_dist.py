@@ -108,7 +108,7 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
         start,
         steps=iterations,
         step_size=onp.r_[way.mean_step, onp.full(19, way.meta_step)],
-        numbered=True,
+        seeds=1,
         optimizer=way.rule,
         transform=descents.clipping(way.clip),
         cache=cache / f"{name} seed{seed}",

@@ -3,6 +3,7 @@
 from . import chaos, data, errors, init, losses, meta, nn, optimizers, probe, schedules, testing
 from .adjoints import Adjoint, Checkpointed, Cost, Reversible, Stored, Truncated
 from .errors import DivergedError
+from .meta import track
 from .optimizers import SGD, Accumulated, Adam, Clipped, Constant, Optimizer, PerWeight, RMSProp
 from .planner import Plan, plan
 from .ranges import Range
@@ -39,6 +40,7 @@ __all__ = [
     "probe",
     "schedules",
     "testing",
+    "track",
     "train",
 ]
 

@@ -197,6 +197,10 @@ class OtherFunctionError(HypergradError, ValueError):
     """The results stored in a folder are not those of the function that is to go on there."""
 
 
+class CallbackError(HypergradError, RuntimeError):
+    """A callback raised an error; it is the ``__cause__``. What was computed before is kept."""
+
+
 class HypergradientError(HypergradError, AssertionError):
     """Two ways to compute a derivative disagree."""
 

@@ -55,7 +55,7 @@ def test_another_process_is_named_and_way_out_given(tmp_path, holder):
     with pytest.raises(InUseError, match=says):
         sweep(square, [1.0], cache=tmp_path, progress=False)
     with pytest.raises(InUseError, match=says):
-        minimize(square, 1.0, steps=1, cache=tmp_path, progress=False)
+        minimize(square, 1.0, steps=1, store=tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
     sweep(square, [1.0], cache=tmp_path / "below", progress=False)
     holder.kill()
@@ -130,7 +130,7 @@ def test_a_lock_is_given_back_after_an_error_and_only_if_it_is_ones_own(tmp_path
 
 
 def test_a_descent_holds_its_folder_until_it_is_closed(tmp_path):
-    descent = descend(square, 1.0, step_size=0.1, cache=tmp_path)
+    descent = descend(square, 1.0, step_size=0.1, store=tmp_path)
     assert not (tmp_path / LOCK).exists()
     next(descent)
     assert (tmp_path / LOCK).exists()
@@ -139,7 +139,7 @@ def test_a_descent_holds_its_folder_until_it_is_closed(tmp_path):
 
 
 def inner(folder, number):
-    return {"value": minimize(square, number, steps=2, step_size=0.1, cache=folder / f"{number}", progress=False).value}
+    return {"value": minimize(square, number, steps=2, step_size=0.1, store=folder / f"{number}", progress=False).value}
 
 
 def test_workers_of_a_run_work_in_folders_within(tmp_path):

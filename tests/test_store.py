@@ -119,7 +119,7 @@ def test_a_folder_in_place_of_a_file_is_named_before_anything_is_computed(tmp_pa
     with pytest.raises(StoreError, match=rf"a point in .*{(0.5).hex()}\.npz: a folder lies there; remove it"):
         swept(tmp_path, forbidden)
     with pytest.raises(StoreError, match=r"in meta-iteration 1, .*iteration1\.npz: a folder lies there; remove it"):
-        minimize(lambda x: x**2, 1.0, steps=2, step_size=0.1, cache=tmp_path, progress=False)
+        minimize(lambda x: x**2, 1.0, steps=2, step_size=0.1, store=tmp_path, progress=False)
     with pytest.raises(StoreError, match=r"cannot write .*a folder lies in its place"):
         store.store(tmp_path / "iteration1.npz", ARRAYS)
     assert not list(tmp_path.glob("*.part"))
@@ -138,7 +138,7 @@ def test_a_cache_folder_deleted_meanwhile_is_made_anew(tmp_path):
     np.testing.assert_array_equal(found.gradient, 2.0 * np.array(VALUES))
     assert {path.name for path in folder.iterdir()} == {f"{v.hex()}.npz" for v in VALUES[1:]}
     calls.clear()
-    minimize(deletes, 1.0, steps=2, step_size=0.1, cache=folder, progress=False)
+    minimize(deletes, 1.0, steps=2, step_size=0.1, store=folder, progress=False, recheck=False)
     assert {path.name for path in folder.iterdir()} == {"iteration1.npz", "iteration2.npz"}
 
 
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", read_only)
     with pytest.raises(StoreError, match=r"cannot write .*iteration0\.npz: Permission denied; .* is kept") as caught:
-        minimize(lambda x: x**2, 1.0, steps=2, cache=tmp_path / "cache", progress=False)
+        minimize(lambda x: x**2, 1.0, steps=2, store=tmp_path / "cache", progress=False)
     assert isinstance(caught.value, OSError) and isinstance(caught.value.__cause__, PermissionError)
     assert not list((tmp_path / "cache").iterdir())
 

@@ -24,11 +24,13 @@ def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, ca
     return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*pieces)]
 
 
-def history(f: Callable, start, **options) -> list[hg.meta.Evaluation]:
+def history(f: Callable, start, *, cache, step_size=1.0, **options) -> list[hg.meta.Evaluation]:
     """The history of a meta-descent, also of one that came to an end because a training diverged."""
     found: list[hg.meta.Evaluation] = []
     try:
-        hg.meta.minimize(f, start, history=found, progress=False, **options)
+        result = hg.meta.minimize(f, start, step_size=step_size, store=cache, history=found, progress=False, **options)
+        if result.was_interrupted:
+            raise KeyboardInterrupt
     except (StoreError, InUseError, OtherFunctionError):
         raise
     except hg.errors.HypergradError as error:

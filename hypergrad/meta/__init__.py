@@ -1,10 +1,11 @@
 """Meta-descent: descent on hyperparameters, with history, best so far, and resume."""
 
+from . import maps
 from .descent import descend
 from .evaluation import Evaluation, TakeBack
-from .minimize import Result, best, minimize
+from .minimize import Losses, Result, best, minimize
 
-__all__ = ["Evaluation", "Result", "TakeBack", "best", "descend", "minimize"]
+__all__ = ["Evaluation", "Losses", "Result", "TakeBack", "best", "descend", "maps", "minimize"]
 
 
 def __dir__():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import namedtuple
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..bridge import isbox
+from ..checks import check_integer
 from ..errors import ArgumentError, HypergradError, NestError
 from ..nests import Structure, broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
 from ..optimizers import SGD, Optimizer, WholeNest
@@ -20,100 +20,219 @@ from ..optimizers.wrappers import Wrapper
 from ..ranges import Range
 from ..runs.lock import claimed
 from ..workspace import first_non_finite
-from . import stored
-from .evaluation import Evaluation, TakeBack, evaluate
+from . import doubts, stored
+from .evaluation import Evaluation, TakeBack, joint_error
+from .objective import Mapping, Objective, check_seeds
+from .step_size import line_search
 
 
 def descend(
     f: Callable,
     hypers: Any,
     *,
-    step_size: Any = 1.0,
+    step_size: Any = None,
     optimizer: Optimizer | None = None,
+    maps: Any = None,
+    bounds: tuple | None = None,
+    seeds: Any = None,
+    n_jobs: int = 1,
+    validate: Callable | None = None,
     transform: Callable | None = None,
     take_back: TakeBack | None = None,
-    numbered: bool = False,
-    cache=None,
+    on_chaos: Any = None,
+    store=None,
     recheck: bool = True,
 ) -> Generator[Evaluation, None, None]:
     """Descend along the hypergradient without end: yields every evaluation, the start first.
 
     Args:
-      f: takes the hyperparameters and returns a scalar, differentiable by autograd.
+      f: takes the hyperparameters and returns a scalar, differentiable by autograd. With ``seeds`` it is called
+        ``f(hypers, seed)``.
       hypers: where to start; a nest of float arrays and numbers.
       step_size: η ≥ 0: a number, an array that fits a leaf, or a nest of those that is a prefix of
-        ``hypers``. It multiplies the learning rate of ``optimizer``.
+        ``hypers``. It multiplies the learning rate of ``optimizer``. None: 1 with an optimizer; without one it is found
+        by a line search at the start (:func:`hypergrad.meta.step_size.line_search`, at most 13 trainings more), and
+        steps that jump are taken back.
       optimizer: whose update is a step, such as ``hypergrad.Adam(0.1)``; if None h ← h − η ∇f(h). Each of its
         hyperparameters is given in the forms of ``step_size``; an array is no schedule here.
-      transform: takes the hypergradient and returns what is used in its place, a nest of the same shapes;
-        the evaluation keeps the hypergradient itself.
+      maps: one of :mod:`hypergrad.meta.maps` for each leaf, or a nest of those that is a prefix of ``hypers``. Then
+        steps are taken on the free variables that the maps lead to ``hypers``, where ``hypers``, bounds and f stay as
+        they are.
+      bounds: ``(low, high)``, each a number, an array that fits a leaf, or a nest of those that is a prefix of
+        ``hypers``; a step that leads outside ends at the bound.
+      seeds: for an f with random draws. A number K: f is the mean over K seeds that are new at each iteration i, K i to
+        K i + K − 1; values of different iterations are then compared although their draws differ. Or a list of seeds,
+        the same at each iteration.
+      n_jobs: joblib's workers for the seeds of an iteration, −1 for all cores; Dask's within
+        ``joblib.parallel_config(backend="dask")``.
+      validate: takes the hyperparameters and returns a number, not differentiated: each evaluation has it.
+      transform: takes the hypergradient by the free variables and returns what is used in its place, a nest of the same
+        shapes; the evaluation keeps the hypergradient itself.
       take_back: rule for steps that jump; if None every step is kept, and divergence raises.
-      numbered: call ``f(hypers, iteration)``, iteration from 0, for example for other random draws at each;
-        values of different iterations are then compared although their draws differ.
-      cache: folder in which every finished iteration is stored at once, for this ``f`` alone. After a kill
+      on_chaos: what to do where the hypergradient is in doubt (``Evaluation.doubt``). None and "stop": nothing here.
+        "shrink": the step that led there is taken back and those after it are smaller. Or an estimator: called
+        ``estimator(hypers, iteration)``, it returns the value, a gradient by ``hypers`` and perhaps more, and the
+        gradient is used in place of the hypergradient. If it is not None, growth of tangents is looked at too, by one
+        more run in forward mode at each iteration.
+      store: folder in which every finished iteration is stored at once, for this ``f`` alone. After a kill
         the same call goes on: the path is walked again, and an iteration is read where its file holds
         exactly these hyperparameters. Any other file is reported (:class:`~hypergrad.probe.CacheWarning`)
         and its iteration computed again. The path has the same bits if ``f`` has. The folder is in use until
         the descent is closed, or thrown away.
       recheck: whether, if iterations are stored, one of them is computed again to see that they are of this
-        ``f``.
+        ``f``; and else the first value, without its derivative, to see that ``f`` gives it twice.
 
     Yields:
       Each :class:`Evaluation`, once it is computed and stored. Those taken back too.
 
     Raises:
-      NestError, ArgumentError: bad arguments, at once; an ``f`` that is no scalar or does not depend on
-        ``hypers``; a ``transform`` that returns another shape.
+      NestError, ArgumentError: bad arguments, at once; an ``f`` that is no scalar, does not depend on
+        ``hypers`` or gives two values for the same; a ``transform`` that returns another shape.
       DivergedError, FixedPointOverflowError, ScheduleError, NestError: training diverged, or a step led to a
         schedule outside its range or to parameters that are not finite, without ``take_back`` or at the start.
         The message, and the attribute ``iteration``, say when.
-      NonFiniteHypergradientError: the same for a value or hypergradient that is not finite.
-      OtherFunctionError, InUseError, StoreError: the cache is of another ``f``, another run works there, or it
+      NonFiniteHypergradientError: the same for a value or hypergradient that is not finite; and for a value of
+        ``validate``, in any case.
+      OtherFunctionError, InUseError, StoreError: the folder is of another ``f``, another run works there, or it
         cannot be written.
 
     >>> descent = descend(lambda h: h**2, 1.0, step_size=0.25)
     >>> [next(descent).value for _ in range(3)]
     [1.0, 0.25, 0.0625]
     """
+    given = (f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, transform, take_back, on_chaos)
+    return checked(*given).walk(store, recheck)
+
+
+def checked(
+    f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, transform, take_back, on_chaos
+) -> Setting:
+    """The arguments of :func:`descend`, if they go together.
+
+    Raises:
+      NestError, ArgumentError: they don't.
+    """
     leaves, structure = _check_hypers(hypers)
-    rates = _spread(step_size, leaves, structure, "step_size", Range(0.0))
+    mapping = Mapping.of(maps, structure)
+    limits = _Bounds.of(bounds, leaves, structure, mapping)
+    if n_jobs == 0 or check_integer(n_jobs, "n_jobs", -1) == 0:
+        raise ArgumentError("n_jobs must be a number of workers, or -1 for all cores, got 0")
+    objective = Objective(f, structure, mapping, check_seeds(seeds), validate, n_jobs, on_chaos is not None)
     if take_back is not None and not isinstance(take_back, TakeBack):
         raise ArgumentError(f"take_back must be a hypergrad.meta.TakeBack(...) or None, got {take_back!r}")
+    if not (on_chaos in (None, "shrink", "stop") or callable(on_chaos)):
+        raise ArgumentError(f'on_chaos must be None, "shrink", "stop" or an estimator, got {on_chaos!r}')
+    searched = step_size is None and optimizer is None
+    if take_back is None and (searched or on_chaos == "shrink"):
+        take_back = TakeBack()
+    rates = _spread(1.0 if step_size is None else step_size, leaves, structure, "step_size", Range(0.0))
     rule = _Rule.of(SGD(1.0, momentum=0.0) if optimizer is None else optimizer, rates, leaves, structure)
-    evaluated = partial(_evaluated, f, numbered)
-    return _walk(evaluated, leaves, structure, rule, transform, take_back, cache, recheck)
+    free = leaves if mapping is None else [_plain(w) for w in mapping.free(leaves)]
+    return Setting(objective, free, rule, limits, searched, transform, take_back, on_chaos)
 
 
-def _walk(
-    evaluated, leaves, structure, rule, transform, take_back, cache, recheck: bool
-) -> Generator[Evaluation, None, None]:
-    with contextlib.ExitStack() as stack:
-        folder = None if cache is None else stack.enter_context(claimed(Path(cache), "a meta-descent"))
-        if folder is not None and recheck:
-            stored.recheck(folder, partial(evaluated, tolerant=True), unflatten(structure, leaves))
-        scale, before = 1.0, None  # type: float, Any
-        here = good = rule.start(leaves)
-        for iteration in itertools.count():
-            tolerant = take_back is not None and before is not None
-            found = evaluated(unflatten(structure, here.leaves), iteration, tolerant, folder)
-            jumped = tolerant and take_back.jumped(before, found)
-            yield found._replace(step_scale=scale, taken_back=jumped)
-            if jumped:
-                scale *= take_back.shrink
-            else:
-                before, good = found, here
-            direction = before.gradient if transform is None else transform(before.gradient)
-            here = rule.after(good, _check_direction(direction, leaves, structure), scale)
+class Setting(NamedTuple):
+    """The arguments of a descent.
+
+    Attributes:
+      start: the free variables.
+      searched: whether the step size is found by a line search.
+    """
+
+    objective: Objective
+    start: list
+    rule: _Rule
+    bounds: _Bounds
+    searched: bool
+    transform: Callable | None
+    take_back: TakeBack | None
+    on_chaos: Any
+
+    def walk(self, store, recheck: bool) -> Generator[Evaluation, None, None]:
+        """The evaluations, one after another."""
+        with self.opened(store, recheck) as (folder, is_new):
+            size, scale, before = 1.0, 1.0, None  # type: float, float, Any
+            here = good = self.rule.start(self.start)
+            for iteration in itertools.count():
+                tolerant = self.take_back is not None and before is not None
+                found = evaluated(self.objective, here.free, iteration, tolerant, folder)
+                if iteration == 0 and is_new:
+                    self.objective.check_repeatable(found)
+                found, taken_back = self._judged(before, found, tolerant)
+                if not taken_back and found.doubt and callable(self.on_chaos):
+                    found = found._replace(answer=self._answer(found, iteration, folder))
+                yield found._replace(step_scale=scale, taken_back=taken_back)
+                if taken_back:
+                    scale *= self.take_back.shrink  # type: ignore[union-attr]
+                else:
+                    before, good = found, here
+                direction = self._direction(before)
+                if self.searched and iteration == 0:
+                    size = self._step_size(here.free, direction, found.value, folder)
+                here = self.rule.after(good, direction, scale * size, self.bounds)
+
+    @contextlib.contextmanager
+    def opened(self, store, recheck: bool) -> Iterator[tuple[Path | None, bool]]:
+        """The folder of the evaluations, in use within this context, if there is one; one of them is computed again.
+
+        And whether the first evaluation is to be compared with another of f, since none was.
+        """
+        if store is None:
+            yield None, recheck
+            return
+        with claimed(Path(store), "a meta-descent") as folder:
+            if recheck:
+                again = lambda free, iteration: evaluated(self.objective, free, iteration, True)
+                stored.recheck(folder, again, self.start, self.objective.structure)
+            yield folder, recheck and not stored.how_many(folder)
+
+    def _judged(self, before: Evaluation | None, found: Evaluation, tolerant: bool) -> tuple[Evaluation, bool]:
+        """The evaluation with what is in doubt about it, and whether the step that led there is taken back."""
+        is_same = self.objective.is_deterministic()
+        if before is not None and is_same:
+            found = found._replace(mismatch=doubts.mismatch(before, found))
+        found = found._replace(doubt=doubts.doubt(found))
+        if not tolerant:
+            return found, False
+        jumped = self.take_back.jumped(before, found, 0.0 if is_same else 2.0 * joint_error(before, found))  # type: ignore[union-attr,arg-type]
+        return found, jumped or (self.on_chaos == "shrink" and bool(found.doubt))
+
+    def _answer(self, found: Evaluation, iteration: int, folder: Path | None) -> Any:
+        """The estimator's gradient in place of the hypergradient, by the free variables."""
+        free, structure = flatten(found.free)
+
+        def estimate() -> list:
+            _, gradient, *_ = self.on_chaos(found.hypers, iteration)
+            leaves = _check_direction(gradient, free, structure, "the gradient of the estimator of on_chaos")
+            return self.objective.pulled_back(free, leaves)
+
+        path = None if folder is None else folder / f"answer{iteration}.npz"
+        return unflatten(structure, stored.once(path, free, estimate))
+
+    def _direction(self, found: Evaluation) -> list:
+        gradient = found.gradient if found.answer is None else found.answer
+        direction = gradient if self.transform is None else self.transform(gradient)
+        return _check_direction(direction, flatten(found.free)[0], self.objective.structure, "transform")
+
+    def _step_size(self, free: list, direction: list, value: float, folder: Path | None) -> float:
+        clipped = lambda leaves: self.objective.value(self.bounds.inside(leaves))
+        search = lambda: [np.float64(line_search(clipped, free, direction, value))]
+        (found,) = stored.once(None if folder is None else folder / "step_size.npz", free, search)
+        return float(found)
 
 
-def _evaluated(f, numbered: bool, hypers, iteration: int, tolerant: bool, folder: Path | None = None) -> Evaluation:
+def evaluated(
+    objective: Objective, free: list, iteration: int, tolerant: bool, folder: Path | None = None
+) -> Evaluation:
     """The evaluation, from the folder or computed and stored there; errors say in which meta-iteration."""
     try:
-        found = None if folder is None else stored.recall(folder, iteration, hypers, tolerant)
-        if found is None:
-            found = evaluate(f, hypers, iteration, numbered, tolerant)
-            if folder is not None:
-                stored.keep(folder, iteration, found)
+        if folder is not None:
+            found = stored.recall(folder, iteration, free, objective.structure, tolerant)
+            if found is not None:
+                return found._replace(hypers=objective.hypers(free))
+        found, telemetry = objective.evaluate(free, iteration, tolerant)
+        if folder is not None:
+            stored.keep(folder, found, telemetry)
         return found
     except HypergradError as error:
         error.context = (f"in meta-iteration {iteration}", *error.context)
@@ -122,9 +241,9 @@ def _evaluated(f, numbered: bool, hypers, iteration: int, tolerant: bool, folder
 
 
 class _Position(NamedTuple):
-    """Where the descent stands: leaves, the optimizer's state for each, and the number of steps that led here."""
+    """Where the descent stands: free variables, the optimizer's state for each, and the number of steps to here."""
 
-    leaves: list
+    free: list
     state: list
     steps: int
 
@@ -159,13 +278,71 @@ class _Rule(NamedTuple):
     def start(self, leaves: list) -> _Position:
         return _Position(leaves, [self.optimizer.init(w) for w in leaves], 0)
 
-    def after(self, position: _Position, direction: list, scale: float) -> _Position:
-        """One step further, with the learning rates times ``scale``."""
+    def after(self, position: _Position, direction: list, scale: float, bounds: _Bounds) -> _Position:
+        """One step further, with the learning rates times ``scale``, and not over the bounds."""
         stepped = [
             self.optimizer.step(w, s, g, h._replace(lr=scale * h.lr), position.steps)
-            for w, s, g, h in zip(position.leaves, position.state, direction, self.settings)
+            for w, s, g, h in zip(position.free, position.state, direction, self.settings)
         ]
-        return _Position([_plain(w) for w, _ in stepped], [s for _, s in stepped], position.steps + 1)
+        free = bounds.inside([_plain(w) for w, _ in stepped])
+        return _Position(free, [s for _, s in stepped], position.steps + 1)
+
+
+class _Bounds(NamedTuple):
+    """Bounds on the free variables, arrays of their shapes; None without any."""
+
+    low: list | None = None
+    high: list | None = None
+
+    @classmethod
+    def of(cls, bounds, leaves: list, structure: Structure, mapping: Mapping | None) -> _Bounds:
+        """From those of the hyperparameters.
+
+        Raises:
+          NestError, ArgumentError: they are no pair of prefixes, or exclude the start, or belong to a map that has
+            none.
+        """
+        if bounds is None:
+            return cls()
+        if not isinstance(bounds, tuple) or len(bounds) != 2:
+            raise ArgumentError(
+                f"bounds must be a pair (low, high), each for all leaves or a nest, got {bounds!r:.200}"
+            )
+        ends = [_end(end, leaves, structure, f"bounds[{i}]") for i, end in enumerate(bounds)]
+        for low, high, leaf, place in zip(*ends, leaves, leaf_places(structure, "hypers")):
+            if not np.all((low <= leaf) & (leaf <= high)):
+                raise ArgumentError(
+                    f"{place} starts outside its bounds: it is {leaf!r:.100}, and must lie between {low!r:.100} and "
+                    f"{high!r:.100}"
+                )
+        if mapping is None:
+            return cls(*ends)
+        for index, place in enumerate(leaf_places(structure, "hypers")):
+            one = mapping.map_of(index)
+            bounded = any(np.isfinite(end[index]).any() for end in ends)
+            if bounded and not one.takes_bounds:
+                raise ArgumentError(f"{place} is mapped by {one!r}, which mixes its entries: it takes no bounds")
+            for end in ends:
+                end[index] = np.asarray(one.bound(end[index])) if one.takes_bounds else end[index]
+        return cls(*ends)
+
+    def inside(self, free: list) -> list:
+        """The free variables, those outside moved to their bound."""
+        if self.low is None or self.high is None:
+            return free
+        return [np.clip(w, low, high)[()] for w, low, high in zip(free, self.low, self.high)]
+
+
+def _end(end, leaves: list, structure: Structure, name: str) -> list:
+    """One end of the bounds for each leaf, in its shape."""
+    given, cover, places = broadcast_prefix(end, structure, name=name, target="hypers")
+    for value, place in zip(given, places):
+        if isbox(value) or np.asarray(value).dtype.kind not in "fiu" or np.isnan(np.asarray(value, float)).any():
+            raise ArgumentError(
+                f"{place} must be a number or an array, inf where there is no bound, got {value!r:.200}"
+            )
+    _check_shapes([np.shape(value) for value in given], cover, places, leaves, structure)
+    return [np.broadcast_to(np.asarray(given[i], float), np.shape(w)) for i, w in zip(cover, leaves)]
 
 
 def _check_hypers(hypers) -> tuple[list, Structure]:
@@ -196,19 +373,24 @@ def _spread(value, leaves: list, structure: Structure, name: str, allowed: Range
     for leaf, place in zip(given, places):
         if isbox(leaf) or not allowed.contains(np.asarray(leaf, dtype=float)).all():
             raise ArgumentError(f"{place} must lie in {allowed}, got {leaf!r}")
-    for leaf, index, below in zip(leaves, cover, leaf_places(structure, "hypers")):
-        shape = np.shape(given[index])
-        if shape not in ((), np.shape(leaf)):
-            raise ArgumentError(f"{places[index]} has shape {shape}, but {below} has {np.shape(leaf)}: both must agree")
+    _check_shapes([np.shape(leaf) for leaf in given], cover, places, leaves, structure)
     return [given[index] for index in cover]
 
 
-def _check_direction(direction, leaves: list, structure: Structure) -> list:
-    """The leaves of what ``transform`` returned."""
+def _check_shapes(shapes: list, cover: list[int], places: list[str], leaves: list, structure: Structure) -> None:
+    for leaf, index, below in zip(leaves, cover, leaf_places(structure, "hypers")):
+        if shapes[index] not in ((), np.shape(leaf)):
+            raise ArgumentError(
+                f"{places[index]} has shape {shapes[index]}, but {below} has {np.shape(leaf)}: both must agree"
+            )
+
+
+def _check_direction(direction, leaves: list, structure: Structure, what: str) -> list:
+    """The leaves of a gradient that the user's own function returned."""
     found, built = flatten(direction)
     shapes = [np.shape(g) for g in found]
     if built != structure or shapes != [np.shape(w) for w in leaves] or first_non_finite(found) is not None:
         raise ArgumentError(
-            f"transform must return a finite nest of the structure and shapes of the hypergradient, got {direction!r}"
+            f"{what} must return a finite nest of the structure and shapes of the hypergradient, got {direction!r:.200}"
         )
     return found

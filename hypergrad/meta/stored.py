@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..nests import Structure, flatten, leaf_places, unflatten
 from ..runs.recheck import chosen, compare, shuffled
-from ..runs.store import Unusable, arrays_in, load, store
+from ..runs.store import Unusable, arrays_in, load, store, written
 from .evaluation import Evaluation, evaluation
+
+_NUMBERS = ("value", "diverged_at", "error", "gradient_error", "validation", "growth")
 
 
 def file_of(folder: Path, iteration: int) -> Path:
@@ -23,63 +27,87 @@ def how_many(folder: Path) -> int:
     return next(i for i in itertools.count() if not file_of(folder, i).exists())
 
 
-def keep(folder: Path, iteration: int, found: Evaluation) -> None:
-    """Store an evaluation.
+def keep(folder: Path, found: Evaluation, telemetry: dict[str, list]) -> None:
+    """Store an evaluation, and before it what its trainings told of themselves.
 
     Raises:
       StoreError: it could not be written.
     """
-    arrays = {f"hypers{i}": w for i, w in enumerate(flatten(found.hypers)[0])}
+    for suffix, rows in telemetry.items():
+        with written(folder / f"telemetry{found.iteration}{suffix}.json") as file:
+            file.write((json.dumps(rows) + "\n").encode())
+    arrays = {f"free{i}": w for i, w in enumerate(flatten(found.free)[0])}
     arrays |= {f"gradient{i}": g for i, g in enumerate(flatten(found.gradient)[0])}
-    arrays |= {"iteration": iteration, "value": found.value, "diverged_at": found.diverged_at}
-    store(file_of(folder, iteration), arrays)
+    arrays |= {name: getattr(found, name) for name in (*_NUMBERS, "iteration")}
+    store(file_of(folder, found.iteration), arrays)
 
 
-def recall(folder: Path, iteration: int, hypers, tolerant: bool) -> Evaluation | None:
-    """The evaluation stored, or None if there is none of just these hyperparameters, and finite if not ``tolerant``."""
+def recall(folder: Path, iteration: int, free: list, structure: Structure, tolerant: bool) -> Evaluation | None:
+    """The evaluation stored, or None if there is none of just these free variables, and finite if not ``tolerant``.
+
+    Its ``hypers`` are left out.
+    """
 
     def read(stored: dict) -> Evaluation:
-        found = _from_arrays(stored, iteration, flatten(hypers)[0], flatten(hypers)[1])
-        if not all(np.array_equal(a, b) for a, b in zip(flatten(found.hypers)[0], flatten(hypers)[0])):
+        found = _from_arrays(stored, iteration, free, structure)
+        if not all(np.array_equal(a, b) for a, b in zip(flatten(found.free)[0], free)):
             raise Unusable("it is of other hyperparameters")
         if not tolerant and not np.isfinite([found.value, found.gradient_norm]).all():
             raise Unusable("it is not finite, and without take_back that is an error")
-        return found._replace(hypers=hypers)
+        return found
 
     return load(file_of(folder, iteration), read, "meta-iteration")
 
 
-def _from_arrays(stored: dict, iteration: int, leaves: list, structure: Structure) -> Evaluation:
-    """The evaluation that is stored, with the hyperparameters there.
+def once(path: Path | None, free: list, compute: Callable[[], list]) -> list:
+    """Some arrays that belong to these free variables: those stored there, or computed now and stored."""
+    keys = {f"free{i}": np.asarray(w) for i, w in enumerate(free)}
+
+    def read(stored: dict) -> list:
+        if any(not np.array_equal(stored.pop(name, np.nan), w) for name, w in keys.items()):
+            raise Unusable("it is of other hyperparameters")
+        return [stored[f"found{i}"] for i in range(len(stored))]
+
+    found = None if path is None else load(path, read, "result")
+    if found is None:
+        found = compute()
+        if path is not None:
+            store(path, keys | {f"found{i}": a for i, a in enumerate(found)})
+    return found
+
+
+def _from_arrays(stored: dict, iteration: int, free: list, structure: Structure) -> Evaluation:
+    """The evaluation that is stored, with the free variables there.
 
     Raises:
-      Unusable: it is another one, or its hyperparameters have other shapes than these leaves.
+      Unusable: it is another one, or its free variables have other shapes than these.
     """
     try:
-        hypers = [stored[f"hypers{i}"] for i in range(len(leaves))]
-        gradient = [stored[f"gradient{i}"] for i in range(len(leaves))]
-        if len(stored) != 2 * len(leaves) + 3 or int(stored["iteration"]) != iteration:
+        leaves = [stored[f"free{i}"] for i in range(len(free))]
+        gradient = [stored[f"gradient{i}"] for i in range(len(free))]
+        numbers: dict[str, Any] = {name: float(stored[name]) for name in _NUMBERS}
+        if len(stored) != 2 * len(free) + len(_NUMBERS) + 1 or int(stored["iteration"]) != iteration:
             raise Unusable("it holds another one")
-        value, diverged_at = stored["value"], int(stored["diverged_at"])
     except (KeyError, TypeError, ValueError) as error:
         raise Unusable("it holds no meta-iteration of such hyperparameters") from error
-    if any(a.shape != np.shape(w) or a.dtype != float for a, w in zip((*hypers, *gradient), (*leaves, *leaves))):
+    if any(a.shape != np.shape(w) or a.dtype != float for a, w in zip((*leaves, *gradient), (*free, *free))):
         raise Unusable("it is of hyperparameters of other shapes")
-    return evaluation(unflatten(structure, [w[()] for w in hypers]), value, gradient, diverged_at)
+    nest = unflatten(structure, [w[()] for w in leaves])
+    numbers["diverged_at"] = int(numbers["diverged_at"])
+    return evaluation(nest, nest, numbers.pop("value"), gradient, iteration=iteration, **numbers)
 
 
-def recheck(folder: Path, evaluate: Callable, hypers) -> None:
-    """Compute one of the stored iterations again, by ``evaluate(hypers, iteration)``, and compare.
+def recheck(folder: Path, evaluate: Callable, free: list, structure: Structure) -> None:
+    """Compute one of the stored iterations again, by ``evaluate(free, iteration)``, and compare.
 
     Raises:
       OtherFunctionError: it comes out differently.
     """
-    leaves, structure = flatten(hypers)
 
     def readable(iterations: list):
         for iteration in iterations:
             try:
-                yield iteration, _from_arrays(arrays_in(file_of(folder, iteration)), iteration, leaves, structure)
+                yield iteration, _from_arrays(arrays_in(file_of(folder, iteration)), iteration, free, structure)
             except (Unusable, FileNotFoundError):  # reported when the descent comes to it
                 continue
 
@@ -87,7 +115,7 @@ def recheck(folder: Path, evaluate: Callable, hypers) -> None:
     picked = chosen(candidates, lambda candidate: candidate[1].diverged_at == -1)
     if picked is not None:
         iteration, stored = picked
-        now = evaluate(stored.hypers, iteration)
+        now = evaluate(flatten(stored.free)[0], iteration)
         compare(folder, f"in meta-iteration {iteration}", _named(stored), _named(now))
 
 
@@ -97,5 +125,6 @@ def _named(found: Evaluation) -> dict[str, np.ndarray]:
         "f": found.value,
         **dict(zip(leaf_places(structure, "gradient"), leaves)),
         "diverged_at": found.diverged_at,
+        "validation": found.validation,
     }
     return {name: np.asarray(array) for name, array in named.items()}

@@ -4,5 +4,6 @@
 - :mod:`~hypergrad.runs.parallel`: independent points, by worker processes and kept in a folder;
 - :mod:`~hypergrad.runs.lock`: one run at a time in a folder;
 - :mod:`~hypergrad.runs.recheck`: whether stored results are those of the function at hand;
+- :mod:`~hypergrad.runs.journal`: what trainings tell of themselves on the way;
 - :mod:`~hypergrad.runs.owner`: which process something belongs to, and whether it still lives.
 """
