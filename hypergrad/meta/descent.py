@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections import namedtuple
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,9 @@ from ..optimizers import SGD, Optimizer, WholeNest
 from ..optimizers.wrappers import Wrapper
 from ..ranges import Range
 from ..runs.lock import claimed
-from ..workspace import first_non_finite
 from . import doubts, stored
 from .evaluation import Evaluation, TakeBack, joint_error
-from .objective import Mapping, Objective, check_seeds
+from .objective import Mapping, Objective, check_seeds, checked_gradient
 from .step_size import line_search
 
 
@@ -37,6 +37,7 @@ def descend(
     seeds: Any = None,
     n_jobs: int = 1,
     validate: Callable | None = None,
+    estimator: Callable | None = None,
     transform: Callable | None = None,
     take_back: TakeBack | None = None,
     on_chaos: Any = None,
@@ -66,6 +67,9 @@ def descend(
       n_jobs: joblib's workers for the seeds of an iteration, −1 for all cores; Dask's within
         ``joblib.parallel_config(backend="dask")``.
       validate: takes the hyperparameters and returns a number, not differentiated: each evaluation has it.
+      estimator: one of :mod:`hypergrad.meta.estimators`, called ``estimator(hypers, seed)`` for value and gradient in
+        the place of f and autograd; the seed is that of ``seeds``, or without those the number of the iteration. f is
+        then asked for values only, by the line search.
       transform: takes the hypergradient by the free variables and returns what is used in its place, a nest of the same
         shapes; the evaluation keeps the hypergradient itself.
       take_back: rule for steps that jump; if None every step is kept, and divergence raises.
@@ -100,12 +104,12 @@ def descend(
     >>> [next(descent).value for _ in range(3)]
     [1.0, 0.25, 0.0625]
     """
-    given = (f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, transform, take_back, on_chaos)
-    return checked(*given).walk(store, recheck)
+    given = (f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate)
+    return checked(*given, estimator, transform, take_back, on_chaos).walk(store, recheck)
 
 
 def checked(
-    f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, transform, take_back, on_chaos
+    f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, estimator, transform, take_back, on_chaos
 ) -> Setting:
     """The arguments of :func:`descend`, if they go together.
 
@@ -117,7 +121,11 @@ def checked(
     limits = _Bounds.of(bounds, leaves, structure, mapping)
     if n_jobs == 0 or check_integer(n_jobs, "n_jobs", -1) == 0:
         raise ArgumentError("n_jobs must be a number of workers, or -1 for all cores, got 0")
-    objective = Objective(f, structure, mapping, check_seeds(seeds), validate, n_jobs, on_chaos is not None)
+    objective = Objective(f, structure, mapping, check_seeds(seeds), validate, n_jobs, on_chaos is not None, estimator)
+    if estimator is not None and not callable(estimator):
+        raise ArgumentError(f"estimator must be one of hypergrad.meta.estimators, got {estimator!r}")
+    if hasattr(estimator, "reset"):
+        estimator.reset()
     if take_back is not None and not isinstance(take_back, TakeBack):
         raise ArgumentError(f"take_back must be a hypergrad.meta.TakeBack(...) or None, got {take_back!r}")
     if not (on_chaos in (None, "shrink", "stop") or callable(on_chaos)):
@@ -182,9 +190,20 @@ class Setting(NamedTuple):
             return
         with claimed(Path(store), "a meta-descent") as folder:
             if recheck:
-                again = lambda free, iteration: evaluated(self.objective, free, iteration, True)
-                stored.recheck(folder, again, self.start, self.objective.structure)
+                stored.recheck(folder, partial(self._again, folder), self.start, self.objective.structure)
             yield folder, recheck and not stored.how_many(folder)
+
+    def _again(self, folder: Path, free: list, iteration: int) -> Evaluation:
+        """An evaluation computed anew, by an estimator that stands where it stood then."""
+        estimator: Any = self.objective.estimator
+        if not hasattr(estimator, "restore"):
+            return evaluated(self.objective, free, iteration, True)
+        if iteration > 0:
+            stored.restore(estimator, folder, iteration - 1)
+        try:
+            return evaluated(self.objective, free, iteration, True)
+        finally:
+            estimator.reset()
 
     def _judged(self, before: Evaluation | None, found: Evaluation, tolerant: bool) -> tuple[Evaluation, bool]:
         """The evaluation with what is in doubt about it, and whether the step that led there is taken back."""
@@ -203,7 +222,7 @@ class Setting(NamedTuple):
 
         def estimate() -> list:
             _, gradient, *_ = self.on_chaos(found.hypers, iteration)
-            leaves = _check_direction(gradient, free, structure, "the gradient of the estimator of on_chaos")
+            leaves = checked_gradient(gradient, free, structure, "the gradient of the estimator of on_chaos")
             return self.objective.pulled_back(free, leaves)
 
         path = None if folder is None else folder / f"answer{iteration}.npz"
@@ -212,7 +231,7 @@ class Setting(NamedTuple):
     def _direction(self, found: Evaluation) -> list:
         gradient = found.gradient if found.answer is None else found.answer
         direction = gradient if self.transform is None else self.transform(gradient)
-        return _check_direction(direction, flatten(found.free)[0], self.objective.structure, "transform")
+        return checked_gradient(direction, flatten(found.free)[0], self.objective.structure, "transform")
 
     def _step_size(self, free: list, direction: list, value: float, folder: Path | None) -> float:
         clipped = lambda leaves: self.objective.value(self.bounds.inside(leaves))
@@ -228,11 +247,11 @@ def evaluated(
     try:
         if folder is not None:
             found = stored.recall(folder, iteration, free, objective.structure, tolerant)
-            if found is not None:
+            if found is not None and stored.restore(objective.estimator, folder, iteration):
                 return found._replace(hypers=objective.hypers(free))
         found, telemetry = objective.evaluate(free, iteration, tolerant)
         if folder is not None:
-            stored.keep(folder, found, telemetry)
+            stored.keep(folder, found, telemetry, objective.estimator)
         return found
     except HypergradError as error:
         error.context = (f"in meta-iteration {iteration}", *error.context)
@@ -383,14 +402,3 @@ def _check_shapes(shapes: list, cover: list[int], places: list[str], leaves: lis
             raise ArgumentError(
                 f"{places[index]} has shape {shapes[index]}, but {below} has {np.shape(leaf)}: both must agree"
             )
-
-
-def _check_direction(direction, leaves: list, structure: Structure, what: str) -> list:
-    """The leaves of a gradient that the user's own function returned."""
-    found, built = flatten(direction)
-    shapes = [np.shape(g) for g in found]
-    if built != structure or shapes != [np.shape(w) for w in leaves] or first_non_finite(found) is not None:
-        raise ArgumentError(
-            f"{what} must return a finite nest of the structure and shapes of the hypergradient, got {direction!r:.200}"
-        )
-    return found

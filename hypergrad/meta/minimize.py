@@ -88,6 +88,7 @@ def minimize(
     seeds: Any = None,
     n_jobs: int = 1,
     validate: Callable | None = None,
+    estimator: Callable | None = None,
     test: Callable | None = None,
     transform: Callable | None = None,
     take_back: TakeBack | None = None,
@@ -105,7 +106,8 @@ def minimize(
         hg.meta.minimize(validation_loss, {"lr": 0.1}, steps=20, maps={"lr": hg.meta.maps.log()}, test=test_loss)
 
     Args:
-      f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, transform, take_back, on_chaos, store,
+      f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, estimator, transform, take_back, on_chaos,
+      store,
         recheck: as in :func:`descend`. ``on_chaos="stop"`` ends where the hypergradient is in doubt.
       steps: number of steps; ``f`` is evaluated at most steps + 1 times, at the start and after each.
       method: one of SciPy's gradient methods in place of our own steps, such as "L-BFGS-B", for an f without fresh
@@ -147,10 +149,28 @@ def minimize(
         if given is not None and not callable(given):
             raise ArgumentError(f"{name} must be a function, got {given!r}")
     setting = checked(
-        f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, transform, take_back, on_chaos
+        f,
+        hypers,
+        step_size,
+        optimizer,
+        maps,
+        bounds,
+        seeds,
+        n_jobs,
+        validate,
+        estimator,
+        transform,
+        take_back,
+        on_chaos,
     )
     if method is not None:
-        own = {"step_size": step_size, "optimizer": optimizer, "transform": transform, "take_back": take_back}
+        own = {
+            "estimator": estimator,
+            "step_size": step_size,
+            "optimizer": optimizer,
+            "transform": transform,
+            "take_back": take_back,
+        }
         scipy_methods.check(method, setting, own | {"on_chaos": None if on_chaos == "stop" else on_chaos})
     if progress and store is not None and (stored := how_many(Path(store))):
         _say_where_from(stored, steps, store)

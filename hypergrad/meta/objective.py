@@ -24,7 +24,7 @@ from ..errors import (
 from ..nests import Structure, broadcast_prefix, flatten, leaf_places, unflatten
 from ..runs.journal import Journal
 from ..runs.parallel import workers
-from ..workspace import norm
+from ..workspace import first_non_finite, norm
 from .evaluation import Evaluation, check_finite, evaluation
 from .maps import Map
 
@@ -102,6 +102,7 @@ class Objective(NamedTuple):
       validate: None, or a function of the hyperparameters.
       n_jobs: how many workers share the seeds.
       watches_growth: whether the growth of tangents is looked at.
+      estimator: None, or what gives value and gradient in the place of f and autograd.
     """
 
     f: Callable
@@ -111,6 +112,7 @@ class Objective(NamedTuple):
     validate: Callable | None = None
     n_jobs: int = 1
     watches_growth: bool = False
+    estimator: Callable | None = None
 
     def hypers(self, free: list) -> Any:
         """The nest of hyperparameters that these free variables lead to."""
@@ -127,10 +129,14 @@ class Objective(NamedTuple):
 
     def is_deterministic(self) -> bool:
         """Whether every iteration has the same random draws."""
-        return not isinstance(self.seeds, int)
+        return not isinstance(self.seeds, int) and self.estimator is None
 
     def value_and_gradient(self, free: list, seed: int | None) -> tuple[float, list]:
         """Of one draw, by the free variables."""
+        if self.estimator is not None:
+            value, gradient, *_ = self.estimator(self.hypers(free), seed)
+            leaves = checked_gradient(gradient, free, self.structure, "the estimator")
+            return float(value), self.pulled_back(free, leaves)
 
         def objective(leaves):
             value = self._at(leaves, seed)
@@ -160,6 +166,8 @@ class Objective(NamedTuple):
         Raises:
           ArgumentError: it gives another one.
         """
+        if self.estimator is not None:
+            return
         again = self.value(flatten(found.free)[0], found.iteration)
         if not abs(again - found.value) <= REPEATABLE * abs(found.value):
             takes = "f(hypers)" if self.seeds is None else "f(hypers, seed)"
@@ -241,7 +249,7 @@ class Objective(NamedTuple):
         return free if self.mapping is None else self.mapping.hypers(free)
 
     def _draws(self, free: list, iteration: int) -> tuple[list, dict[str, list]]:
-        seeds = self.seeds_of(iteration)
+        seeds = self.seeds_of(iteration) if self.estimator is None or self.seeds is not None else [iteration]
         if len(seeds) == 1 or self.n_jobs == 1:
             found = [_draw(self, free, seed) for seed in seeds]
         else:
@@ -264,6 +272,21 @@ def _standard_error(draws) -> Any:
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)[()]
     return values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def checked_gradient(gradient, leaves: list, structure: Structure, what: str) -> list:
+    """The leaves of a gradient that the user's own function returned.
+
+    Raises:
+      ArgumentError: it is no finite nest of the structure and shapes of these leaves.
+    """
+    found, built = flatten(gradient)
+    shapes = [np.shape(g) for g in found]
+    if built != structure or shapes != [np.shape(w) for w in leaves] or first_non_finite(found) is not None:
+        raise ArgumentError(
+            f"{what} must return a finite nest of the structure and shapes of the hypergradient, got {gradient!r:.200}"
+        )
+    return found
 
 
 def check_number(value, name: str) -> float:

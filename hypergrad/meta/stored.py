@@ -27,8 +27,8 @@ def how_many(folder: Path) -> int:
     return next(i for i in itertools.count() if not file_of(folder, i).exists())
 
 
-def keep(folder: Path, found: Evaluation, telemetry: dict[str, list]) -> None:
-    """Store an evaluation, and before it what its trainings told of themselves.
+def keep(folder: Path, found: Evaluation, telemetry: dict[str, list], estimator: Any = None) -> None:
+    """Store an evaluation, and before it what its trainings told of themselves and the state that an estimator has now.
 
     Raises:
       StoreError: it could not be written.
@@ -36,6 +36,8 @@ def keep(folder: Path, found: Evaluation, telemetry: dict[str, list]) -> None:
     for suffix, rows in telemetry.items():
         with written(folder / f"telemetry{found.iteration}{suffix}.json") as file:
             file.write((json.dumps(rows) + "\n").encode())
+    if hasattr(estimator, "state"):
+        store(folder / f"estimator{found.iteration}.npz", estimator.state())
     arrays = {f"free{i}": w for i, w in enumerate(flatten(found.free)[0])}
     arrays |= {f"gradient{i}": g for i, g in enumerate(flatten(found.gradient)[0])}
     arrays |= {name: getattr(found, name) for name in (*_NUMBERS, "iteration")}
@@ -57,6 +59,17 @@ def recall(folder: Path, iteration: int, free: list, structure: Structure, toler
         return found
 
     return load(file_of(folder, iteration), read, "meta-iteration")
+
+
+def restore(estimator: Any, folder: Path, iteration: int) -> bool:
+    """Let an estimator stand where it stood after an iteration; whether that is known. One without a state always
+    does."""
+    if not hasattr(estimator, "restore"):
+        return True
+    arrays = load(folder / f"estimator{iteration}.npz", dict, "state of an estimator")
+    if arrays is not None:
+        estimator.restore(arrays)
+    return arrays is not None
 
 
 def once(path: Path | None, free: list, compute: Callable[[], list]) -> list:

@@ -1,0 +1,23 @@
+"""Estimators of the hypergradient: ``estimator(hypers, seed) -> Estimate(value, gradient, diagnostics)``."""
+
+from .base import Diagnostics, Estimate
+from .implicit import implicit
+from .persistent import persistent
+from .smoothed import mixed, smoothed
+from .unrolled import exact, greedy, truncated
+
+__all__ = [
+    "Diagnostics",
+    "Estimate",
+    "exact",
+    "greedy",
+    "implicit",
+    "mixed",
+    "persistent",
+    "smoothed",
+    "truncated",
+]
+
+
+def __dir__():
+    return __all__
