@@ -82,7 +82,7 @@ def test_the_truncated_final_loss_is_that_of_the_adjoint(steps):
 
 @pytest.mark.parametrize("back", [1, 2, 5])
 def test_a_truncated_sum_by_its_definition(back):
-    """Each outer loss differentiated through a training of its own, of the last steps, from parameters held constant."""
+    """Each outer loss through a training of its own, of the last steps, from parameters held constant."""
     loss = lambda w, hyper, step: anp.sum(hyper * w**2) / 2.0 + anp.sum(w**4) * (1.0 + step) / 40.0
     of = Problem(
         loss,

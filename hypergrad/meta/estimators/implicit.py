@@ -71,9 +71,9 @@ class Implicit:
         vjp(look, leaves)
         if seen:
             raise ArgumentError(
-                f"implicit differentiation sees hyperparameters of the loss alone, but {' and '.join(seen)} of the problem "
-                "depends on some: where training ends at a minimum, neither learning rates nor initial parameters move "
-                "it. Hold them constant, or use exact, truncated or smoothed"
+                f"implicit differentiation sees hyperparameters of the loss alone, but {' and '.join(seen)} of the "
+                "problem depends on some: where training ends at a minimum, neither learning rates nor initial parameters "
+                "move it. Hold them constant, or use exact, truncated or smoothed"
             )
 
     def _solved(self, hessian_times, b: np.ndarray) -> tuple[np.ndarray, int]:
