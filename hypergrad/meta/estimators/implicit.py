@@ -72,8 +72,8 @@ class Implicit:
         if seen:
             raise ArgumentError(
                 f"implicit differentiation sees hyperparameters of the loss alone, but {' and '.join(seen)} of the "
-                "problem depends on some: where training ends at a minimum, neither learning rates nor initial parameters "
-                "move it. Hold them constant, or use exact, truncated or smoothed"
+                "problem depends on some: where training ends at a minimum, neither learning rates nor initial "
+                "parameters move it. Hold them constant, or use exact, truncated or smoothed"
             )
 
     def _solved(self, hessian_times, b: np.ndarray) -> tuple[np.ndarray, int]:
