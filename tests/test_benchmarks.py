@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import blocks, report
+from benchmarks import blocks, report, safety
 from benchmarks import edge as edge_benchmark
 from benchmarks.entries import Entry, check_agreement
 from experiments.shared.results import ROOT
@@ -72,6 +72,38 @@ def test_the_times_of_blocks_in_the_documents_are_the_measured_ones():
     rows = json.loads((ROOT / "docs" / "blocks.json").read_text())["rows"]
     assert blocks.as_markdown(rows) in (ROOT / "docs" / "benchmarks.md").read_text()
     assert all(row["hypergrad"] < 2.0 * row["PyTorch"] for row in rows), "as the page says"
+
+
+def test_every_part_of_the_safety_is_measured():
+    pytest.importorskip("torch", reason="needs the extra: pip install -e '.[torch]'")
+    printed = run("benchmarks.safety", "--quick", "--repeats", "1")
+    assert all(f"| {name} |" in printed for name in (safety.WHOLE, *safety.PARTS, safety.NOTHING, safety.PLAIN))
+
+
+def test_what_the_documents_say_of_losses_from_pytorch_and_jax_is_measured():
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    rows = json.loads((ROOT / "docs" / "safety.json").read_text())["rows"]
+    assert safety.as_markdown(rows) in text
+    whole, plain = (next(row for row in rows if row["way"] == way) for way in (safety.WHOLE, safety.PLAIN))
+    assert (
+        f"takes {whole['a'] / plain['a']:.2f} times as long" in text
+        and f"and {whole['c'] / plain['c']:.2f} on (c)" in text
+    )
+    tables = json.loads((ROOT / "docs" / "benchmarks.json").read_text())["rows"]
+    seconds = {(row["table"], row["threads"], row["entry"]): row["seconds"] for row in tables}
+    over = lambda table, threads, one, other: seconds[table, threads, one] / seconds[table, threads, other]
+    jax = "Stored(), loss from JAX", "JAX, scan under jit"
+    assert f"{over('a', 1, *jax):.2f} on (a) and {over('c', 1, *jax):.2f} on (c)" in text
+    assert f"takes {over('a', 2, *jax):.2f} and {over('c', 2, *jax):.2f} times as long" in text
+    floor, passes = "floor of Stored()", "floor of Stored(), and its passes over arrays"
+    assert f"that is {over('a', 1, passes, floor):.2f} times the floor" in text
+    assert f"Stored() takes {over('a', 1, 'Stored()', floor):.2f} times the floor" in text
+    assert f"{over('a', 1, 'Stored()', safety.PLAIN):.2f} times as fast as Stored() there" in text
+    assert f"Stored() is the faster one by {over('b', 1, safety.PLAIN, 'Stored()'):.2f}" in text
+    floors = [seconds["a", 1, name] for name in ("floor of Stored(), by PyTorch", floor)]
+    assert f"({1e3 * floors[0]:.0f} and {1e3 * floors[1]:.0f} ms on (a), one thread)" in " ".join(text.split()).replace(
+        "the two floors: ", ""
+    )
 
 
 def test_growth_is_fitted():

@@ -317,3 +317,27 @@ def test_on_a_gpu():
         return lambda lr: objective([hg.train(loss, PARAMS, hg.SGD(lr), steps=5)])
 
     assert grad(f("cuda"))(0.1) == pytest.approx(grad(f("cpu"))(0.1), rel=1e-9)
+
+
+def test_random_numbers_that_begin_later_are_those_of_their_step():
+    """Without any at the first step they are not looked for, until the global generator moves; it is moved back."""
+
+    def loss(params, hyper, step):
+        noise = torch.randn(3) if step >= 2 else torch.zeros(3, dtype=torch.float64)
+        return torch.sum((params + 0.1 * noise) ** 4)
+
+    def from_the_start(params, hyper, step):
+        noise = torch.randn(3)
+        return torch.sum((params + 0.1 * (noise if step >= 2 else 0.0 * noise)) ** 4)
+
+    run, always = (hg.losses.from_torch_function(f, seed=4) for f in (loss, from_the_start))
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    final = lambda lr, of, adjoint: anp.sum(hg.train(of, np.ones(3), hg.SGD(lr, 0.9), steps=6, adjoint=adjoint) ** 2)
+    found = [
+        value_and_grad(final)(0.05, of, adjoint)
+        for of in (run, always)
+        for adjoint in (hg.Stored(), hg.Checkpointed(2))
+    ]
+    assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_allclose(found, [found[0]] * 4, rtol=1e-12)

@@ -11,6 +11,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -26,19 +27,48 @@ TURN = threading.RLock()
 
 
 @contextlib.contextmanager
-def forwards(seeds: list[int], hooks: bool = False) -> Iterator[None]:
-    """Within it functions of tensors run as here.
+def forwards(seeds: list[int], hooks: bool = False) -> Iterator[Any]:
+    """Within it functions of tensors run as here; what it gives has drawn random numbers if it ``has_drawn``.
 
     Args:
       seeds: (seed, step), from which every random number is derived.
       hooks: whether saved tensors may be seen by hooks. Not by those of others: ``torch.utils.checkpoint`` runs a part
         again on the way back, when a module has its own parameters again and masks would be other ones.
     """
-    import torch
 
     plain, draws = _modes()
+    with _forwards(hooks), plain(), draws(seeds) as drawn:
+        yield drawn
+
+
+@contextlib.contextmanager
+def forwards_without_draws(hooks: bool = False) -> Iterator[None]:
+    """The same for functions that draw no random numbers: in a third of the time that small operations wait there.
+
+    Raises:
+      Drew: when it ends, if the global generator moved; it is moved back.
+    """
+    import torch
+
+    plain, _ = _modes()
+    with _forwards(hooks), plain():
+        before = torch.get_rng_state()
+        yield
+        if not torch.equal(before, torch.get_rng_state()):
+            torch.set_rng_state(before)
+            raise Drew
+
+
+class Drew(Exception):
+    """Random numbers came from the global generator."""
+
+
+@contextlib.contextmanager
+def _forwards(hooks: bool) -> Iterator[None]:
+    import torch
+
     saving = contextlib.nullcontext() if hooks else torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS)
-    with TURN, recorded(), saving, plain(), draws(seeds):
+    with TURN, recorded(), saving:
         yield
 
 
@@ -85,11 +115,13 @@ def _modes() -> tuple[type, type]:
             super().__init__()
             self.seeds = seeds
             self.generators: dict = {}
+            self.has_drawn = False
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             kwargs = kwargs or {}
             if not _is_random(func) or _needs_none(func, args, kwargs):
                 return func(*args, **kwargs)
+            self.has_drawn = True
             return _drawn(func, args, kwargs, self.generator(_device_of(args, kwargs)))
 
         def generator(self, device):

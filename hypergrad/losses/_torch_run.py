@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import LossError
 from ..workspace import Arena
-from ._torch_modes import forwards, recorded
+from ._torch_modes import Drew, forwards, forwards_without_draws, recorded
 from ._torch_tensors import Place, array, check_differentiable, in_words, pulled_back
 from .autograd import warn_if_unused, write
 from .base import Inputs, Linearized, Loss
@@ -55,6 +55,7 @@ class LossOfTorch(Loss):
         self.call: Any = None
         self.hyper: list = []
         self.tried = self.counting = False
+        self.draws = True  # until a first forward pass has shown that there are no random numbers in it
 
     def value(self, params: list, step: int) -> float:
         with recorded():
@@ -108,11 +109,26 @@ class LossOfTorch(Loss):
 
     def _scalar(self, leaves: list, step: int) -> Any:
         nests = self.inputs.nests(leaves, self.hyper)
-        with in_words(), forwards([self.loss.seed, step], hooks=self.counting):
-            value = checked_scalar(self.call(*nests, step), step, self.place)  # type: ignore[arg-type]
+        evaluate = lambda: checked_scalar(self.call(*nests, step), step, self.place)  # type: ignore[arg-type]
+        with in_words():
+            value = None if self.draws else self._without_draws(evaluate)
+            if value is None:
+                with forwards([self.loss.seed, step], hooks=self.counting) as drawn:
+                    value = evaluate()
+                self.draws = drawn.has_drawn or self.place.device.type != "cpu"  # type: ignore[union-attr]
+                if not self.draws:  # this step too, whose bits may be compared with those of later ones
+                    value = self._without_draws(evaluate)
         if any(h._version for h in self.hyper):
             raise LossError(f"hyper was changed in place at step {step}: make a new tensor")
         return value
+
+    def _without_draws(self, evaluate) -> Any:
+        """What it evaluates to if it needs no random numbers, else None."""
+        try:
+            with forwards_without_draws(hooks=self.counting):
+                return evaluate()
+        except Drew:
+            return None
 
     def _gradient(self, params: list, step: int, size: int | None) -> tuple[float, list, list]:
         """Value, gradient by the first ``size`` of the inputs (by all if None), and the inputs."""

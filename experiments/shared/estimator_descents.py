@@ -1,0 +1,173 @@
+"""Where a descent along each estimator ends, at equal products; and the figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import autograd.numpy as anp
+import numpy as np
+
+import hypergrad as hg
+from experiments.shared import descents, small_net
+from experiments.shared.runner import seeds_in_words
+from hypergrad.meta.estimators.base import value_or_inf
+from hypergrad.probe.figures import in_style
+
+CONSTANT = "best constant rate"
+NAMES = ("exact", "truncated, 25 steps", "truncated, 5 steps", "smoothed", "mixed", CONSTANT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(small_net.Config):
+    """A log learning rate for every step.
+
+    Attributes:
+      starts: log learning rates to start from, all steps alike.
+      iterations: of the exact hypergradient; the others have as many products.
+      meta_step: of Adam, in log learning rates.
+      sigma: of the smoothed ones, samples: pairs of each estimate.
+      fresh: initialisations that were not seen.
+      points: of the meta-learning curves.
+    """
+
+    starts: tuple[float, ...] = (0.0, 2.0)
+    iterations: int = 40
+    meta_step: float = 0.1
+    sigma: float = 0.1
+    samples: int = 4
+    fresh: int = 10
+    low: float = -2.0
+    high: float = 4.0
+
+    def products(self) -> dict[str, float]:
+        """Products a step of one estimate, by name."""
+        share = {"truncated, 25 steps": 0.5, "truncated, 5 steps": 0.1}
+        truncated = {name: 2.0 + 2.0 * part for name, part in share.items()}
+        return {"exact": 4.0, **truncated, "smoothed": 4.0 * self.samples, "mixed": 4.0 * self.samples, CONSTANT: 2.0}
+
+    def evaluations(self, name: str) -> int:
+        """How many estimates there are products for."""
+        return int(max(self.iterations // self.every, 1) * 4.0 / self.products()[name])
+
+
+class Results(NamedTuple):
+    """For the e names, s seeds and starts (m); nats. The best constant rate does not depend on the start."""
+
+    value: np.ndarray  # (e, s, m, n), training loss at each evaluation, NaN after the last
+    log_lr: np.ndarray  # (e, s, m, t), the schedule with the lowest
+    test: np.ndarray  # (e, s, m, f), its loss on other images, for initialisations not seen
+    at_start: np.ndarray  # (e, s, m, f), that of the start
+
+
+def descend(config: Config, name: str, seed: int, cache) -> tuple:
+    """Everything of one estimator and seed, one start after another."""
+    net = small_net.run_of(config)
+    model, batch_loss, _ = small_net.problem(net, seed)
+    (_, (X, T)) = hg.data.load_mnist(net.images, net.images)
+    params_of = lambda draw: hg.init.scaled_normal(model.shapes, np.exp(net.log_scale), draw)
+    problem = hg.meta.Problem(
+        batch_loss,
+        init=lambda log_lr, _: params_of(seed),
+        optimizer=lambda log_lr: hg.SGD(anp.exp(log_lr), net.momentum),
+        outer_loss=lambda trained: model.loss(trained, batch_loss.X, batch_loss.T),
+        steps=net.steps,
+    )
+    kinds, count = hg.meta.estimators, max(config.evaluations(name), 1)
+    made = {
+        "exact": lambda: kinds.exact(problem),
+        "truncated, 25 steps": lambda: kinds.truncated(problem, steps=net.steps // 2),
+        "truncated, 5 steps": lambda: kinds.truncated(problem, steps=net.steps // 10),
+        "smoothed": lambda: kinds.smoothed(problem, sigma=config.sigma, samples=config.samples),
+        "mixed": lambda: kinds.mixed(problem, sigma=config.sigma, samples=config.samples // 2),
+    }
+
+    def tested(log_lr) -> list[float]:
+        losses = []
+        for i in range(config.fresh):
+            trained = hg.train(
+                batch_loss,
+                params_of(10_000 + i),
+                hg.SGD(np.exp(log_lr), net.momentum),
+                steps=net.steps,
+                on_divergence="nan",
+            )
+            losses.append(model.loss(trained, X, T))
+        return losses
+
+    longest = max(config.evaluations(other) for other in NAMES)
+    rows = []
+    for number, start in enumerate(config.starts):
+        at = np.full(net.steps, start)
+        if name == CONSTANT:
+            grid = np.linspace(config.low, config.high, count)
+            values = [value_or_inf(lambda x=x: problem.f(np.full(net.steps, x))) for x in grid]
+            best = np.full(net.steps, grid[int(np.argmin(values))])
+        else:
+            found = descents.history(
+                problem.f,
+                at,
+                steps=count - 1,
+                optimizer=hg.Adam(config.meta_step),
+                estimator=made[name](),
+                cache=cache / f"{name} seed{seed} start{number}",
+            )
+            values, best = [e.value for e in found], hg.meta.best(found).hypers
+        padded = np.append(np.array(values, float), np.full(longest - len(values), np.nan))
+        rows.append((padded, best, tested(best), tested(at)))
+    return tuple(np.array(column, float) for column in zip(*rows))
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    return Results(*descents.in_parallel(descend, config, NAMES, jobs, cache))
+
+
+def interval(losses: np.ndarray) -> tuple[float, float]:
+    """Mean, and half of its 95 % interval by Student's t over the initialisations, seeds averaged; losses (s, f)."""
+    from scipy.stats import t
+
+    per_draw = losses.mean(axis=0)
+    half = t.ppf(0.975, len(per_draw) - 1) * per_draw.std(ddof=1) / np.sqrt(len(per_draw))
+    return float(per_draw.mean()), float(half)
+
+
+@in_style
+def plot(results: Results, config: Config, plt):
+    figure, axes = plt.subplots(1, 1 + len(config.starts), figsize=(14.0, 4.4), layout="constrained")
+    colours = plt.colormaps["viridis"](np.linspace(0.0, 0.9, len(NAMES)))
+    for m, (start, axis) in enumerate(zip(config.starts, axes)):
+        for e, (name, colour) in enumerate(zip(NAMES, colours)):
+            if name == CONSTANT:
+                continue
+            best = np.fmin.accumulate(results.value[e, :, m], axis=1)
+            spent = np.arange(1, best.shape[1] + 1) * config.products()[name] / 2.0
+            reached = np.isfinite(results.value[e, 0, m])
+            axis.semilogy(spent[reached], np.median(best, axis=0)[reached], ".-", color=colour, label=name)
+        axis.axhline(
+            np.median(np.nanmin(results.value[NAMES.index(CONSTANT), :, m], axis=1)),
+            color="0.4",
+            linestyle="--",
+            linewidth=1,
+            label=f"{CONSTANT}, of {config.evaluations(CONSTANT)}",
+        )
+        axis.set(xlabel="trainings' worth of products", title=f"started at log learning rate {start:g}")
+    axes[0].set_ylabel("best training loss so far (nats),\nmedian of the seeds")
+    axes[0].legend(frameon=False, fontsize="small")
+    places = np.arange(len(NAMES))
+    for m, (start, marker) in enumerate(zip(config.starts, "os")):
+        means, halves = zip(*(interval(results.test[e, :, m]) for e in range(len(NAMES))))
+        axes[-1].errorbar(
+            means, places + 0.2 * m, xerr=halves, fmt=marker, color=f"C{m}", capsize=3, label=f"started at {start:g}"
+        )
+    axes[-1].set_yticks(places, NAMES)
+    axes[-1].invert_yaxis()
+    axes[-1].set_xlabel(
+        f"loss on {config.images} other images (nats), {config.fresh} initialisations\nnot seen, 95 % interval"
+    )
+    axes[-1].legend(frameon=False, fontsize="small")
+    figure.suptitle(
+        f"{config.network()}, a log learning rate for each of {config.steps} steps, Adam {config.meta_step:g}, "
+        f"{seeds_in_words(config.seeds)}",
+        fontsize="medium",
+    )
+    return figure
