@@ -130,7 +130,7 @@ class CompiledStep:
     def nbytes(self, kept: list, linear: Linear) -> int:
         """Bytes of what is kept for each step."""
         each_step = (k for name, k in zip(linear.needs, kept) if name in self._computed or name in self._kept_params)
-        return sum(k.nbytes for k in each_step)
+        return sum(k.size * k.dtype.itemsize for k in each_step)  # JAX 0.4 halves nbytes outside of an x64 context
 
     @cached_property
     def pull(self) -> Linear:
