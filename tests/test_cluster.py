@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import small_experiment
 
+import hypergrad as hg
 from experiments.shared import runner
 
 pytest.importorskip("distributed", reason="needs the extra cluster")
@@ -133,3 +134,23 @@ def test_a_scheduler_that_does_not_answer_is_reported(address, tmp_path, capsys)
     arguments = ["--output", str(tmp_path), "--backend", "dask", "--scheduler", address]
     assert runner.main(small_experiment, arguments) == 2
     assert f"no Dask scheduler answers at {address}; `python -m dask scheduler` starts one" in capsys.readouterr().err
+
+
+def drawn(h, seed):
+    return ((h - np.random.default_rng(seed).standard_normal(2)) ** 2).sum()
+
+
+def test_the_seeds_of_a_meta_iteration_are_computed_by_the_workers():
+    import joblib
+    from distributed import Client
+
+    descend = lambda jobs: hg.meta.minimize(
+        drawn, np.zeros(2), steps=2, step_size=0.1, seeds=3, n_jobs=jobs, progress=False
+    )
+    expected = descend(1)
+    with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None):
+        with joblib.parallel_config(backend="dask"):
+            found = descend(-1)
+    assert [(e.value, e.error, *e.gradient) for e in found.history] == [
+        (e.value, e.error, *e.gradient) for e in expected.history
+    ]

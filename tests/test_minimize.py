@@ -127,7 +127,7 @@ def test_steps_end_at_the_bounds(options, mapped):
             {"bounds": (-9.0, 9.0), "maps": maps.tied(maps.softmax())},
             r"is mapped by maps\.tied\(maps\.softmax\(\)\), which mixes",
         ),
-        ({"bounds": (-9.0, 9.0), "method": "BFGS"}, "BFGS takes no bounds; L-BFGS-B, TNC, SLSQP do"),
+        ({"bounds": (-9.0, 9.0), "method": "BFGS"}, "BFGS takes no bounds; L-BFGS-B, TNC, SLSQP, trust-constr do"),
         ({"method": "Nelder-Mead"}, "method must be one of CG, BFGS"),
         ({"method": "BFGS", "step_size": 1.0}, "step_size: only for our own steps"),
         ({"method": "BFGS", "seeds": 2}, "fresh seeds make values of different functions"),
@@ -157,7 +157,7 @@ def test_a_map_that_mixes_entries_takes_no_bounds():
 # SciPy's methods
 
 
-@pytest.mark.parametrize("method", ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP"])
+@pytest.mark.parametrize("method", ["CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "SLSQP", "trust-constr"])
 def test_the_methods_of_scipy_find_the_minimum(method):
     result = minimize(rosenbrock, {"x": -1.0, "y": 2.0}, steps=500, method=method)
     assert result.hypers["x"] == pytest.approx(1.0, abs=1e-3) and result.reason.startswith(f"{method} ended: ")
@@ -194,6 +194,17 @@ def test_a_method_of_scipy_comes_back_from_what_cannot_be_trained():
     result = minimize(diverging, -4.0, steps=25, method="L-BFGS-B")
     assert any(e.diverged_at >= 0 for e in result.history) and result.value < result.history[0].value
     assert np.isfinite(result.value)
+
+
+def test_results_of_another_start_are_refused_and_left_alone(tmp_path):
+    minimize(rosenbrock, {"x": -1.0, "y": 2.0}, step_size=1e-3, store=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for start in ({"x": 0.0, "y": 2.0}, {"x": np.zeros(2), "y": 2.0}):
+        with pytest.raises(
+            errors.OtherFunctionError, match="are of a descent that starts elsewhere: give another folder"
+        ):
+            minimize(rosenbrock, start, step_size=1e-3, store=tmp_path, recheck=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # Random draws

@@ -189,6 +189,7 @@ class Setting(NamedTuple):
             yield None, recheck
             return
         with claimed(Path(store), "a meta-descent") as folder:
+            stored.check_start(folder, self.start, self.objective.structure)
             if recheck:
                 stored.recheck(folder, partial(self._again, folder), self.start, self.objective.structure)
             yield folder, recheck and not stored.how_many(folder)

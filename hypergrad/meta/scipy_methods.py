@@ -12,8 +12,8 @@ from . import doubts
 from .descent import Setting, evaluated
 from .evaluation import Evaluation
 
-METHODS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP")
-BOUNDED = ("L-BFGS-B", "TNC", "SLSQP")
+METHODS = ("CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "SLSQP", "trust-constr")
+BOUNDED = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
 _WORSE = 10.0  # times the largest difference seen
 
 

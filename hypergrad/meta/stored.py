@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import OtherFunctionError
 from ..nests import Structure, flatten, leaf_places, unflatten
 from ..runs.recheck import chosen, compare, shuffled
 from ..runs.store import Unusable, arrays_in, load, store, written
@@ -108,6 +109,27 @@ def _from_arrays(stored: dict, iteration: int, free: list, structure: Structure)
     nest = unflatten(structure, [w[()] for w in leaves])
     numbers["diverged_at"] = int(numbers["diverged_at"])
     return evaluation(nest, nest, numbers.pop("value"), gradient, iteration=iteration, **numbers)
+
+
+def check_start(folder: Path, free: list, structure: Structure) -> None:
+    """Whether what is stored starts where this descent does, if anything that can be read is stored.
+
+    Raises:
+      OtherFunctionError: it starts elsewhere, or with hyperparameters of other shapes; nothing is written over it.
+    """
+    try:
+        arrays = arrays_in(file_of(folder, 0))
+    except (Unusable, FileNotFoundError):  # reported when the descent comes to it
+        return
+    try:
+        found = flatten(_from_arrays(arrays, 0, free, structure).free)[0]
+        is_same = all(np.array_equal(a, b) for a, b in zip(found, free))
+    except Unusable:
+        is_same = False
+    if not is_same:
+        raise OtherFunctionError(
+            f"the results in {folder} are of a descent that starts elsewhere: give another folder, or delete this one"
+        )
 
 
 def recheck(folder: Path, evaluate: Callable, free: list, structure: Structure) -> None:
