@@ -148,9 +148,9 @@ def test_the_seeds_of_a_meta_iteration_are_computed_by_the_workers():
         drawn, np.zeros(2), steps=2, step_size=0.1, seeds=3, n_jobs=jobs, progress=False
     )
     expected = descend(1)
-    with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None):
-        with joblib.parallel_config(backend="dask"):
-            found = descend(-1)
+    client = Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+    with client, joblib.parallel_config(backend="dask"):
+        found = descend(-1)
     assert [(e.value, e.error, *e.gradient) for e in found.history] == [
         (e.value, e.error, *e.gradient) for e in expected.history
     ]

@@ -200,9 +200,7 @@ def test_results_of_another_start_are_refused_and_left_alone(tmp_path):
     minimize(rosenbrock, {"x": -1.0, "y": 2.0}, step_size=1e-3, store=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for start in ({"x": 0.0, "y": 2.0}, {"x": np.zeros(2), "y": 2.0}):
-        with pytest.raises(
-            errors.OtherFunctionError, match="are of a descent that starts elsewhere: give another folder"
-        ):
+        with pytest.raises(errors.OtherFunctionError, match="of a descent that starts elsewhere: give another"):
             minimize(rosenbrock, start, step_size=1e-3, store=tmp_path, recheck=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
