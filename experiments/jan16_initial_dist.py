@@ -72,7 +72,7 @@ PARTS = {
         points=2,
         log_rates=tuple(k / 4 for k in range(12)),
     ),
-    5: scales_and_rates.Config(quick_every=30),
+    5: scales_and_rates.Config(quick_every=15),
 }
 
 

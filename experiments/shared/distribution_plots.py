@@ -163,11 +163,9 @@ def _plot_made_to_work(results, config):
     seeds, colours = results.value.shape[1], ["#0072B2", "#D55E00"]
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(13.5, 8.8), layout="constrained")
-        grid = figure.add_gridspec(3, 12)
-        losses, held, rates = (figure.add_subplot(grid[0, 4 * column : 4 * column + 4]) for column in range(3))
-        lower = np.array(
-            [[figure.add_subplot(grid[row, 3 * column : 3 * column + 3]) for column in range(4)] for row in (1, 2)]
-        )
+        grid = figure.add_gridspec(3, 1)
+        losses, held, rates = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 3))
+        lower = [[figure.add_subplot(cell) for cell in grid[row].subgridspec(1, 4)] for row in (1, 2)]
         for w, name in enumerate(config.ways):
             for seed, values in enumerate(results.value[w]):
                 losses.plot(values, color=colours[w], label=name if seed == 0 else None, linewidth=1)

@@ -55,8 +55,8 @@ class Config(PartConfig):
       held_out: draws on which nothing was chosen.
     """
 
-    iterations: int = 60
-    meta_step: float = 0.05
+    iterations: int = 30
+    meta_step: float = 0.1
     draws: int = 3
     clip: float = 0.3
     ways: tuple[str, ...] = tuple(WAYS)

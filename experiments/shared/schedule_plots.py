@@ -101,8 +101,8 @@ def _draw_fresh(axis, results, config, limits) -> None:
         for seed, chosen in enumerate(results.chosen(draws)):
             losses = results.constant_fresh[:, chosen]
             axis.plot(np.full(len(losses), c + 0.2 * (seed - 1)), losses, ".", color=colour, markersize=4)
-    names = [textwrap.fill(name, 13) for name in (*config.remedies, *SEARCH)]
-    axis.set_xticks(range(len(names)), names, fontsize="x-small")
+    names = [textwrap.fill(name, 13, break_long_words=False) for name in (*config.remedies, *SEARCH)]
+    axis.set_xticks(range(len(names)), names, fontsize="x-small", rotation=40)
     axis.set(yscale="log", ylim=limits, ylabel="final training loss (nats)")
     axis.set_title(
         "best schedule of each seed on 10 other initialisations\n(grey: all learning rates 1)", fontsize="medium"
