@@ -8,7 +8,8 @@ Part 2: with 30,000 images no minibatch comes twice. (The log says 3,000; it tak
 Part 3: ten epochs of 30,000 images (1,200 steps), 4 meta-iterations, meta-step 2,000, the
     hypergradient averaged over the steps of each epoch.
 Part 4: is the instability only at high frequencies? The spectrum of the hypergradient of part 1,
-    and its optimisation longer, averaged over steps, over initialisations, with steps taken back.
+    and its optimisation longer, averaged over steps, over initialisations, with steps taken back;
+    against the best constant learning rate that a dozen trainings find.
 """
 
 import sys
@@ -17,9 +18,12 @@ from typing import NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
+from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import descents, runner, schedule_plots
+from experiments.shared import descents, runner, schedule_plots, setting
+from experiments.shared.intervals import t_interval
+from hypergrad.runs.parallel import workers
 
 LOOK_AT = "Look at the last meta-iterations: the schedule splits into spikes, and the hypergradient grows by decades."
 
@@ -53,13 +57,22 @@ class Config(runner.PartConfig):
     fresh: int = 0
     points: int = 41
     log_scale: float = -2.0
+    constants: tuple[float, ...] = ()  # log learning rates among which plain search chooses one for all steps
 
 
 PARTS = {
     1: Config(7, 40.0, quick_every=3),
     2: Config(7, 40.0, quick_every=7, images=30_000),
     3: Config(4, 2_000.0, quick_every=60, steps=1_200, images=30_000, remedies=("mean over epochs",)),
-    4: Config(20, 40.0, quick_every=20, remedies=tuple(REMEDIES), fresh=10, points=2),
+    4: Config(
+        20,
+        40.0,
+        quick_every=20,
+        remedies=tuple(REMEDIES),
+        fresh=10,
+        points=2,
+        constants=tuple(k / 5 for k in range(12)),
+    ),
 }
 
 
@@ -73,13 +86,18 @@ class Results(NamedTuple):
     curve: np.ndarray  # (r, s, n, c), loss on the first 1,000 images during training, nats
     curve_steps: np.ndarray  # (r, s, c)
     fresh: np.ndarray  # (r, s, 2, f), loss of the first and the best schedule with other initialisations
+    constant: np.ndarray = np.empty((0, 0, 0))  # (s, 4, c), loss with c constant rates, from the seed's initialisations
+    constant_fresh: np.ndarray = np.empty((0, 0))  # (f, c), and from the other ones
+
+    def chosen(self, initialisations: int) -> np.ndarray:
+        """(s,): which constant has the lowest mean loss over the first so many initialisations of each seed."""
+        return np.nanargmin(self.constant[:, :initialisations].mean(axis=1), axis=-1)
 
 
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
     """A meta-descent and the learning curves along it: a piece of each array of the results."""
-    ((X, T),) = hg.data.load_mnist(config.images)
-    model = hg.nn.MLP([784, 200, 50, 10])
-    batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
+    model, batch_loss = setting.network(config.images, 250)
+    X, T = batch_loss.X, batch_loss.T
     remedy = REMEDIES[name]
     iterations = max(1, config.iterations // config.every)
     steps = max(20, config.steps // config.every)
@@ -113,8 +131,60 @@ def descend(config: Config, name: str, seed: int, cache) -> tuple:
     return *descents.columns(rows, iterations + 1), curve_steps, np.array(fresh)
 
 
+def constant_losses(config: Config, seed: int) -> list[float]:
+    """The loss with each of the constant learning rates, from one initialisation; NaN where training diverges."""
+    model, batch_loss = setting.network(config.images, 250)
+    params = hg.init.scaled_normal(model.shapes, np.exp(config.log_scale), seed)
+    optimizers = [hg.SGD(np.exp(log_lr), 0.9) for log_lr in config.constants[:: config.every]]
+    trained = [hg.train(batch_loss, params, each, steps=config.steps, on_divergence="nan") for each in optimizers]
+    return [model.loss(w, batch_loss.X, batch_loss.T) for w in trained]
+
+
 def run(config: Config, jobs: int, cache) -> Results:
-    return Results(*descents.in_parallel(descend, config, config.remedies, jobs, cache))
+    found = descents.in_parallel(descend, config, config.remedies, jobs, cache)
+    if not config.constants:
+        return Results(*found)
+    own = [seed + 100 * i for seed in range(config.seeds) for i in range(4)]
+    others = range(10_000, 10_000 + config.fresh)
+    searched = np.array(workers(jobs)(delayed(constant_losses)(config, i) for i in [*own, *others]))
+    return Results(*found, searched[: len(own)].reshape(config.seeds, 4, -1), searched[len(own) :])
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes. A number for each seed, or a mean and its 95 % interval over the other initialisations."""
+    found = {"start": results.value[0, :, 0]}
+    for r, name in enumerate(config.remedies):
+        kept = np.where(results.taken_back[r] == 0, results.value[r], np.nan)
+        best = np.nanargmin(kept, axis=-1)
+        found[f"best, {name}"], found[f"best at, {name}"] = np.nanmin(kept, axis=-1), best
+        found[f"ends at, {name}"] = np.isfinite(results.value[r]).sum(axis=-1) - 1
+        found[f"taken back, {name}"] = np.nansum(results.taken_back[r], axis=-1)
+        if config.fresh:
+            rates = np.array([results.log_lr[r, seed, at] for seed, at in enumerate(best)])
+            found[f"log rates, {name}"] = rates.min(), rates.max()
+            found[f"fresh, {name}"] = results.fresh[r, :, 1].mean(axis=-1)
+            found[f"fresh interval, {name}"] = t_interval(results.fresh[r, :, 1].mean(axis=0))
+            found[f"fresh worst, {name}"] = results.fresh[r, :, 1].max()
+    if not config.constants:
+        return found
+    found["fresh, rate 1"] = results.fresh[0, 0, 0].mean()
+    seeds, log_rates = np.arange(config.seeds), np.array(config.constants)
+    learned = {name: results.fresh[r, :, 1].mean(axis=0) for r, name in enumerate(config.remedies)}
+    for name, initialisations in (("constant", 1), ("constant of 4", 4)):
+        chosen = results.chosen(initialisations)
+        fresh = results.constant_fresh[:, chosen]
+        found[f"log rate, {name}"] = log_rates[chosen]
+        found[f"best, {name}"] = results.constant[seeds, :initialisations, chosen].mean(axis=-1)
+        found[f"fresh, {name}"] = fresh.mean(axis=0)
+        found[f"fresh interval, {name}"] = t_interval(fresh.mean(axis=1))
+        for remedy, losses in learned.items():
+            found[f"{remedy} less {name}"] = t_interval(losses - fresh.mean(axis=1))
+    power = np.abs(np.fft.rfft(results.gradient[0], axis=-1)) ** 2 / results.gradient.shape[-1]
+    fast = np.fft.rfftfreq(results.gradient.shape[-1]) > 0.125
+    found["power of the mean, start"] = power[:, 0, 0].min(), power[:, 0, 0].max()
+    found["power above 1/8, growth by 2"] = power[:, 2][:, fast].sum(axis=-1) / power[:, 0][:, fast].sum(axis=-1)
+    found["power above 1/8, growth by 3"] = power[:, 3][:, fast].sum(axis=-1) / power[:, 0][:, fast].sum(axis=-1)
+    return found
 
 
 plot = schedule_plots.plot_schedules

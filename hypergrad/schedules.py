@@ -1,7 +1,8 @@
 """Schedules: the usual shapes, and free values averaged, binned and bounded; all differentiable by autograd.
 
 A hypergradient by every step of a schedule is rough. Where the schedule is made from fewer or from
-averaged values, the chain rule sums or averages the hypergradient in the same way.
+averaged values, the chain rule sums or averages the hypergradient in the same way. :func:`export` hands
+what was learned to other libraries.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from .bridge import getval
 from .checks import check_integer
 from .errors import ScheduleError
+from .exported import export
 from .nests import check_leaf, check_leaves
 from .ranges import Range
 
@@ -23,6 +25,7 @@ __all__ = [
     "bounded",
     "cosine",
     "exponential",
+    "export",
     "linear",
     "moving_average",
     "one_cycle",

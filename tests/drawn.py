@@ -16,7 +16,15 @@ from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import trainability_map
-from experiments.shared import edge_agreement, edge_curves, edge_sharpness, precision, results, sweeps
+from experiments.shared import (
+    edge_agreement,
+    edge_curves,
+    edge_sharpness,
+    precision,
+    results,
+    scales_and_rates,
+    sweeps,
+)
 from experiments.shared.box_counting import boundary, dimension
 
 
@@ -129,7 +137,7 @@ def _schedules(figure, found, config) -> None:
 
 
 def _remedies(figure, found, config) -> None:
-    loss, fresh, spectrum, share = figure.axes[:4]
+    loss, fresh, constants, spectrum, share, schedules = figure.axes[:6]
     iterations = np.arange(found.value.shape[-1])
     for r in range(len(config.remedies)):
         shows(loss, iterations, np.fmin.accumulate(np.where(found.taken_back[r] == 0, found.value[r], np.nan), axis=-1))
@@ -142,7 +150,18 @@ def _remedies(figure, found, config) -> None:
     shows(share, iterations, mean)
     complete = np.isfinite(found.value[0]).all(axis=0)
     shows(spectrum, 0.5, np.exp(np.log(alternating[:, complete]).mean(axis=0)))
+    log_rates = np.array(config.constants)[:: config.every]
+    shows(constants, log_rates, found.constant_fresh.mean(axis=0))
+    shows(constants, log_rates, found.constant[:, 0])
+    for column, initialisations in enumerate((1, 4), len(config.remedies)):
+        mean = found.constant[:, :initialisations].mean(axis=1)
+        for seed, losses in enumerate(found.constant_fresh[:, np.argmin(mean, axis=-1)].T):
+            shows(fresh, column + 0.2 * (seed - 1), losses)
+            shows(loss, 0.0, mean[seed].min())
+    best = np.nanargmin(np.where(found.taken_back[-1] == 0, found.value[-1], np.nan), axis=-1)
+    shows(schedules, np.arange(20), found.log_lr[-1, np.arange(len(best)), best])
     says(figure, *config.remedies, "meta-iteration", "frequency (cycles per training step)", "0 (the mean)")
+    says(figure, "best constant", "best constant of 4 initialisations", "log of the constant learning rate")
 
 
 ARRAYS = ("weights 784-50", "biases 50", "weights 50-10", "biases 10")
@@ -162,8 +181,12 @@ def _distributions(figure, found, config) -> None:
     elif len(config.ways) > 1:
         shows(axes[0], iterations, found.value)
         _held_out(axes[1], found)
-        _quantiles(axes[2:6], axes[6:10], found.free[-1], found.value[-1])
-        says(figure, *config.ways, *ARRAYS, "On draws not trained on", "best, seed 1")
+        log_rates = np.array(config.log_rates)[:: config.every]
+        shows(axes[2], log_rates, found.by_rate[..., 0].mean(axis=(1, 2)))
+        shows(axes[2], log_rates, found.by_rate[..., 1].mean(axis=(1, 2)))
+        marks(axes[2], log_rates[np.argmin(found.searched, axis=-1)].ravel())
+        _quantiles(axes[3:7], axes[7:11], found.free[-1], found.value[-1])
+        says(figure, *config.ways, *ARRAYS, "On draws not trained on", "best, seed 1", "its rate, by plain search")
     elif config.per_array:
         for seed in range(config.seeds):
             for iteration in (0, iterations[-1]):
@@ -200,6 +223,28 @@ def _held_out(axis, found) -> None:
     for x, losses in enumerate(columns):
         for seed, one in enumerate(losses):
             shows(axis, x + 0.2 * (seed - 1), one)
+
+
+def _scales_and_rates(figure, found, config) -> None:
+    losses, training, others, price, rates, scales = figure.axes[:6]
+    shows(losses, np.arange(found.value.shape[-1]), found.value)
+    best, seeds = np.nanargmin(found.value, axis=-1), np.arange(config.seeds)
+    for axis, column in ((training, 0), (others, 1)):
+        start = found.grid_held_out[:, 0, column]
+        grid = found.grid_held_out[:, np.argmin(found.grid, axis=-1), column].T
+        rows = [[start] * config.seeds, *found.held_out[..., column], grid, found.candidate_held_out[..., column]]
+        for x, row in enumerate(rows):
+            for seed, one in enumerate(row):
+                shows(axis, x + 0.2 * (seed - 1), one)
+            shows(axis, float(x), np.mean(row))
+    spent = 9.0 * (1 + np.arange(found.value.shape[-1]))
+    shows(price, spent, np.minimum.accumulate(found.value, axis=-1).mean(axis=1))
+    shows(price, 3.0, found.candidate_value[:, 0].mean())
+    for w in range(len(config.ways)):
+        shows(rates, np.arange(20), found.log_lr[w, seeds, best[w]])
+    for w in (0, 2, 3):
+        shows(scales, *found.log_scale[w, seeds, best[w]].T)
+    says(figure, *config.ways, "search: one rate", "search: scales and one rate", "meta-iteration", "log learning rate")
 
 
 def _agreement(figure, found, config) -> None:
@@ -266,6 +311,7 @@ CHECKS = {
     jan11: _by_magnitude,
     jan15: _schedules,
     jan16: _distributions,
+    scales_and_rates: _scales_and_rates,
     edge_agreement: _agreement,
     edge_curves: _curves,
     edge_sharpness: _sharpness,

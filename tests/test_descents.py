@@ -8,9 +8,11 @@ import pytest
 
 import hypergrad as hg
 from experiments import jan15_lr_schedule, jan16_initial_dist
-from experiments.shared import descents, runner
+from experiments.shared import descents, runner, scales_and_rates
+from experiments.shared.intervals import t_interval
 
-PARTS = [(module, part) for module in (jan15_lr_schedule, jan16_initial_dist) for part in module.PARTS]
+MODULES = (jan15_lr_schedule, jan16_initial_dist)
+PARTS = [(m, part) for m in MODULES for part, config in m.PARTS.items() if isinstance(config, m.Config)]
 NAMES = [f"{module.__name__.split('.')[-1]}-{part}" for module, part in PARTS]
 
 
@@ -50,6 +52,59 @@ def test_learned_distributions_beat_their_start_and_the_fan_in_rule_on_draws_not
     start, found, fan_in = anp.moveaxis(results.held_out[-1], -1, 0)
     assert (found.max(axis=1) < start.min(axis=1)).all()
     assert (found.mean(axis=1) < 0.8 * fan_in.mean(axis=1)).all()
+
+
+def test_plain_search_for_a_constant_rate_is_reproduced():
+    config, stored = checked_in(jan15_lr_schedule, 4)
+    few = dataclasses.replace(config, constants=config.constants[:8:7])  # 1 and e^1.4
+    for losses, seed in ((stored.constant[1, 2], 201), (stored.constant_fresh[3], 10_003)):
+        np.testing.assert_allclose(jan15_lr_schedule.constant_losses(few, seed), losses[:8:7], rtol=1e-6)
+    assert stored.constant[0, 0, 0] == pytest.approx(stored.value[0, 0, 0], rel=1e-9), "both have all rates 1"
+    chosen = stored.chosen(4)
+    assert chosen.shape == (config.seeds,)
+    means = stored.constant.mean(axis=1)
+    assert (means[range(config.seeds), chosen] == means.min(axis=1)).all()
+
+
+def test_losses_at_other_rates_are_reproduced():
+    config, stored = checked_in(jan16_initial_dist, 4)
+    ((X, T),) = hg.data.load_mnist(1_000)
+    model = hg.nn.MLP([784, 50, 10])
+    batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
+
+    def loss(params, log_rate):
+        return model.loss(hg.train(batch_loss, params, hg.SGD(np.exp(log_rate), 0.9), steps=20), X, T)
+
+    free = stored.free[-1, 1, np.argmin(stored.value[-1, 1])]
+    learned = hg.init.quantile(model.shapes, [(free[0], free[1]), (free[2], free[3])], 10**6 + 4)
+    fan_in = hg.init.scaled_normal(model.shapes, [(784**-0.5, 0.0), (50**-0.5, 0.0)], 10**6 + 4)
+    rows = stored.by_rate[-1, 1, 4]
+    assert loss(learned, 0.0) == pytest.approx(rows[0, 0], rel=1e-6)
+    assert [loss(fan_in, x) for x in (0.0, 1.0)] == pytest.approx(rows[[0, config.log_rates.index(1.0)], 1], rel=1e-6)
+    deviation = jan16_initial_dist.standard_deviation(free[2])
+    assert np.std(hg.init.quantile((200, 200), free[2], 0)) == pytest.approx(deviation, rel=0.01)
+
+
+def test_scales_and_rates_together_are_reproduced(tmp_path):
+    full, stored = checked_in(jan16_initial_dist, 5)
+    config = dataclasses.replace(full, every=full.quick_every, seeds=1, held_out=2, ways=full.ways[2:])
+    results = scales_and_rates.run(config, jobs=1, cache=tmp_path / "cache")
+    np.testing.assert_allclose(results.value, stored.value[2:, :1, :3], rtol=1e-6)
+    np.testing.assert_allclose(results.log_lr, stored.log_lr[2:, :1, :3], rtol=1e-6)
+    np.testing.assert_allclose(results.grid, stored.grid[:1, :1], rtol=1e-6)
+    np.testing.assert_allclose(results.grid_held_out, stored.grid_held_out[:2, :1], rtol=1e-6)
+    np.testing.assert_array_equal(results.candidate, stored.candidate[:1, : config.candidates])
+    calm = results.candidate_value < 1.0
+    assert calm.sum() >= 2
+    np.testing.assert_allclose(
+        results.candidate_value[calm], stored.candidate_value[:1, : calm.shape[1]][calm], rtol=1e-6
+    )
+
+
+def test_an_interval_on_numbers_from_a_table():
+    mean, low, high = t_interval([4.0, 6.0, 8.0, 10.0])  # t for 3 degrees of freedom is 3.182
+    assert (mean, high - mean) == (7.0, pytest.approx(3.182 * np.sqrt(20.0 / 3.0) / 2.0, rel=1e-3))
+    assert high - mean == pytest.approx(mean - low)
 
 
 def test_a_descent_that_diverges_keeps_what_it_reached(capsys):

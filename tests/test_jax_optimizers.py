@@ -132,6 +132,36 @@ def test_a_scheduled_adamw():
     close(hg.optimizers.from_optax("adamw", learning_rate=rates, weight_decay=0.1), trained_there(chain))
 
 
+RATE = hg.schedules.cosine(0.5, STEPS, warmup=10, final=0.01)
+BETA = np.linspace(0.5, 0.95, STEPS)
+EXPORTED = {
+    "a rate": (RATE, None),
+    "a rate and a constant momentum": (RATE, 0.9),
+    "both": (RATE, BETA),
+    "a momentum of 0 at times": (RATE, np.where(np.arange(STEPS) % 5 == 0, 0.0, 0.8)),
+    "rates by array": ({"w": RATE, "b": 0.1}, 0.9),
+    "momenta by array": (RATE, {"w": BETA, "b": 0.2}),
+    "both by array": ({"w": RATE, "b": 0.2}, {"b": BETA, "w": 0.5}),
+}
+
+
+@pytest.mark.parametrize("case", EXPORTED)
+def test_an_exported_schedule_makes_the_same_steps(case):
+    lr, momentum = EXPORTED[case]
+    exported = hg.schedules.export(lr, momentum, to="optax")
+    close(hg.SGD(lr, 0.0 if momentum is None else momentum), trained_there(exported.sgd()))
+
+
+def test_an_exported_rate_is_a_schedule_of_optax():
+    exported = hg.schedules.export(0.1 * RATE, to="optax")
+    assert exported.momentum is None
+    close(hg.Adam(0.1 * RATE), trained_there(optax.adam(exported.lr)))
+    with jax.enable_x64(True):
+        compiled = jax.jit(exported.lr)
+        assert [float(compiled(jnp.asarray(step))) for step in (0, 7, STEPS - 1)] == list(0.1 * RATE[[0, 7, STEPS - 1]])
+        assert float(compiled(jnp.asarray(STEPS + 9))) == 0.1 * RATE[-1], "after the end the last value"
+
+
 def test_lion_on_the_page():
     Lion = namespace_of("docs/optimizers.md")["Lion"]
     close(Lion(0.01, weight_decay=0.1), trained_there(optax.lion(0.01, weight_decay=0.1)))

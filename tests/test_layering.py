@@ -16,7 +16,7 @@ MODULES = {
 }
 FLOORS = (  # from the ground up; each imports only from those before it, or from its own
     ("errors", "checks", "ranges", "bridge", "nests", "workspace", "runs"),
-    ("init", "schedules", "data"),
+    ("init", "heavy_ball", "exported", "schedules", "data"),
     ("losses",),
     ("optimizers",),
     ("nn",),

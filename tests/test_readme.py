@@ -10,7 +10,10 @@ NEEDS = {"jax.md": ("jax", "equinox"), "pytorch.md": ("torch",)}  # what is not 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
+EXAMPLES = [page for page in PAGES if python_blocks(page) and page.name != "tutorial.md"]  # which has its own test
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.name)
 def test_examples_run(page):
     for library in NEEDS.get(page.name, ()):
         pytest.importorskip(library, reason=f"needs {library}: pip install -e '.[jax,torch,models]'")
@@ -19,6 +22,26 @@ def test_examples_run(page):
         assert 0.0 < namespace["value"] < 1.0
         assert namespace["hypergradient"]["log_lr"].shape == (50,)
         assert np.isfinite(namespace["hypergradient"]["log_scale"])
+
+
+def test_the_tutorial_is_as_short_as_it_says_and_ends_with_the_numbers_that_it_tells(capsys):
+    page = ROOT / "docs" / "tutorial.md"
+    lines = [line for block in python_blocks(page) for line in block.splitlines() if line]
+    assert 30 < len(lines) < 40 and "fewer than 40 lines" in page.read_text()
+    namespace = namespace_of(page)
+    assert capsys.readouterr().out.startswith("trust\ntrust\n")
+    constant, cosine, learned = namespace["errors"]
+    told = [
+        float(number) for number in re.findall(r"0\.\d{3}\b", page.read_text().partition("The learned schedule has")[2])
+    ]
+    expected = [learned.mean(), constant.mean()]
+    for rival in (constant, cosine):
+        difference = learned - rival
+        numbers = -difference.mean(), 2.262 * difference.std(ddof=1) / np.sqrt(10)
+        expected += [*numbers] if rival is constant else [rival.mean(), *numbers]
+    np.testing.assert_allclose(told, expected, atol=0.0011)
+    exported, rates = namespace["exported"], np.exp(namespace["learned"])
+    assert rates.shape == (60,) and exported.lr(59) == pytest.approx(0.1 * rates[59])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,5 +1,9 @@
 """Schedules from free values: what they are, and how the chain rule treats their gradients."""
 
+import configparser
+import sys
+from pathlib import Path
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -73,9 +77,96 @@ def test_hypergradient_of_schedules_from_free_values():
     hg.testing.check_hypergradient(objective, {"log_lr": RNG.standard_normal(9) - 1.0, "momentum": np.zeros(3)})
 
 
+def heavy_ball(lr, momentum, steps):
+    """u ← μ u + g, w ← w − η u, with the functions of the step that export returns."""
+    w = np.array([3.0, -1.0])
+    u, curvature = np.zeros(2), np.array([0.2, 1.0])
+    for step in range(steps):
+        u = (0.0 if momentum is None else momentum(step)) * u + curvature * w
+        w = w - lr(step) * u
+    return w
+
+
+@pytest.mark.parametrize(
+    ("lr", "momentum"),
+    [
+        (0.3, None),
+        (0.3, 0.9),
+        (np.linspace(1.0, 0.1, 50), 0.8),
+        (0.4, np.linspace(0.0, 0.95, 50)),
+        (np.linspace(1.0, 0.1, 50), np.linspace(0.95, 0.3, 50)),
+    ],
+)
+def test_exported_functions_make_the_same_steps_in_the_other_form_of_momentum(lr, momentum):
+    quadratic = lambda w, hyper, step: 0.5 * anp.sum(np.array([0.2, 1.0]) * w**2)
+    optimizer = hg.SGD(lr, 0.0 if momentum is None else momentum)
+    expected = hg.train(quadratic, np.array([3.0, -1.0]), optimizer, steps=50)
+    exported = schedules.export(lr, momentum, to="function")
+    np.testing.assert_allclose(heavy_ball(*exported, 50), expected, rtol=1e-12, atol=1e-13)
+    assert exported.lr(49) == exported.lr(50) == exported.lr(10**6), "after the end the last value"
+
+
+def test_exported_functions_of_nests_return_nests():
+    rate = np.array([1.0, 0.5])
+    lr, momentum = schedules.export({"W": rate, "b": [0.1, 0.2]}, {"W": 0.5, "b": 0.9}, to="function")
+    assert lr(1) == {"W": 0.25, "b": pytest.approx([0.01, 0.02])}
+    assert momentum(0) == {"W": 0.5, "b": [0.9, 0.9]}
+    lr, momentum = schedules.export(2.0, [0.5, 0.75], to="function")
+    assert lr(0) == [1.0, 0.5] and momentum(7) == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("library", ["torch", "optax"])
+def test_a_missing_library_is_named_with_its_extra(library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(errors.MissingExtraError, match=rf"needs {library}.*pip install -e '\.\[{library}\]'"):
+        schedules.export(0.1, 0.9, to=library)
+    extras = configparser.ConfigParser()
+    extras.read(Path(__file__).parent.parent / "setup.cfg")
+    assert library in extras["options.extras_require"]
+    assert schedules.export(0.1, to="function").lr(3) == 0.1
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
+        (
+            lambda: schedules.export(0.1, to="keras"),
+            errors.ArgumentError,
+            "must be one of 'function', 'torch', 'optax'",
+        ),
+        (
+            lambda: schedules.export(np.ones(3), np.full(4, 0.5), to="function"),
+            errors.ScheduleError,
+            "one length, got 3, 4",
+        ),
+        (
+            lambda: schedules.export([np.ones(3), np.ones(4)], to="function"),
+            errors.ScheduleError,
+            "one length, got 3, 4",
+        ),
+        (
+            lambda: schedules.export(np.ones((2, 2)), to="function"),
+            errors.ScheduleError,
+            r"lr must be .*shape \(2, 2\)",
+        ),
+        (
+            lambda: schedules.export(1.0, {"w": 1.0}, to="function"),
+            errors.ScheduleError,
+            r"must lie in \[0, 1\), got 1\.0",
+        ),
+        (lambda: schedules.export([1.0, 2.0], {"w": 0.5}, to="function"), errors.NestError, "momentum is a dict"),
+        (
+            lambda: schedules.export(hg.PerWeight(np.ones(2)), to="function"),
+            errors.ScheduleError,
+            "a PerWeight: a rate",
+        ),
+        (lambda: schedules.export("fast", to="function"), errors.NestError, r"lr is a builtins\.str"),
+        (lambda: schedules.export(1.0, to="function").lr(-1), errors.ArgumentError, "step must be an integer ≥ 0"),
+        (
+            lambda: grad(lambda lr: schedules.export(lr, to="function").lr(0))(1.0),
+            errors.ArgumentError,
+            "lr is being differentiated: export what was found",
+        ),
         (lambda: schedules.binned(np.ones(5), 4), errors.ScheduleError, "5 bins, but the schedule only 4 steps"),
         (lambda: schedules.binned(np.ones((2, 2)), 4), errors.ScheduleError, r"values must be .* got shape \(2, 2\)"),
         (lambda: schedules.binned([1.0, 2.0], 4), errors.NestError, r"values is a builtins\.list"),

@@ -86,6 +86,111 @@ def test_a_schedule_of_rate_and_momentum():
     np.testing.assert_allclose(back[1][1:], momentum[1:], rtol=1e-12)
 
 
+START_NEST = {"w": START, "b": np.array(0.3)}
+RATE = hg.schedules.cosine(0.5, STEPS, warmup=10, final=0.01)
+BETA = np.linspace(0.5, 0.95, STEPS)
+FROM_ZERO = np.where(np.arange(STEPS) % 5 == 0, 0.0, 0.8)  # where PyTorch would leave the velocity as it was
+EXPORTED = {
+    "a rate": (RATE, None),
+    "a rate and a constant momentum": (RATE, 0.9),
+    "a constant rate and a momentum": (0.3, BETA),
+    "both": (RATE, BETA),
+    "a momentum of 0 at times": (RATE, FROM_ZERO),
+    "no momentum": (RATE, 0.0),
+    "rates by array": ({"w": RATE, "b": 0.1}, 0.9),
+    "momenta by array": (RATE, {"w": BETA, "b": FROM_ZERO}),
+    "both by array": ({"w": RATE, "b": 0.2}, {"b": BETA, "w": 0.5}),
+}
+
+
+def nest_loss(np):
+    def loss(params, hyper, step):
+        prediction = np.tanh(A_OF[np] @ params["w"] + params["b"])
+        return np.mean((prediction - Y_OF[np]) ** 2) + 0.1 * np.sum(np.cos(params["w"] + 0.1 * step))
+
+    return loss
+
+
+A_OF, Y_OF = {anp: A, torch: torch.tensor(A)}, {anp: Y, torch: torch.tensor(Y)}
+
+
+def trained_with(exported, steps=STEPS, make=torch.optim.SGD, scheduled=None):
+    """The parameters after training by an exported schedule, and the groups before each step."""
+    params = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in START_NEST.items()}
+    optimizer = make(exported.groups(params))
+    scheduler, seen = (scheduled or exported.scheduler)(optimizer), []
+    for step in range(steps):
+        seen.append([(group["lr"], group.get("momentum")) for group in optimizer.param_groups])
+        optimizer.zero_grad()
+        nest_loss(torch)(params, None, step).backward()
+        optimizer.step()
+        scheduler.step()
+    return {name: value.detach().numpy() for name, value in params.items()}, seen
+
+
+@pytest.mark.parametrize("case", EXPORTED)
+def test_an_exported_schedule_makes_the_same_steps(case):
+    lr, momentum = EXPORTED[case]
+    trained, seen = trained_with(hg.schedules.export(lr, momentum, to="torch"))
+    optimizer = hg.SGD(lr, 0.0 if momentum is None else momentum)
+    expected = hg.train(nest_loss(anp), START_NEST, optimizer, steps=STEPS)
+    assert len(seen[0]) == (2 if "by array" in case else 1)
+    for name in START_NEST:
+        assert np.linalg.norm(expected[name] - START_NEST[name]) > 0.01, "it has moved"
+        np.testing.assert_allclose(trained[name], expected[name], rtol=1e-12, atol=1e-13)
+
+
+def test_an_exported_rate_alone_is_set_by_torchs_own_scheduler():
+    exported = hg.schedules.export({"w": RATE, "b": 0.1}, 0.9, to="torch")
+    scheduled = lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, exported.lr)
+    for one, other in zip(trained_with(exported)[0].values(), trained_with(exported, scheduled=scheduled)[0].values()):
+        np.testing.assert_array_equal(one, other)
+    rates = hg.schedules.export(0.1 * RATE, to="torch")
+    trained, _ = trained_with(rates, make=torch.optim.Adam)
+    expected = hg.train(nest_loss(anp), START_NEST, hg.Adam(0.1 * RATE), steps=STEPS)
+    np.testing.assert_allclose(trained["w"], expected["w"], rtol=1e-12)
+
+
+def test_after_the_end_of_an_exported_schedule_its_last_values_are_kept():
+    exported = hg.schedules.export(RATE, BETA, to="torch")
+    _, seen = trained_with(exported, steps=STEPS + 3)
+    assert seen[STEPS - 1] == seen[STEPS] == seen[-1] != seen[STEPS - 2]
+
+
+def test_an_exported_scheduler_goes_on_from_its_state():
+    exported = hg.schedules.export(RATE, BETA, to="torch")
+    optimizers = [torch.optim.SGD(exported.groups([torch.nn.Parameter(torch.zeros(2))])) for _ in range(2)]
+    first, second = (exported.scheduler(optimizer) for optimizer in optimizers)
+    for _ in range(7):
+        optimizers[0].step()
+        first.step()
+    second.load_state_dict(first.state_dict())
+    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    for optimizer, scheduler in zip(optimizers, (first, second)):
+        optimizer.step()
+        scheduler.step()
+        group = optimizer.param_groups[0]
+        assert group["lr"] == pytest.approx(RATE[8] * (1.0 - BETA[8]), rel=1e-12)
+        assert group["momentum"] == pytest.approx(BETA[8] * (1.0 - BETA[7]) / (1.0 - BETA[8]), rel=1e-12)
+
+
+def test_groups_of_a_module_and_what_does_not_fit():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    names = [name for name, _ in module.named_parameters()]
+    one = hg.schedules.export(RATE, 0.9, to="torch")
+    assert [len(group["params"]) for group in one.groups(module.parameters())] == [4]
+    several = hg.schedules.export({name: 0.1 * (1 + i) for i, name in enumerate(names)}, 0.9, to="torch")
+    groups = several.groups(dict(module.named_parameters()))
+    assert [group["params"] for group in groups] == [[value] for value in module.parameters()]
+    assert [group["momentum"] for group in groups] == [0.9] * 4 and {group["lr"] for group in groups} == {1.0}
+    with pytest.raises(errors.NestError, match=r"the schedules is a dict with keys .* but params has"):
+        several.groups({"w": torch.zeros(1)})
+    with pytest.raises(errors.ArgumentError, match="1 parameter groups, and there are schedules for 4"):
+        several.scheduler(torch.optim.SGD(module.parameters(), lr=0.1))
+    with pytest.raises(errors.ArgumentError, match="Adam has no momentum to be set"):
+        one.scheduler(torch.optim.Adam(module.parameters()))
+
+
 def test_coupled_decay_is_a_penalty_of_the_loss():
     settings = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.2}
     expected = trained_there(lambda ws: torch.optim.SGD(ws, **settings))

@@ -160,15 +160,15 @@ def _draw_held_out(axis, results, config, colours) -> None:
 
 
 def _plot_made_to_work(results, config):
-    seeds = results.value.shape[1]
+    seeds, colours = results.value.shape[1], ["#0072B2", "#D55E00"]
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(12.5, 8.5), layout="constrained")
-        grid = figure.add_gridspec(3, 4)
-        losses, held = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2:])
-        lower = np.array([[figure.add_subplot(grid[row, column]) for column in range(4)] for row in (1, 2)])
+        figure = plt.figure(figsize=(13.5, 8.8), layout="constrained")
+        grid = figure.add_gridspec(3, 1)
+        losses, held, rates = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 3))
+        lower = [[figure.add_subplot(cell) for cell in grid[row].subgridspec(1, 4)] for row in (1, 2)]
         for w, name in enumerate(config.ways):
             for seed, values in enumerate(results.value[w]):
-                losses.plot(values, color=f"C{w + 4}", label=name if seed == 0 else None, linewidth=1)
+                losses.plot(values, color=colours[w], label=name if seed == 0 else None, linewidth=1)
         losses.set(
             yscale="log",
             xlabel="meta-iteration",
@@ -176,9 +176,26 @@ def _plot_made_to_work(results, config):
             title="On the draws of the descent",
         )
         losses.legend(frameon=False)
-        _draw_held_out(held, results, config, ["C4", "C5"])
+        _draw_held_out(held, results, config, colours)
+        _draw_rates(rates, results, config, colours)
         best = np.nanargmin(results.value[-1], axis=1)
         _draw_arrays(lower[0], lower[1], results.free[-1], best, seeds)
         figure.suptitle(f"{SETTING},\na distribution for each array: {config.ways[-1]}", fontsize="medium")
     plt.close(figure)
     return figure
+
+
+def _draw_rates(axis, results, config, colours) -> None:
+    """Losses on draws not trained on against the learning rate they are trained with."""
+    log_rates = np.array(config.log_rates)[:: config.every]
+    for w, name in enumerate(config.ways):
+        axis.plot(log_rates, results.by_rate[w, ..., 0].mean(axis=(0, 1)), ".-", color=colours[w], label=name)
+    axis.plot(log_rates, results.by_rate[-1, 0, ..., 1].mean(axis=0), "o-", color="0.2", label="1/√fan-in")
+    for seed, losses in enumerate(results.searched[-1]):
+        x = log_rates[np.nanargmin(losses)]
+        axis.axvline(
+            x, color="0.2", linestyle=":", linewidth=1, label="its rate, by plain search" if seed == 0 else None
+        )
+    axis.set(yscale="log", xlabel="log learning rate", ylabel="final training loss (nats)")
+    axis.set_title("At other rates, mean over the draws")
+    axis.legend(frameon=False, fontsize="small")

@@ -10,6 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from hypergrad.probe.figures import STYLE, Panel, iteration_colours, plot_by_iteration
 
+# Told apart by the colour-blind too; the five of the remedies, and two for plain search.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
+SEARCH = {"best constant": ("black", 1), "best constant of 4 initialisations": ("#56B4E9", 4)}
+
 
 def plot_schedules(results, config):
     """Schedule, hypergradient and learning curve by meta-iteration; or a comparison of remedies."""
@@ -54,59 +58,112 @@ def setting(config) -> str:
 
 
 def _plot_remedies(results, config):
-    """Above the loss and the schedules by remedy, below the spectrum of the plain descent's hypergradient."""
-    shown = plt.get_cmap("tab10")
+    """Above the loss and the schedules by remedy, beside plain search; below the spectrum of plain descent."""
     with plt.rc_context(STYLE):
-        figure, ((loss, fresh), (spectrum, share)) = plt.subplots(2, 2, figsize=(10.5, 8.0), layout="constrained")
-        for r, name in enumerate(config.remedies):
-            values, kept = results.value[r], results.taken_back[r] == 0
-            for seed, one in enumerate(np.where(kept, values, np.nan)):
-                best = np.fmin.accumulate(one)
-                label = name if seed == 0 else None
-                loss.plot(np.clip(one, None, 5.0), color=shown(r), alpha=0.3, linewidth=0.8)
-                loss.plot(best, color=shown(r), label=label, linewidth=1.8)
-                if np.isnan(values[seed, -1]):
-                    end = np.isfinite(values[seed]).sum() - 1
-                    loss.plot(end, best[end], "x", color=shown(r), markersize=8)
-        loss.set(yscale="log", ylim=(0.05, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
-        loss.set_title("loss (thin) and best so far (thick), three seeds;\ncross: descent ended", fontsize="medium")
-        loss.xaxis.set_major_locator(MaxNLocator(integer=True))
-        loss.legend(frameon=False, fontsize="small", loc="upper right")
-        for r in range(len(config.remedies)):
-            for seed, (start, found) in enumerate(results.fresh[r]):
-                x = r + 0.2 * (seed - 1)
-                fresh.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
-                fresh.plot(np.full(len(found), x + 0.04), np.clip(found, None, 2.9), ".", color=shown(r), markersize=4)
-        fresh.set_xticks(range(len(config.remedies)), [textwrap.fill(name, 15) for name in config.remedies])
-        fresh.set(yscale="log", ylim=loss.get_ylim(), ylabel="final training loss (nats)")
-        fresh.set_title(
-            "best schedule of each seed on 10 other initialisations\n(grey: all learning rates 1)", fontsize="medium"
-        )
-        plain = results.gradient[0]
-        with np.errstate(over="ignore", invalid="ignore"):
-            power = np.abs(np.fft.rfft(plain, axis=-1)) ** 2 / plain.shape[-1]
-        frequency = np.fft.rfftfreq(plain.shape[-1])
-        iterations = 1 + int(np.isfinite(results.value[0]).all(axis=0).sum() - 1)
-        colours = iteration_colours(iterations)
-        for i in range(iterations):
-            spectrum.plot(frequency, np.exp(np.mean(np.log(power[:, i]), axis=0)), ".-", color=colours(i), label=f"{i}")
-        spectrum.set(
-            yscale="log", xlabel="frequency (cycles per training step)", ylabel="power of the hypergradient (nats²)"
-        )
-        spectrum.set_title("spectrum without remedy, by meta-iteration", fontsize="medium")
-        spectrum.legend(frameon=False, fontsize="small", title="meta-iteration", ncols=2)
-        low = (frequency <= 0.125) & (frequency > 0)
-        for seed in range(plain.shape[0]):
-            parts = power[seed, :, low].sum(axis=0), power[seed, :, frequency > 0.125].sum(axis=0), power[seed, :, 0]
-            for part, label, style in zip(
-                parts, ("up to 1/8, without 0", "above 1/8", "0 (the mean)"), ("-", "--", ":")
-            ):
-                share.plot(part, style, color=f"C{seed}", label=label if seed == 0 else None, marker=".")
-        share.set(
-            yscale="log", ylim=spectrum.get_ylim(), xlabel="meta-iteration", ylabel="power of the hypergradient (nats²)"
-        )
-        share.set_title("its power by frequency, a colour for each seed", fontsize="medium")
-        share.legend(frameon=False, fontsize="small", title="cycles per step")
-        figure.suptitle(f"{setting(config)},\n20 steps, meta-step {config.meta_step:g}", fontsize="medium")
+        figure, axes = plt.subplots(2, 3, figsize=(15.0, 8.0), layout="constrained")
+        _draw_losses(axes[0, 0], results, config)
+        _draw_fresh(axes[0, 1], results, config, axes[0, 0].get_ylim())
+        _draw_constants(axes[0, 2], results, config, axes[0, 0].get_ylim())
+        _draw_spectra(axes[1, 0], axes[1, 1], results)
+        _draw_best_schedules(axes[1, 2], results, config)
+        figure.suptitle(f"{setting(config)}, 20 steps, meta-step {config.meta_step:g}", fontsize="medium")
     plt.close(figure)
     return figure
+
+
+def _draw_losses(axis, results, config) -> None:
+    for r, name in enumerate(config.remedies):
+        values, kept = results.value[r], results.taken_back[r] == 0
+        for seed, one in enumerate(np.where(kept, values, np.nan)):
+            best = np.fmin.accumulate(one)
+            axis.plot(np.clip(one, None, 5.0), color=COLOURS[r], alpha=0.3, linewidth=0.8)
+            axis.plot(best, color=COLOURS[r], label=name if seed == 0 else None, linewidth=1.8)
+            if np.isnan(values[seed, -1]):
+                end = np.isfinite(values[seed]).sum() - 1
+                axis.plot(end, best[end], "x", color=COLOURS[r], markersize=8)
+    for name, (colour, draws) in SEARCH.items():
+        for seed, chosen in enumerate(results.chosen(draws)):
+            label = name if seed == 0 else None
+            axis.axhline(results.constant[seed, :draws, chosen].mean(), color=colour, linestyle=":", label=label)
+    axis.set(yscale="log", ylim=(0.05, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
+    axis.set_title("loss (thin) and best so far (thick), three seeds;\ncross: descent ended", fontsize="medium")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(frameon=False, fontsize="small", loc="upper right")
+
+
+def _draw_fresh(axis, results, config, limits) -> None:
+    for r in range(len(config.remedies)):
+        for seed, (start, found) in enumerate(results.fresh[r]):
+            x = r + 0.2 * (seed - 1)
+            axis.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
+            axis.plot(np.full(len(found), x + 0.04), np.clip(found, None, 2.9), ".", color=COLOURS[r], markersize=4)
+    for c, (colour, draws) in enumerate(SEARCH.values(), len(config.remedies)):
+        for seed, chosen in enumerate(results.chosen(draws)):
+            losses = results.constant_fresh[:, chosen]
+            axis.plot(np.full(len(losses), c + 0.2 * (seed - 1)), losses, ".", color=colour, markersize=4)
+    names = [textwrap.fill(name, 13, break_long_words=False) for name in (*config.remedies, *SEARCH)]
+    axis.set_xticks(range(len(names)), names, fontsize="x-small", rotation=40)
+    axis.set(yscale="log", ylim=limits, ylabel="final training loss (nats)")
+    axis.set_title(
+        "best schedule of each seed on 10 other initialisations\n(grey: all learning rates 1)", fontsize="medium"
+    )
+
+
+def _draw_constants(axis, results, config, limits) -> None:
+    """Plain search, and where the best learned schedules of each seed lie."""
+    log_rates = np.array(config.constants)[:: config.every]
+    for seed, losses in enumerate(results.constant):
+        label = "the three seeds' own initialisations" if seed == 0 else None
+        axis.plot(log_rates, losses[0], ".-", color="0.6", linewidth=0.8, label=label)
+    mean = results.constant_fresh.mean(axis=0)
+    axis.plot(log_rates, mean, "o-", color="black", label="10 other initialisations, mean")
+    for r, name in enumerate(config.remedies):
+        if name in ("none", "all three"):
+            learned = np.mean(results.fresh[r, :, 1])
+            axis.axhline(learned, color=COLOURS[r], linestyle="--", label=f"learned schedules there, {name}: mean")
+    axis.set(yscale="log", ylim=limits, xlabel="log of the constant learning rate", ylabel="final training loss (nats)")
+    axis.set_title("plain search: one rate for all steps", fontsize="medium")
+    axis.legend(frameon=False, fontsize="small", loc="upper right")
+
+
+def _draw_best_schedules(axis, results, config) -> None:
+    r = len(config.remedies) - 1
+    kept = np.where(results.taken_back[r] == 0, results.value[r], np.nan)
+    for seed, best in enumerate(np.nanargmin(kept, axis=-1)):
+        axis.plot(results.log_lr[r, seed, best], ".-", color=COLOURS[seed], label=f"learned, seed {seed}")
+    chosen = np.array(config.constants)[:: config.every][results.chosen(4)]
+    for seed, log_rate in enumerate(chosen):
+        label = "best constant of 4 initialisations" if seed == 0 else None
+        axis.axhline(
+            log_rate, color=SEARCH[label or "best constant of 4 initialisations"][0], linestyle=":", label=label
+        )
+    axis.set(xlabel="training step", ylabel="log learning rate")
+    axis.set_title(f"best schedules, {config.remedies[r]}", fontsize="medium")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(frameon=False, fontsize="small")
+
+
+def _draw_spectra(spectrum, share, results) -> None:
+    plain = results.gradient[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = np.abs(np.fft.rfft(plain, axis=-1)) ** 2 / plain.shape[-1]
+    frequency = np.fft.rfftfreq(plain.shape[-1])
+    iterations = 1 + int(np.isfinite(results.value[0]).all(axis=0).sum() - 1)
+    colours = iteration_colours(iterations)
+    for i in range(iterations):
+        spectrum.plot(frequency, np.exp(np.mean(np.log(power[:, i]), axis=0)), ".-", color=colours(i), label=f"{i}")
+    spectrum.set(
+        yscale="log", xlabel="frequency (cycles per training step)", ylabel="power of the hypergradient (nats²)"
+    )
+    spectrum.set_title("spectrum without remedy, by meta-iteration", fontsize="medium")
+    spectrum.legend(frameon=False, fontsize="small", title="meta-iteration", ncols=2)
+    low = (frequency <= 0.125) & (frequency > 0)
+    for seed in range(plain.shape[0]):
+        parts = power[seed, :, low].sum(axis=0), power[seed, :, frequency > 0.125].sum(axis=0), power[seed, :, 0]
+        for part, label, style in zip(parts, ("up to 1/8, without 0", "above 1/8", "0 (the mean)"), ("-", "--", ":")):
+            share.plot(part, style, color=COLOURS[seed], label=label if seed == 0 else None, marker=".")
+    share.set(
+        yscale="log", ylim=spectrum.get_ylim(), xlabel="meta-iteration", ylabel="power of the hypergradient (nats²)"
+    )
+    share.set_title("its power by frequency, a colour for each seed", fontsize="medium")
+    share.legend(frameon=False, fontsize="small", title="cycles per step")
