@@ -79,7 +79,7 @@ class Config(runner.PartConfig):
     log_scale: float = -4.0
 
 
-PARTS = {1: Config(1, 120, quick_every=60), 2: Config(10, 120, quick_every=60)}
+PARTS = {1: Config(1, 120, quick_every=60), 2: Config(10, 120, quick_every=60, unseen=10)}
 
 
 class Results(NamedTuple):
