@@ -83,7 +83,7 @@ class Config(runner.PartConfig):
 
 PARTS = {
     1: Config(80, quick_every=40),
-    2: Config(80, quick_every=40, fresh=True, compared=5),
+    2: Config(40, quick_every=20, fresh=True, compared=5, meta_step=0.1, unseen=10),
 }
 FULL = {1: Config(80, images=10_000, batch_size=200)}
 

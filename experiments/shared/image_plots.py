@@ -72,7 +72,7 @@ def plot_penalties(results, config, names, drawn, plt):
     strips += [(one, low, high, "cividis", f"log penalty λ\nlearned, seed {seed}") for seed, one in enumerate(learned)]
     figure = plt.figure(figsize=(11.5, 9.2), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.1, 1.0])
-    for axis, (one, low, high, colours, label) in zip(upper.subplots(3, 1), strips):
+    for axis, (one, low, high, colours, label) in zip(upper.subplots(min(3, len(strips)), 1), strips):
         image = draw_mosaic(axis, one.T, low, high, colours)
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
         upper.colorbar(image, ax=axis, extend="both", pad=0.01, aspect=8)
@@ -115,6 +115,9 @@ def plot_data(results, config, names, drawn, models, plt):
     losses, *tests = lower.subplots(1, 1 + len(models))
     draw_by_trainings(losses, results.value)
     losses.set(xscale="log", yscale="log")
+    for line in (losses.xaxis, losses.yaxis):
+        line.set_major_formatter("{x:g}")
+        line.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "24" else "")
     for m, (axis, model) in enumerate(zip(tests, models)):
         for c, (count, marker) in enumerate(zip(config.counts, "os")):
             error = 100.0 * results.unseen[:, :, m, c, :, 1].mean(axis=1)
