@@ -11,6 +11,7 @@ Part 1: ten images, one of each digit.
 Part 2: a hundred, ten of each digit, in ten minibatches.
 """
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,12 +75,15 @@ class Config(runner.PartConfig):
     per_digit: int
     iterations: int
     meta_step: float = 0.02
-    counts: tuple[int, ...] = (20, 200)
-    unseen: int = 20
+    counts: tuple[int, ...] = (20, 100)
+    unseen: int = 10
     log_scale: float = -4.0
 
 
-PARTS = {1: Config(1, 120, quick_every=60), 2: Config(10, 120, quick_every=60, unseen=10)}
+PARTS = {1: Config(1, 60, quick_every=30), 2: Config(10, 60, quick_every=30, counts=(20,))}
+FULL = {
+    part: dataclasses.replace(config, iterations=200, unseen=20, counts=(20, 200)) for part, config in PARTS.items()
+}
 
 
 class Results(NamedTuple):

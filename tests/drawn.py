@@ -242,11 +242,12 @@ def _learned_data(figure, found, config) -> None:
         _mosaic(axis, found.images[names.index(name), 0])
     _by_trainings(losses, found.value)
     for m, axis in enumerate(tests):
-        for c in range(2):
+        for c, count in enumerate(config.counts):
+            says(figure, f"after {count} steps")
             for way in range(len(names)):
                 error = 100.0 * found.unseen[way, :, m, c, :, 1]
-                shows(axis, error.mean(axis=0).mean(), way + (-0.18, 0.18)[c])
-    says(figure, "after 20 steps", "after 200 steps", "grey value", "validation loss (nats)", "MLP trained on these")
+                shows(axis, error.mean(axis=0).mean(), way + 0.36 * c - 0.18)
+    says(figure, "grey value", "validation loss (nats)", "MLP trained on these")
     says(figure, *(f"{name}, seed 0" for name in jan19.SHOWN), f"{10 * config.per_digit} training images")
 
 
