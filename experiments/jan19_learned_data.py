@@ -15,7 +15,6 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared import descents, image_plots, runner
 from experiments.shared.intervals import t_interval
+from experiments.shared.mnist import mnist_pieces
 from experiments.shared.scores import loss_and_error
 
 LOOK_AT = "Look at the learned images: no digits, but what the weights of a classifier are added up from."
@@ -94,10 +94,9 @@ class Results(NamedTuple):
     unseen: np.ndarray  # (w, s, m, c, u, 2), loss and error rate on the test images
 
 
-@lru_cache(1)
 def pieces():
     """Images to learn from and validate on, and images to test on."""
-    return hg.data.load_mnist(10_000, 10_000)
+    return mnist_pieces(2)
 
 
 def start(name: str, log_scale: float, number: int):

@@ -12,7 +12,6 @@ Part 2: another training set in every meta-iteration.
 
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import autograd.numpy as anp
@@ -22,6 +21,7 @@ from autograd import grad
 import hypergrad as hg
 from experiments.shared import descents, image_plots, plain_search, runner
 from experiments.shared.intervals import t_interval
+from experiments.shared.mnist import mnist_pieces
 from experiments.shared.scores import loss_and_error
 
 LOOK_AT = "Look at the ten images of penalties: low where strokes tell one digit from others, high where they mislead."
@@ -100,10 +100,9 @@ class Results(NamedTuple):
     unseen: np.ndarray  # (w, s, u, 2), the same for training sets that nothing was learned on
 
 
-@lru_cache(1)
 def pieces():
     """Images to draw training sets from, to validate on, to draw unseen training sets from, and to test on."""
-    return hg.data.load_mnist(10_000, 10_000, 10_000, 10_000)
+    return mnist_pieces(4)
 
 
 def penalised(images: hg.nn.MinibatchLoss) -> hg.losses.WrittenLoss:
@@ -236,6 +235,8 @@ def numbers(results, config) -> dict:
     penalties = results.log_penalty[learned].reshape(config.seeds, -1).astype(float)
     found["one"] = np.sort(results.log_penalty[names.index("one, by search"), :, 0, 0])
     found["percentiles"] = np.percentile(penalties, [5, 50, 95])
+    middle = results.log_penalty[learned].reshape(-1, 28, 28, 10)[:, 10:18, 10:18, :2]  # of the outputs for 0 and 1
+    found["middle"] = middle.mean(axis=(0, 1, 2))
     found["correlation"] = np.corrcoef(penalties)[np.triu_indices(config.seeds, 1)].mean()
     found["trainings"] = 3 * results.value.shape[-1]
     return found
