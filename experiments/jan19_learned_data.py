@@ -8,7 +8,7 @@ took trainings (a hypergradient counts as three), and class means, as they are a
 trainings find. The same images then train an MLP, 784-50-10 tanh, for which images are learned too.
 
 Part 1: ten images, one of each digit.
-Part 2: a hundred, ten of each digit, in ten minibatches.
+Part 2: a hundred, ten of each digit, in ten minibatches, so that every one is seen twice.
 """
 
 import dataclasses
@@ -196,14 +196,27 @@ def plot(results, config):
 
 def numbers(results, config) -> dict:
     """What the log quotes: means over seeds, with intervals over the unseen initialisations; errors in percent."""
-    found = {}
-    for way, name in enumerate(WAYS):
+    found, names = {}, list(WAYS)
+    for m, model in enumerate(MODELS):
+        for c, count in enumerate(config.counts):
+            loss, error = np.moveaxis(results.unseen[:, :, m, c].mean(axis=1), -1, 0) * np.reshape(
+                [1.0, 100.0], (2, 1, 1)
+            )
+            for way, name in enumerate(names):
+                which = f"{model}, {count} steps, {name}"
+                found[f"loss, {which}"], found[f"error, {which}"] = t_interval(loss[way]), t_interval(error[way])
+                found[f"error only, {which}"] = error[way].mean()
+            for learned in ("learned for logistic regression", "learned for the MLP"):
+                less = error[names.index("class means")] - error[names.index(learned)]
+                found[f"less error, {model}, {count} steps, {learned}"] = t_interval(less)
+            for_itself = (
+                error[names.index("learned for logistic regression")] - error[names.index("learned for the MLP")]
+            )
+            found[f"less error if learned for the MLP, {model}, {count} steps"] = t_interval(for_itself)
+    for way, name in enumerate(names):
         found[f"validation loss, {name}"] = results.value[way, :, -1].mean()
-        for m, model in enumerate(MODELS):
-            for c, count in enumerate(config.counts):
-                loss, error = np.moveaxis(results.unseen[way, :, m, c].mean(axis=0), -1, 0)
-                found[f"loss, {model}, {count} steps, {name}"] = t_interval(loss)
-                found[f"error, {model}, {count} steps, {name}"] = t_interval(100.0 * error)
+        if not WAYS[name].everything:
+            found[f"values, {name}"] = results.images[way].min(), results.images[way].max()
     found["trainings"] = 3 * results.value.shape[-1]
     return found
 

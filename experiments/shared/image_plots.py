@@ -88,7 +88,7 @@ def plot_penalties(results, config, names, drawn, plt):
         name_rows(axis, names)
         axis.set_xlabel(label)
     tests[1].set_yticklabels([])
-    tests[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.0, 0.72))
+    tests[1].legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(-0.03, 0.66))
     sets = "another training set" if config.fresh else "the same training set"
     figure.suptitle(
         f"Logistic regression on {config.images:,} MNIST images, {config.steps} steps, with penalties learned by the "
