@@ -15,6 +15,8 @@ import hypergrad as hg
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
+from experiments import jan19_learned_data as jan19
+from experiments import jan21_relevance as jan21
 from experiments import trainability_map
 from experiments.shared import (
     edge_agreement,
@@ -247,6 +249,53 @@ def _scales_and_rates(figure, found, config) -> None:
     says(figure, *config.ways, "search: one rate", "search: scales and one rate", "meta-iteration", "log learning rate")
 
 
+def _mosaic(axis, images, columns: int = 10) -> None:
+    """The first image on an axis consists of these (n, 784), in rows of ten."""
+    shown = axis.images[0].get_array()
+    for n, one in enumerate(images):
+        down, right = divmod(n, columns)
+        np.testing.assert_array_equal(shown[28 * down :, 28 * right :][:28, :28], one.reshape(28, 28))
+
+
+def _by_trainings(axis, value) -> None:
+    trainings = 3 * np.arange(1, value.shape[-1] + 1)
+    for one in value:
+        if np.isfinite(one).all():
+            shows(axis, trainings, one)
+            shows(axis, trainings, one.mean(axis=0))
+
+
+def _relevance(figure, found, config) -> None:
+    learned = list(jan21.WAYS).index(jan21.PER_WEIGHT)
+    gradient, *penalties = figure.axes[:3]
+    losses, *tests = figure.axes[-3:]
+    _mosaic(gradient, found.gradient[0].T)
+    for axis, one in zip(penalties, found.log_penalty[learned]):
+        _mosaic(axis, one.T)
+    _by_trainings(losses, found.value)
+    for which, (axis, factor) in enumerate(zip(tests, (1.0, 100.0))):
+        for way in range(len(jan21.WAYS)):
+            shows(axis, factor * found.unseen[way, ..., which].mean(axis=0).mean(), way - 0.14)
+            shows(axis, factor * found.own[way, :, which], way + 0.2)
+    says(figure, "unseen training sets", "test loss (nats)", "test error (%)", "validation loss (nats)")
+    says(figure, f"{'another' if config.fresh else 'the same'} training set", *(name[:12] for name in jan21.WAYS))
+
+
+def _learned_data(figure, found, config) -> None:
+    names, (losses, *tests) = list(jan19.WAYS), figure.axes[-3:]
+    for axis, name in zip(figure.axes[:3], jan19.SHOWN, strict=False):
+        _mosaic(axis, found.images[names.index(name), 0])
+    _by_trainings(losses, found.value)
+    for m, axis in enumerate(tests):
+        for c, count in enumerate(config.counts):
+            says(figure, f"after {count} steps")
+            for way in range(len(names)):
+                error = 100.0 * found.unseen[way, :, m, c, :, 1]
+                shows(axis, error.mean(axis=0).mean(), way + 0.36 * c - 0.18)
+    says(figure, "grey value", "validation loss (nats)", "MLP trained on these")
+    says(figure, *(f"{name}, seed 0" for name in jan19.SHOWN), f"{10 * config.per_digit} training images")
+
+
 def _agreement(figure, found, config) -> None:
     for seed in range(config.seeds):
         losses, slopes, growth = figure.axes[seed : 3 * config.seeds : config.seeds]
@@ -312,6 +361,8 @@ CHECKS = {
     jan15: _schedules,
     jan16: _distributions,
     scales_and_rates: _scales_and_rates,
+    jan19: _learned_data,
+    jan21: _relevance,
     edge_agreement: _agreement,
     edge_curves: _curves,
     edge_sharpness: _sharpness,

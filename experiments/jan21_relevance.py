@@ -1,0 +1,250 @@
+"""21 January 2015: what is a penalty for every single weight worth?
+
+Setting: logistic regression, 784-10, on 500 MNIST images in minibatches of 100, 50 steps, learning rate 1, momentum
+0.9, log parameter scale −4. The training loss is the cross-entropy plus Σ e^λ w² over the weights; the log penalties
+λ, from ln 0.01, are learned along the exact hypergradient of the loss on 10,000 validation images, by Adam: 7,840 of
+them (one a weight), 10 (one a class) or one. They are compared with the best that as many trainings of plain search
+find (a hypergradient counts as three), on 10,000 test images, after training on sets that nothing was learned on.
+
+Part 1: one training set, as in 2015; but of 500 images, where there were 10,000, which leave penalties little to do.
+Part 2: another training set in every meta-iteration.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import autograd.numpy as anp
+import numpy as np
+from autograd import grad
+
+import hypergrad as hg
+from experiments.shared import descents, image_plots, plain_search, runner
+from experiments.shared.intervals import t_interval
+from experiments.shared.mnist import mnist_pieces
+from experiments.shared.scores import loss_and_error
+
+LOOK_AT = "Look at the penalties: low where ink decides, as in the middle of a 0; the rest depends on the training set."
+
+MODEL = hg.nn.MLP([784, 10])
+PER_WEIGHT = "7,840, by descent"
+RANGE = (-12.0, 2.0)  # of the log penalties: from e^2.9 on training is unstable, as 2 e^λ > 2(1+β) / ((1−β)α)
+POOL, VALID, UNSEEN, TEST = range(4)  # the pieces of MNIST, 10,000 images each
+SETS, START = 1, 2  # the purposes of random numbers, in seeds (seed, purpose, …)
+
+
+class Way(NamedTuple):
+    """How the penalties are chosen.
+
+    Attributes:
+      shape: of the log penalties, which is broadcast to that of the weights; None for no penalty.
+      searched: by plain search; by descent otherwise.
+      with_validation: the validation images are trained on too.
+    """
+
+    shape: tuple[int, ...] | None = None
+    searched: bool = False
+    with_validation: bool = False
+
+
+WAYS = {
+    "no penalty": Way(),
+    "one, by search": Way((1, 1), searched=True),
+    "one, by descent": Way((1, 1)),
+    "10, by search": Way((1, 10), searched=True),
+    "10, by descent": Way((1, 10)),
+    PER_WEIGHT: Way((784, 10)),
+    "no penalty, trained on the validation images too": Way(with_validation=True),
+}
+
+
+@dataclass(frozen=True)
+class Config(runner.PartConfig):
+    """A quick run ends its descents ``every`` times earlier, and tests as many times less.
+
+    Attributes:
+      fresh: another training set in every meta-iteration.
+      compared: training sets on which every trial of a search is trained; as many fewer are the trials.
+      meta_step: learning rate of Adam on the free values that a sigmoid maps into the range of the log penalties.
+      unseen: training sets, of other images, on which penalties are tested.
+    """
+
+    iterations: int
+    fresh: bool = False
+    compared: int = 1
+    meta_step: float = 0.05
+    images: int = 500
+    batch_size: int = 100
+    steps: int = 50
+    unseen: int = 20
+    log_start: float = float(np.log(0.01))
+    log_scale: float = -4.0
+
+
+PARTS = {
+    1: Config(80, quick_every=40),
+    2: Config(40, quick_every=20, fresh=True, compared=5, meta_step=0.1, unseen=10),
+}
+FULL = {1: Config(80, images=10_000, batch_size=200)}
+
+
+class Results(NamedTuple):
+    """Arrays of w ways, s seeds, n meta-iterations, u unseen training sets."""
+
+    value: (
+        np.ndarray
+    )  # (w, s, n), nats: validation loss, of a search the lowest after as many trainings; NaN if trained on
+    log_penalty: np.ndarray  # (w, s, 784, 10), as chosen; −inf for none
+    gradient: np.ndarray  # (s, 784, 10), of the validation loss by single log penalties at the start, nats
+    own: np.ndarray  # (w, s, 2), loss and error rate on the test images, trained on the first training set of the seed
+    unseen: np.ndarray  # (w, s, u, 2), the same for training sets that nothing was learned on
+
+
+def pieces():
+    """Images to draw training sets from, to validate on, to draw unseen training sets from, and to test on."""
+    return mnist_pieces(4)
+
+
+def penalised(images: hg.nn.MinibatchLoss) -> hg.losses.WrittenLoss:
+    """The loss of a minibatch + Σ e^λ w² for λ of the shape of the weights, with its derivatives."""
+
+    def value(params, log_penalty, step):
+        return images(params, None, step) + anp.sum(anp.exp(log_penalty) * params[0][0] ** 2)
+
+    def gradient(params, log_penalty, step):
+        ((of_W, of_b),) = MODEL.gradient(params, *images.batch(step))
+        return [(of_W + 2.0 * np.exp(log_penalty) * params[0][0], of_b)]
+
+    def gradient_with_products(params, log_penalty, step):
+        twice = 2.0 * np.exp(log_penalty)
+        ((of_W, of_b),), hvp = MODEL.gradient_with_hvp(params, *images.batch(step))
+
+        def products(direction):
+            ((along_W, along_b),) = hvp(direction)
+            U = direction[0][0]
+            return [(along_W + twice * U, along_b)], twice * params[0][0] * U
+
+        return [(of_W + twice * params[0][0], of_b)], products
+
+    def gradient_with_hvp(params, log_penalty, step):
+        found, products = gradient_with_products(params, log_penalty, step)
+        return found, lambda direction: products(direction)[0]
+
+    return hg.losses.WrittenLoss(
+        value,
+        gradient=gradient,
+        gradient_with_hvp=gradient_with_hvp,
+        gradient_with_products=gradient_with_products,
+    )
+
+
+def rows(config: Config, seed: int, number: int, pool: int) -> np.ndarray:
+    """Which images of a pool a training set of a seed has; those of one pass through the pool have none in common."""
+    images = len(pieces()[pool][0])
+    in_a_pass, size = images // config.images, config.images
+    shuffled = np.random.default_rng((seed, SETS, pool, number // in_a_pass)).permutation(images)
+    return shuffled[number % in_a_pass * size :][:size]
+
+
+def trained(config: Config, log_penalty, seed: int, number: int, pool: int = POOL, more=None):
+    """The weights after training on one of the training sets of a seed, from initial weights of its own.
+
+    Args:
+      log_penalty: of a shape that is broadcast to that of the weights; None for no penalty.
+      number: of the training set.
+      pool: which piece of MNIST its images are drawn from.
+      more: further images and labels; then the minibatches are such that the steps go over all once.
+    """
+    chosen, draw = rows(config, seed, number, pool), np.random.default_rng((seed, START, pool, number))
+    X, T, batch_size = pieces()[pool][0][chosen], pieces()[pool][1][chosen], config.batch_size
+    params = hg.init.scaled_normal(MODEL.shapes, np.exp(config.log_scale), int(draw.integers(2**31)))
+    if more is not None:
+        mixed = draw.permutation(config.images + len(more[0]))
+        X, T = np.concatenate([X, more[0]])[mixed], np.concatenate([T, more[1]])[mixed]
+        batch_size = -(-len(X) // config.steps)
+    images = hg.nn.MinibatchLoss(MODEL, X, T, batch_size)
+    loss, hyper = (images, None) if log_penalty is None else (penalised(images), log_penalty + np.zeros((784, 10)))
+    return hg.train(loss, params, hg.SGD(1.0, 0.9), hyper, steps=config.steps, adjoint=hg.Stored())
+
+
+def choose(config: Config, name: str, seed: int, cache) -> tuple:
+    """Choose penalties one way, and test them: a piece of each array of the results but the gradient."""
+    way, validation, test = WAYS[name], pieces()[VALID], pieces()[TEST]
+    iterations = max(1, config.iterations // config.every)
+
+    def validation_loss(log_penalty, number):
+        return MODEL.loss(trained(config, log_penalty, seed, number if config.fresh else 0), *validation)
+
+    def mean_loss(log_penalty):
+        return np.mean([validation_loss(log_penalty, number) for number in range(config.compared)])
+
+    if way.shape is None:
+        log_penalty, value = None, np.full(iterations + 1, np.nan if way.with_validation else mean_loss(None))
+    elif way.searched:
+        trials = np.maximum(1, 3 * np.arange(1, iterations + 2) // config.compared)
+        tried = plain_search.search(mean_loss, *RANGE, way.shape, trials[-1], seed)
+        log_penalty, value = plain_search.lowest(tried).x, plain_search.best_so_far(tried, trials)
+    else:
+        found = descents.history(
+            lambda free, iteration: validation_loss(hg.schedules.bounded(free, *RANGE), iteration),
+            hg.schedules.unbounded(np.full(way.shape, config.log_start), *RANGE),
+            steps=iterations,
+            optimizer=hg.Adam(config.meta_step),
+            numbered=True,
+            cache=cache / f"{name} seed{seed}",
+        )
+        log_penalty, value = hg.schedules.bounded(found[-1].hypers, *RANGE), np.array([e.value for e in found])
+
+    def tested(seed, number, pool):
+        params = trained(config, log_penalty, seed, number, pool, validation if way.with_validation else None)
+        return loss_and_error(MODEL, params, *test)
+
+    unseen = [tested(0, number, UNSEEN) for number in range(max(2, config.unseen // config.every))]
+    stored = np.full((784, 10), -np.inf) if log_penalty is None else log_penalty + np.zeros((784, 10))
+    return value, stored.astype(np.float32), tested(seed, 0, POOL), unseen
+
+
+def first_gradient(config: Config, name: str, seed: int, cache) -> tuple:
+    """The hypergradient by single log penalties where the descents begin."""
+    f = lambda log_penalty: MODEL.loss(trained(config, log_penalty, seed, 0), *pieces()[VALID])
+    return (grad(f)(np.full((784, 10), config.log_start)).astype(np.float32),)
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    value, log_penalty, own, unseen = descents.in_parallel(choose, config, tuple(WAYS), jobs, cache)
+    (gradient,) = descents.in_parallel(first_gradient, config, ("start",), jobs, cache)
+    return Results(value, log_penalty, gradient[0], own, unseen)
+
+
+def plot(results, config):
+    return image_plots.plot_penalties(results, config, tuple(WAYS), PER_WEIGHT)
+
+
+def numbers(results, config) -> dict:
+    """What the log quotes: means over seeds, with intervals over the unseen training sets; errors in percent."""
+    names, unseen, found = list(WAYS), results.unseen.mean(axis=1) * [1.0, 100.0], {}
+    for way, name in enumerate(names):
+        found[f"loss, {name}"], found[f"error, {name}"] = (t_interval(unseen[way, :, k]) for k in (0, 1))
+        found[f"own loss, {name}"] = results.own[way, :, 0].mean()
+        found[f"own error, {name}"] = 100.0 * results.own[way, :, 1].mean()
+        found[f"validation loss, {name}"] = results.value[way, :, -1].mean()
+        found[f"error only, {name}"] = found[f"error, {name}"].mean
+    learned, single = names.index(PER_WEIGHT), names.index("one, by search")
+    found["first validation loss"] = results.value[learned, :, 0].mean()
+    found["one penalty is worth"] = found["error only, no penalty"] - found["error only, one, by search"]
+    for name in ("no penalty", "one, by search", "10, by search", "10, by descent"):
+        found[f"less error than {name}"] = t_interval(unseen[names.index(name), :, 1] - unseen[learned, :, 1])
+        found[f"points less than {name}"] = found[f"less error than {name}"].mean
+        found[f"less loss than {name}"] = t_interval(unseen[names.index(name), :, 0] - unseen[learned, :, 0])
+    penalties = results.log_penalty[learned].reshape(config.seeds, -1).astype(float)
+    found["one"] = np.sort(results.log_penalty[single, :, 0, 0])
+    found["percentiles"], found["median"] = np.percentile(penalties, [5, 95]), np.median(penalties)
+    middle = results.log_penalty[learned].reshape(-1, 28, 28, 10)[:, 10:18, 10:18, :2]  # of the outputs for 0 and 1
+    found["middle"] = middle.mean(axis=(0, 1, 2))
+    found["correlation"] = np.corrcoef(penalties)[np.triu_indices(config.seeds, 1)].mean()
+    found["trainings"] = 3 * results.value.shape[-1]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,82 @@
+"""The experiment with a penalty for every weight: its loss, the search beside it, its checked-in results."""
+
+import dataclasses
+from itertools import islice
+
+import numpy as np
+import pytest
+
+import hypergrad as hg
+from experiments import jan21_relevance as jan21
+from experiments.shared import plain_search, results
+
+PARTS = list(jan21.PARTS)
+
+
+def checked_in(part):
+    return results.load(jan21, results.FIGURES / "jan21_relevance", part)
+
+
+def test_the_derivatives_of_the_penalised_loss():
+    X, T = (array[:50] for array in jan21.pieces()[0])
+    loss = jan21.penalised(hg.nn.MinibatchLoss(jan21.MODEL, X, T, 25))
+    log_penalty = np.random.default_rng(0).normal(-3.0, 1.0, (784, 10))
+    hg.testing.check_loss(loss, hg.init.scaled_normal(jan21.MODEL.shapes, 0.1, 0), log_penalty)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_first_hypergradient_and_a_short_run_agree_with_the_checked_in_results(part, tmp_path):
+    config, stored = checked_in(part)
+    (gradient,) = jan21.first_gradient(config, "start", 0, None)
+    assert np.linalg.norm(gradient - stored.gradient[0]) <= 1e-5 * np.linalg.norm(gradient)
+    short = dataclasses.replace(config, every=config.quick_every, seeds=1, unseen=2)
+    names = list(jan21.WAYS)
+    for name in ("no penalty", "7,840, by descent"):
+        way = names.index(name)
+        value, _, own, unseen = jan21.choose(short, name, 0, tmp_path / "cache")
+        np.testing.assert_allclose(value, stored.value[way, 0, : len(value)], rtol=1e-6)
+        if name == "no penalty":
+            np.testing.assert_allclose(own, stored.own[way, 0], rtol=1e-6)
+            np.testing.assert_allclose(unseen, stored.unseen[way, 0, :2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_learned_penalties_give_the_stored_losses_again(part):
+    """On an unseen training set; the penalties are stored in single precision."""
+    config, stored = checked_in(part)
+    for way, name in enumerate(jan21.WAYS):
+        if jan21.WAYS[name].shape is not None:
+            params = jan21.trained(config, stored.log_penalty[way, 0].astype(float), 0, 1, jan21.UNSEEN)
+            assert jan21.MODEL.loss(params, *jan21.pieces()[jan21.TEST]) == pytest.approx(
+                stored.unseen[way, 0, 1, 0], rel=1e-5
+            )
+
+
+def test_training_sets_of_one_pass_have_no_image_in_common():
+    config = dataclasses.replace(jan21.PARTS[1], steps=1)
+    seen = [jan21.rows(config, 0, number, jan21.UNSEEN) for number in range(config.unseen)]
+    assert len(np.unique(seen)) == config.unseen * config.images
+    assert not np.array_equal(seen[0], jan21.rows(config, 1, 0, jan21.UNSEEN))
+
+
+def test_any_number_of_first_values_is_spread_evenly():
+    for count in (5, 20, 100):
+        values = np.sort(list(islice(plain_search.spread(-1.0, 3.0), count)))
+        gaps = np.diff(np.concatenate([[-1.0], values, [3.0]]))
+        assert values[0] >= -1.0 and values[-1] <= 3.0 and gaps.max() < 3.0 * 4.0 / count
+
+
+def test_plain_search_finds_a_minimum_in_one_and_in_ten_dimensions():
+    one = plain_search.search(lambda x: float(np.sum((x - 0.3) ** 2)), -4.0, 4.0, (1, 1), 60, seed=0)
+    assert len(one) == 60 and abs(plain_search.lowest(one).x.item() - 0.3) < 0.1
+    target = np.linspace(-1.0, 1.0, 10)
+    ten = plain_search.search(lambda x: float(np.sum((x - target) ** 2)), -4.0, 4.0, (1, 10), 300, seed=0)
+    values = [trial.value for trial in ten]
+    assert len(ten) == 300 and all(np.ptp(trial.x) == 0.0 for trial in ten[:100])
+    assert min(values) < 0.05 * min(values[:100])
+
+
+def test_the_best_so_far_does_not_count_what_diverged():
+    trials = [plain_search.Trial(np.zeros(1), value) for value in (3.0, np.nan, 2.0, 5.0)]
+    assert plain_search.best_so_far(trials, [1, 2, 3, 4, 9]).tolist() == [3.0, 3.0, 2.0, 2.0, 2.0]
+    assert plain_search.lowest(trials).value == 2.0
