@@ -272,9 +272,9 @@ def _draw_rates(axis, results, config) -> None:
     for seed, chosen in enumerate(np.nanargmin(results.candidate_value, axis=-1)):
         label = "search: scales and one rate" if seed == 0 else None
         axis.axhline(results.candidate[seed, chosen, 2], color=COLOURS[-1], linestyle="--", label=label)
-    axis.set(xlabel="training step", ylabel="log learning rate", xticks=range(0, STEPS, 5))
+    axis.set(xlabel="training step", ylabel="log learning rate", xticks=range(0, STEPS, 5), ylim=(-2.5, 3.0))
     axis.set_title("learning rates found", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(framealpha=0.9, fontsize="small")
 
 
 def _draw_scales(axis, results, config) -> None:
@@ -287,6 +287,10 @@ def _draw_scales(axis, results, config) -> None:
     best = np.nanargmin(results.candidate_value, axis=-1)
     found = results.candidate[np.arange(config.seeds), best]
     axis.plot(*found[:, :2].T, "s", color=COLOURS[-1], label="search: scales and one rate (all in grey)")
-    axis.set(xlabel="log scale of the first layer's weights", ylabel="log scale of the last layer's weights")
+    axis.set(
+        ylim=(-2.2, 3.6),
+        xlabel="log scale of the first layer's weights",
+        ylabel="log scale of the last layer's weights",
+    )
     axis.set_title("scales found, relative to 1/√fan-in", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small", loc="upper right")
+    axis.legend(framealpha=0.9, fontsize="small", loc="upper right")
