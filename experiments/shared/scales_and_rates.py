@@ -196,11 +196,15 @@ def numbers(results: Results, config: Config) -> dict:
             if name in config.ways:
                 found[f"{name} less {rival}"] = t_interval((losses - compared[rival])[:, 0])
                 found[f"{name} less {rival}, other images"] = t_interval((losses - compared[rival])[:, 1])
-    for name, best, log_scale, log_lr in zip(config.ways, results.best(), results.log_scale, results.log_lr):
+    for name, value, best, log_scale, log_lr in zip(config.ways, results.value, results.best(), *results[1:3]):
+        jumped = value > 1.2 * np.minimum.accumulate(value, axis=-1)
+        found[f"first jump, {name}"] = np.where(jumped.any(axis=-1), jumped.argmax(axis=-1), -1)
         found[f"best at, {name}"] = best
         found[f"log scale first layer, {name}"] = log_scale[seeds, best, 0]
         found[f"log scale last layer, {name}"] = log_scale[seeds, best, 1]
         found[f"log rate, {name}"] = log_lr[seeds, best].mean(axis=-1)
+        if WAYS[name].rates == STEPS:
+            found["rise of the rates"] = log_lr[seeds, best, -5:].mean(axis=-1) - log_lr[seeds, best, :5].mean(axis=-1)
         found[f"range of log rates, {name}"] = log_lr[seeds, best].min(), log_lr[seeds, best].max()
     found["log rate, search: one rate"] = np.array(config.log_rates)[results.chosen()]
     chosen = results.candidate[seeds, np.nanargmin(results.candidate_value, axis=-1)]
