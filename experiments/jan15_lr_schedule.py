@@ -179,11 +179,14 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"fresh interval, {name}"] = t_interval(fresh.mean(axis=1))
         for remedy, losses in learned.items():
             found[f"{remedy} less {name}"] = t_interval(losses - fresh.mean(axis=1))
-    power = np.abs(np.fft.rfft(results.gradient[0], axis=-1)) ** 2 / results.gradient.shape[-1]
+    for name in [name for name in found if "fresh interval" in name]:
+        found[f"{name}, mean"] = found[name].mean
+    found["constant less steps taken back, own"] = found["best, constant"] - found["best, steps taken back"]
+    power = np.abs(np.fft.rfft(results.gradient[0, :, :4], axis=-1)) ** 2 / results.gradient.shape[-1]
     fast = np.fft.rfftfreq(results.gradient.shape[-1]) > 0.125
     found["power of the mean, start"] = power[:, 0, 0].min(), power[:, 0, 0].max()
-    found["power above 1/8, growth by 2"] = power[:, 2][:, fast].sum(axis=-1) / power[:, 0][:, fast].sum(axis=-1)
-    found["power above 1/8, growth by 3"] = power[:, 3][:, fast].sum(axis=-1) / power[:, 0][:, fast].sum(axis=-1)
+    above = power[..., fast].sum(axis=-1) / power[:, :1, fast].sum(axis=-1)
+    found["growth of the power above 1/8, seeds 0 and 1"] = above[0, 2], above[1, 3]
     return found
 
 

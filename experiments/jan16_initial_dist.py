@@ -195,6 +195,8 @@ def numbers(results: Results, config: Config) -> dict:
     searched = fan_in[seeds, :, chosen].mean(axis=0)
     found["log rate, search"], found["search"] = onp.array(config.log_rates)[chosen], t_interval(searched)
     found["learned less search"] = t_interval(results.held_out[-1, ..., 1].mean(axis=0) - searched)
+    for name in [f"held out, {config.ways[-1]}", "held out, fan-in", "search"]:
+        found[f"{name}, mean"] = found[name].mean
     found["learned best over rates"] = onp.nanmin(learned.mean(axis=(0, 1)))
     return found
 

@@ -196,11 +196,15 @@ def numbers(results: Results, config: Config) -> dict:
             if name in config.ways:
                 found[f"{name} less {rival}"] = t_interval((losses - compared[rival])[:, 0])
                 found[f"{name} less {rival}, other images"] = t_interval((losses - compared[rival])[:, 1])
-    for name, best, log_scale, log_lr in zip(config.ways, results.best(), results.log_scale, results.log_lr):
+    for name, value, best, log_scale, log_lr in zip(config.ways, results.value, results.best(), *results[1:3]):
+        jumped = value > 1.2 * np.minimum.accumulate(value, axis=-1)
+        found[f"first jump, {name}"] = np.where(jumped.any(axis=-1), jumped.argmax(axis=-1), -1)
         found[f"best at, {name}"] = best
         found[f"log scale first layer, {name}"] = log_scale[seeds, best, 0]
         found[f"log scale last layer, {name}"] = log_scale[seeds, best, 1]
         found[f"log rate, {name}"] = log_lr[seeds, best].mean(axis=-1)
+        if WAYS[name].rates == STEPS:
+            found["rise of the rates"] = log_lr[seeds, best, -5:].mean(axis=-1) - log_lr[seeds, best, :5].mean(axis=-1)
         found[f"range of log rates, {name}"] = log_lr[seeds, best].min(), log_lr[seeds, best].max()
     found["log rate, search: one rate"] = np.array(config.log_rates)[results.chosen()]
     chosen = results.candidate[seeds, np.nanargmin(results.candidate_value, axis=-1)]
@@ -272,9 +276,9 @@ def _draw_rates(axis, results, config) -> None:
     for seed, chosen in enumerate(np.nanargmin(results.candidate_value, axis=-1)):
         label = "search: scales and one rate" if seed == 0 else None
         axis.axhline(results.candidate[seed, chosen, 2], color=COLOURS[-1], linestyle="--", label=label)
-    axis.set(xlabel="training step", ylabel="log learning rate", xticks=range(0, STEPS, 5))
+    axis.set(xlabel="training step", ylabel="log learning rate", xticks=range(0, STEPS, 5), ylim=(-2.5, 3.0))
     axis.set_title("learning rates found", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(framealpha=0.9, fontsize="small")
 
 
 def _draw_scales(axis, results, config) -> None:
@@ -287,6 +291,10 @@ def _draw_scales(axis, results, config) -> None:
     best = np.nanargmin(results.candidate_value, axis=-1)
     found = results.candidate[np.arange(config.seeds), best]
     axis.plot(*found[:, :2].T, "s", color=COLOURS[-1], label="search: scales and one rate (all in grey)")
-    axis.set(xlabel="log scale of the first layer's weights", ylabel="log scale of the last layer's weights")
+    axis.set(
+        ylim=(-2.2, 3.6),
+        xlabel="log scale of the first layer's weights",
+        ylabel="log scale of the last layer's weights",
+    )
     axis.set_title("scales found, relative to 1/√fan-in", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small", loc="upper right")
+    axis.legend(framealpha=0.9, fontsize="small", loc="upper right")
