@@ -161,7 +161,7 @@ def learn(config: Config, name: str, seed: int, cache) -> tuple:
             np.zeros((10 * config.per_digit, 784)),
             steps=iterations,
             optimizer=hg.Adam(config.meta_step),
-            numbered=True,
+            seeds=1,
             cache=cache / f"{name} seed{seed}",
         )
         images, value = found[-1].hypers, np.array([e.value for e in found])

@@ -190,7 +190,7 @@ def choose(config: Config, name: str, seed: int, cache) -> tuple:
             hg.schedules.unbounded(np.full(way.shape, config.log_start), *RANGE),
             steps=iterations,
             optimizer=hg.Adam(config.meta_step),
-            numbered=True,
+            seeds=1,
             cache=cache / f"{name} seed{seed}",
         )
         log_penalty, value = hg.schedules.bounded(found[-1].hypers, *RANGE), np.array([e.value for e in found])
