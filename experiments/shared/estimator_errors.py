@@ -34,11 +34,11 @@ class Config(small_net.Config):
 
     low: float = -1.0
     high: float = 3.0
-    values: int = 33
+    values: int = 17
     sigma: float = 0.1
     nodes: int = 32
     samples: int = 8
-    draws: int = 8
+    draws: int = 6
 
     def grid(self) -> np.ndarray:
         return np.linspace(self.low, self.high, self.values)[:: self.every]
