@@ -181,7 +181,8 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"{remedy} less {name}"] = t_interval(losses - fresh.mean(axis=1))
     for name in [name for name in found if "fresh interval" in name]:
         found[f"{name}, mean"] = found[name].mean
-    found["constant less steps taken back, own"] = found["best, constant"] - found["best, steps taken back"]
+    for name, remedy in (("constant", "steps taken back"), ("constant of 4", "all three")):
+        found[f"{name} less {remedy}, own"] = found[f"best, {name}"] - found[f"best, {remedy}"]
     power = np.abs(np.fft.rfft(results.gradient[0, :, :4], axis=-1)) ** 2 / results.gradient.shape[-1]
     fast = np.fft.rfftfreq(results.gradient.shape[-1]) > 0.125
     found["power of the mean, start"] = power[:, 0, 0].min(), power[:, 0, 0].max()
