@@ -199,20 +199,14 @@ def numbers(results, config) -> dict:
     found, names = {}, list(WAYS)
     for m, model in enumerate(MODELS):
         for c, count in enumerate(config.counts):
-            loss, error = np.moveaxis(results.unseen[:, :, m, c].mean(axis=1), -1, 0) * np.reshape(
-                [1.0, 100.0], (2, 1, 1)
-            )
+            loss, error = np.moveaxis(results.unseen[:, :, m, c].mean(axis=1) * [1.0, 100.0], -1, 0)
             for way, name in enumerate(names):
                 which = f"{model}, {count} steps, {name}"
                 found[f"loss, {which}"], found[f"error, {which}"] = t_interval(loss[way]), t_interval(error[way])
                 found[f"error only, {which}"] = error[way].mean()
-            for learned in ("learned for logistic regression", "learned for the MLP"):
-                less = error[names.index("class means")] - error[names.index(learned)]
-                found[f"less error, {model}, {count} steps, {learned}"] = t_interval(less)
-            for_itself = (
-                error[names.index("learned for logistic regression")] - error[names.index("learned for the MLP")]
-            )
-            found[f"less error if learned for the MLP, {model}, {count} steps"] = t_interval(for_itself)
+            means, other, own = (error[names.index(name)] for name in ("class means", *SHOWN[1:]))
+            found[f"less error than class means, {model}, {count} steps"] = t_interval(means - other)
+            found[f"less error if learned for the MLP, {model}, {count} steps"] = t_interval(other - own)
     for way, name in enumerate(names):
         found[f"validation loss, {name}"] = results.value[way, :, -1].mean()
         if not WAYS[name].everything:

@@ -28,7 +28,7 @@ LOOK_AT = "Look at the penalties: low where ink decides, as in the middle of a 0
 
 MODEL = hg.nn.MLP([784, 10])
 PER_WEIGHT = "7,840, by descent"
-RANGE = (-12.0, 2.0)  # of the log penalties: from e^2.9 on training is unstable, as 2 e^λ > 2(1+β) / ((1−β)α)
+RANGE = (-12.0, 2.0)  # of the log penalties; past 2.9, where 2 e^λ > 2(1+β) / ((1−β)α), training is unstable
 POOL, VALID, UNSEEN, TEST = range(4)  # the pieces of MNIST, 10,000 images each
 SETS, START = 1, 2  # the purposes of random numbers, in seeds (seed, purpose, …)
 
@@ -91,9 +91,7 @@ FULL = {1: Config(80, images=10_000, batch_size=200)}
 class Results(NamedTuple):
     """Arrays of w ways, s seeds, n meta-iterations, u unseen training sets."""
 
-    value: (
-        np.ndarray
-    )  # (w, s, n), nats: validation loss, of a search the lowest after as many trainings; NaN if trained on
+    value: np.ndarray  # (w, s, n), nats: validation loss; of a search the lowest so far; NaN where it is trained on
     log_penalty: np.ndarray  # (w, s, 784, 10), as chosen; −inf for none
     gradient: np.ndarray  # (s, 784, 10), of the validation loss by single log penalties at the start, nats
     own: np.ndarray  # (w, s, 2), loss and error rate on the test images, trained on the first training set of the seed
