@@ -1,0 +1,116 @@
+"""26 November 2026: does a schedule that was learned in one setting help in another?
+
+Setting: the schedules that part 2 of feb03_training_schedules learned for the validation loss of 784-50-50-50-10 tanh,
+100 steps, minibatches of 200, one for each of its runs, as they are checked in. They are carried over to 400 steps
+(stretched), to width 200 (weights scaled by 1/√fan-in as before), and to minibatches of 50 and of 500, all else as it
+was; and compared there with the best constant learning rate, momentum and scale of the same run, carried over the same
+way, and with the best constant that as many trainings in the new setting find, by random search, as a learned schedule
+cost (162). Test images, and initial weights that nothing was chosen by. In float32. Scaled down: one search in each new
+setting (--full: one for each learned schedule).
+
+Another data set is left out: none of the packages used here brings one that fits.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import feb03_training_schedules as feb03
+from experiments.shared import descents, runner, scheduled_net, search, search_plots
+from experiments.shared.intervals import t_interval
+from experiments.shared.results import FIGURES, load
+from experiments.shared.scheduled_net import HELD_OUT, SEARCH, Net, seed_of
+
+LOOK_AT = "Look at whether the learned schedule, carried over, is left of the best constant found in the new setting."
+WAYS = ("learned schedule, carried over", "best constant, carried over", "best constant, found there")
+LEARNED_IN = Net()
+SETTINGS = {
+    "as learned": LEARNED_IN,
+    "400 steps": replace(LEARNED_IN, steps=400),
+    "width 200": replace(LEARNED_IN, sizes=(784, 200, 200, 200, 10)),
+    "minibatches of 50": replace(LEARNED_IN, batch_size=50),
+    "minibatches of 500": replace(LEARNED_IN, batch_size=500),
+}
+
+
+@dataclass(frozen=True)
+class Config(runner.PartConfig):
+    """A quick run searches ``every`` times fewer points, and takes as many fewer weights."""
+
+    trainings: int = feb03.PARTS[2].equal_cost
+    held_out: int = 10
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    searches: int = 1  # in each new setting
+
+    def shortened(self, number: int) -> int:
+        return -(-number // self.every)
+
+
+PARTS = {1: Config(seeds=feb03.PARTS[2].seeds, quick_every=80)}
+FULL = {1: Config(seeds=feb03.PARTS[2].seeds, held_out=20, searches=feb03.PARTS[2].seeds)}
+
+
+class Results(NamedTuple):
+    """Arrays of s learned schedules, one from each run, and n settings."""
+
+    value: np.ndarray  # (s, n, 3, h), test loss of WAYS at h initial weights, nats
+    tuned: np.ndarray  # (s, n, 3), of the constant found there the log learning rate, logit of momentum, log scale
+
+
+def found_there(config: Config, net: Net, name: str, number: int, cache) -> np.ndarray:
+    """The best constant of a search in a setting, as a point of the space of constants."""
+    constant = scheduled_net.space(net, 3)
+
+    def trained(z, i):
+        return scheduled_net.plain_loss(net, "validation", constant.at(z), seed_of(number, SEARCH, i))
+
+    trainings = config.shortened(config.trainings)
+    path = search.kept(
+        cache / f"{name} {number}.npz", lambda: search.at_random(trained, constant.numbers, trainings, number)
+    )
+    return path.after(trainings)
+
+
+def measure(config: Config, _: str, seed: int, cache) -> tuple:
+    """The test losses of a learned schedule and its rivals in every setting: a piece of each array of the results."""
+    _, learned = load(feb03, FIGURES / "feb03_training_schedules", 2)
+    schedule, constant = learned.learned[0, seed], learned.constant[0, seed]
+    constant = scheduled_net.space(LEARNED_IN, 3).at(constant)
+    others = [seed_of(seed, HELD_OUT, i) for i in range(config.shortened(config.held_out))]
+    value, tuned = [], []
+    for name in config.settings:
+        net = SETTINGS[name]
+        z = learned.constant[0, seed]
+        if net != LEARNED_IN:
+            z = found_there(config, net, name, seed % config.searches, cache)
+        carried = [scheduled_net.carried_over(hypers, LEARNED_IN, net) for hypers in (schedule, constant)]
+        compared = [*carried, scheduled_net.space(net, 3).at(z)]
+        value.append([[scheduled_net.plain_loss(net, "test", hypers, i) for i in others] for hypers in compared])
+        tuned.append(z + scheduled_net.START)
+    return value, tuned
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    return Results(*(array[0] for array in descents.in_parallel(measure, config, ("all",), jobs, cache)))
+
+
+plot = partial(search_plots.plot_transfer, ways=WAYS)
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: mean test losses, and differences in pairs of the same weights."""
+    by_seed, named = results.value.mean(axis=-1), {"weights": results.value.shape[0] * results.value.shape[-1]}
+    for n, name in enumerate(config.settings):
+        for w, way in enumerate(WAYS):
+            named[f"{name}, {way}"] = t_interval(by_seed[:, n, w])
+        named[f"{name}, less found there"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 2])
+        named[f"{name}, less constant carried over"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 1])
+        named[f"{name}, learned by seed"] = by_seed[:, n, 0]
+    return named
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
