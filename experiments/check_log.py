@@ -1,7 +1,7 @@
 """``python -m experiments.check_log`` compares the marked numbers of the log with the checked-in results.
 
-It ends with status 1 if one differs. With an experiment and a part it prints the numbers that those have, to be named in
-the log. How they are marked says experiments/shared/log_numbers.py.
+It ends with status 1 if one differs. With an experiment and a part it prints the numbers that those have, to be named
+in the log. How they are marked says experiments/shared/log_numbers.py.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 A comment behind a number, which no reader of the rendered log sees, names it:
 
-    with all three it is 0.107<!-- 4: fresh, all three -->, and seeds differ: 0.114, 0.111, 0.095<!-- 4: fresh by seed -->
+    with all three it is 0.107<!-- 4: fresh -->, and seeds differ: 0.114, 0.111, 0.095<!-- 4: fresh by seed -->
 
-The first is what ``numbers(results, config)`` of part 4 calls ``fresh, all three``; a name that stands for several
-values belongs to the last so many numbers before the comment. The part is one of the experiment whose command the entry
-gives; another one is named before it: ``<!-- jan14_lr_wiggliness 2: … -->``. A number agrees if it is the value rounded to
-the digits written.
+The first is what ``numbers(results, config)`` of part 4 calls ``fresh``; a name that stands for several
+values belongs to the last so many numbers before the comment. The part is one of the experiment whose command the
+entry gives; another one is named before it: ``<!-- jan14_lr_wiggliness 2: … -->``. A number agrees if it is the value
+rounded to the digits written.
 """
 
 from __future__ import annotations
