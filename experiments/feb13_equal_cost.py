@@ -10,8 +10,8 @@ momentum for every step and array, a scale for each), each space within the next
 and constant, cosine and one-cycle schedules by a grid of peak, momentum and scale. Each spends 150 trainings, of which
 a hypergradient costs 3. It is 4 products a step and layer by Stored(), a training 2 (docs/adjoints.md), so 2 trainings;
 by time 2.3 (docs/benchmarks.md, table b); it is counted for 3. Test loss is on images and weights nothing was chosen
-by. Scaled down from feb03, and in runs and trainings (--full: 100 steps, 600 trainings, 10 runs); TPE is left out for
-all 808, since it takes longer to propose a point there than the training takes.
+by. Scaled down from feb03, and in runs, of which there are 3 (--full: 100 steps, 600 trainings, 10 runs); TPE is left
+out for all 808, since it takes longer to propose a point there than the training takes.
 
 Needs the extra ``search``: python -m pip install -e '.[search]'
 """
@@ -41,7 +41,7 @@ class Config(runner.PartConfig):
     seeds: int = 3
     trainings: int = 150
     budgets: tuple[int, ...] = (12, 30, 60, 150)
-    held_out: int = 10
+    held_out: int = 4
     steps: int = 50
     batch_size: int = 100
     largest_of_tpe: int = 100  # hyperparameters

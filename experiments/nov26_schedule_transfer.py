@@ -41,7 +41,7 @@ class Config(runner.PartConfig):
     """A quick run searches ``every`` times fewer points, and takes as many fewer weights."""
 
     trainings: int = feb03.PARTS[2].equal_cost
-    held_out: int = 10
+    held_out: int = 4
     settings: tuple[str, ...] = tuple(SETTINGS)
     searches: int = 1  # in each new setting
 

@@ -141,7 +141,9 @@ def test_what_is_recommended_is_the_best_of_what_was_tried():
 def test_a_descent_spends_three_trainings_a_step(tmp_path):
     path = search.descent(lambda z, number: ((z - 1.0) ** 2).sum(), 2, 30, 0.1, tmp_path / "cache")
     assert path.trainings.tolist() == list(range(0, 31, 3))
-    assert (path.after(5) == 0.0).all() and np.allclose(path.after(6), 0.1) and np.abs(path.points[-1] - 1.0).max() < 0.3
+    assert (
+        (path.after(5) == 0.0).all() and np.allclose(path.after(6), 0.1) and np.abs(path.points[-1] - 1.0).max() < 0.3
+    )
 
 
 def test_a_search_is_read_from_its_file(tmp_path):
