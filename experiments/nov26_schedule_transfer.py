@@ -3,10 +3,11 @@
 Setting: the schedules that part 2 of feb03_training_schedules learned for the validation loss of 784-50-50-50-10 tanh,
 100 steps, minibatches of 200, one for each of its runs, as they are checked in. They are carried over to 400 steps
 (stretched), to width 200 (weights scaled by 1/√fan-in as before), and to minibatches of 50 and of 500, all else as it
-was; and compared there with the best constant learning rate, momentum and scale of the same run, carried over the same
-way, and with the best constant that as many trainings in the new setting find, by random search, as a learned schedule
-cost (162). Test images, and initial weights that nothing was chosen by. In float32. Scaled down: one search in each new
-setting (--full: one for each learned schedule).
+was; and compared there with their means over the steps (a rate, a momentum and a scale for each array), with the best
+constant learning rate, momentum and scale of the same run, carried over the same way, and with the best constant that
+as many trainings in the new setting find, by random search, as a learned schedule cost (162). Test images, and initial
+weights that nothing was chosen by. In float32. Scaled down: one search in each new setting (--full: one for each
+learned schedule).
 
 Another data set is left out: none of the packages used here brings one that fits.
 """
@@ -25,7 +26,12 @@ from experiments.shared.results import FIGURES, load
 from experiments.shared.scheduled_net import HELD_OUT, SEARCH, Net, seed_of
 
 LOOK_AT = "Look at whether the learned schedule, carried over, is left of the best constant found in the new setting."
-WAYS = ("learned schedule, carried over", "best constant, carried over", "best constant, found there")
+WAYS = (
+    "learned schedules, carried over",
+    "their means over the steps, carried over",
+    "best constant, carried over",
+    "best constant, found there",
+)
 LEARNED_IN = Net()
 SETTINGS = {
     "as learned": LEARNED_IN,
@@ -56,7 +62,7 @@ FULL = {1: Config(seeds=feb03.PARTS[2].seeds, held_out=20, searches=feb03.PARTS[
 class Results(NamedTuple):
     """Arrays of s learned schedules, one from each run, and n settings."""
 
-    value: np.ndarray  # (s, n, 3, h), test loss of WAYS at h initial weights, nats
+    value: np.ndarray  # (s, n, 4, h), test loss of WAYS at h initial weights, nats
     tuned: np.ndarray  # (s, n, 3), of the constant found there the log learning rate, logit of momentum, log scale
 
 
@@ -78,7 +84,7 @@ def measure(config: Config, _: str, seed: int, cache) -> tuple:
     """The test losses of a learned schedule and its rivals in every setting: a piece of each array of the results."""
     _, learned = load(feb03, FIGURES / "feb03_training_schedules", 2)
     schedule, constant = learned.learned[0, seed], learned.constant[0, seed]
-    constant = scheduled_net.space(LEARNED_IN, 3).at(constant)
+    before = schedule, scheduled_net.averaged(LEARNED_IN, schedule), scheduled_net.space(LEARNED_IN, 3).at(constant)
     others = [seed_of(seed, HELD_OUT, i) for i in range(config.shortened(config.held_out))]
     value, tuned = [], []
     for name in config.settings:
@@ -86,7 +92,7 @@ def measure(config: Config, _: str, seed: int, cache) -> tuple:
         z = learned.constant[0, seed]
         if net != LEARNED_IN:
             z = found_there(config, net, name, seed % config.searches, cache)
-        carried = [scheduled_net.carried_over(hypers, LEARNED_IN, net) for hypers in (schedule, constant)]
+        carried = [scheduled_net.carried_over(hypers, LEARNED_IN, net) for hypers in before]
         compared = [*carried, scheduled_net.space(net, 3).at(z)]
         value.append([[scheduled_net.plain_loss(net, "test", hypers, i) for i in others] for hypers in compared])
         tuned.append(z + scheduled_net.START)
@@ -106,8 +112,10 @@ def numbers(results: Results, config: Config) -> dict:
     for n, name in enumerate(config.settings):
         for w, way in enumerate(WAYS):
             named[f"{name}, {way}"] = t_interval(by_seed[:, n, w])
-        named[f"{name}, less found there"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 2])
-        named[f"{name}, less constant carried over"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 1])
+        named[f"{name}, less found there"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 3])
+        named[f"{name}, less constant carried over"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 2])
+        named[f"{name}, means less found there"] = t_interval(by_seed[:, n, 1] - by_seed[:, n, 3])
+        named[f"{name}, less their means"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 1])
         named[f"{name}, learned by seed"] = by_seed[:, n, 0]
     return named
 

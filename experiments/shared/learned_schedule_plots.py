@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 
+import hypergrad as hg
 from experiments.shared.intervals import t_interval
 from hypergrad.probe.figures import in_style
 
@@ -13,6 +14,7 @@ from hypergrad.probe.figures import in_style
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 LAYERS = (BLUE, ORANGE, GREEN, RED)
 DASHES = ("-", "--", "-.", ":")
+WINDOW = 9  # steps, of the moving averages of schedules
 
 
 def unpacked(net, hypers) -> tuple:
@@ -52,7 +54,9 @@ def plot_published(results, config, plt):
     axes[0, 0].set(title="Learned rates of the weights", ylabel="learning rate", yscale="log")
     axes[0, 1].set(title="Learned rates of the biases", ylabel="learning rate", yscale="log")
     axes[0, 2].set(title="Learned momenta of the weights", ylabel="momentum")
-    axes[0, 0].legend(frameon=False, fontsize="small", title="mean; thin: each seed", title_fontsize="small")
+    axes[0, 0].legend(
+        frameon=False, fontsize="small", title=f"mean over {WINDOW} steps;\nthin: each seed", title_fontsize="small"
+    )
     draw_curves(axes[1, 0], results.curve[0], results.curve_steps[0, 0])
     draw_values(axes[1, 1], results.value, config.objectives)
     draw_scales(axes[1, 2], results.log_scale[0], net)
@@ -76,7 +80,9 @@ def plot_compared(results, config, plt):
     draw_schedules(axes[0, 1], momentum[:, ::2], net)
     axes[0, 0].set(title="Learned rates of the weights", ylabel="learning rate", yscale="log")
     axes[0, 1].set(title="Learned momenta of the weights", ylabel="momentum")
-    axes[0, 0].legend(frameon=False, fontsize="small", title="mean; thin: each run", title_fontsize="small")
+    axes[0, 0].legend(
+        frameon=False, fontsize="small", title=f"mean over {WINDOW} steps;\nthin: each run", title_fontsize="small"
+    )
     draw_scales(axes[0, 2], results.log_scale[0], net)
     draw_values(axes[1, 0], results.value, config.objectives)
     draw_curves(axes[1, 1], results.curve[0], results.curve_steps[0, 0])
@@ -90,11 +96,11 @@ def plot_compared(results, config, plt):
 
 
 def draw_schedules(axis, rows, net) -> None:
-    """A line for each layer: the mean over seeds, thin that of each."""
-    middle = np.exp(np.log(rows).mean(axis=0))
+    """A line for each layer: the geometric mean over seeds and neighbouring steps; thin: each seed."""
     for layer, name in enumerate(names(net)):
-        axis.plot(rows[:, layer].T, color=LAYERS[layer], linewidth=0.6, alpha=0.35)
-        axis.plot(middle[layer], DASHES[layer], color=LAYERS[layer], label=name)
+        middle = np.exp(hg.schedules.moving_average(np.log(rows[:, layer]).mean(axis=0), WINDOW))
+        axis.plot(rows[:, layer].T, color=LAYERS[layer], linewidth=0.5, alpha=0.3)
+        axis.plot(middle, color=LAYERS[layer], linewidth=1.8, label=name)
     axis.set_xlabel("training step")
 
 
@@ -130,7 +136,8 @@ def draw_scales(axis, log_scale, net) -> None:
         axis.annotate(f"1/√{fan_in}", (0.01, fan_in**-0.5), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
     axis.set(xlabel="meta-iteration", ylabel="scale of the initial array", yscale="log")
     axis.set_title("Initial scales, means of the runs")
-    axis.legend(frameon=False, fontsize="x-small", ncols=2)
+    axis.set_ylim(0.5 * min(means.min(), max(net.sizes) ** -0.5), 1.4 * max(means.max(), min(net.sizes[:-1]) ** -0.5))
+    axis.legend(frameon=False, fontsize="x-small", ncols=2, loc="lower center")
 
 
 def draw_first(axes, first, config, net) -> None:

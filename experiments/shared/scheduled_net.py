@@ -162,6 +162,14 @@ def _rows(net: Net, arrays, shapes) -> np.ndarray:
     return rows
 
 
+def averaged(net: Net, hypers: np.ndarray) -> np.ndarray:
+    """Each log learning rate and logit of a momentum replaced by the mean over the steps of its array."""
+    found = hypers.copy()
+    for rows in net.parts(found)[:2]:
+        rows[:] = rows.mean(axis=1, keepdims=True)
+    return found
+
+
 def carried_over(hypers: np.ndarray, before: Net, after: Net) -> np.ndarray:
     """Hyperparameters of one net for another: schedules stretched, weights scaled by 1/√fan-in as before."""
     found = np.empty(after.numbers)

@@ -59,21 +59,21 @@ def plot_equal_cost(results, config, *, methods, shapes):
 @in_style
 def _plot_transfer(results, config, ways, plt):
     settings = config.settings
-    figure, axes = plt.subplots(1, 2, figsize=(11.0, 0.9 * len(settings) + 1.6), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 0.95 * len(settings) + 1.8), layout="constrained", sharey=True)
     losses, ratios = axes
     by_seed = results.value.mean(axis=-1)
     for n in range(len(settings)):
-        for w, (way, colour, marker) in enumerate(zip(ways, (BLUE, ORANGE, "0.3"), "sDo")):
-            y, values = n + 0.25 * (w - 1), by_seed[:, n, w]
+        for w, (way, colour, marker) in enumerate(zip(ways, (BLUE, SKY, ORANGE, "0.3"), "s^Do")):
+            y, values = n + 0.2 * (w - 1.5), by_seed[:, n, w]
             _row(losses, y, values, colour, marker, way if n == 0 else None)
-            if w != 2:
-                _row(ratios, y, values / by_seed[:, n, 2], colour, marker, None)
+            if w < 3:
+                _row(ratios, y, values / by_seed[:, n, 3], colour, marker, None)
     losses.set_yticks(range(len(settings)), settings)
     losses.invert_yaxis()
     losses.set(xscale="log", xlabel="test loss (nats)")
     ratios.set(xscale="log", xlabel="test loss relative to the best constant found there")
     ratios.axvline(1.0, color="0.3", linewidth=1.0)
-    figure.legend(*losses.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
+    figure.legend(*losses.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     figure.suptitle(
         f"Carried over from 784-50-50-50-10, 100 steps, minibatches of 200; mean of {config.seeds} learned schedules, "
         f"each on {config.held_out} initial weights;\ndots: each schedule; bars: 95 % (t)",
