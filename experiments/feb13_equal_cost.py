@@ -10,14 +10,14 @@ momentum for every step and array, a scale for each), each space within the next
 and constant, cosine and one-cycle schedules by a grid of peak, momentum and scale. Each spends 150 trainings, of which
 a hypergradient costs 3. It is 4 products a step and layer by Stored(), a training 2 (docs/adjoints.md), so 2 trainings;
 by time 2.3 (docs/benchmarks.md, table b); it is counted for 3. Test loss is on images and weights nothing was chosen
-by. Scaled down from feb03, and in runs, of which there are 3 (--full: 100 steps, 600 trainings, 10 runs); TPE is left
-out for all 808, since it takes longer to propose a point there than the training takes.
+by. Scaled down from feb03, and to one run of each search (--full: 100 steps, 600 trainings, 10 runs); TPE is left out
+for all 808, since it takes longer to propose a point there than the training takes.
 
 Needs the extra ``search``: python -m pip install -e '.[search]'
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -36,12 +36,12 @@ GRID = (np.linspace(-1.5, 3.0, 10), np.array([0.0, 1.5, 3.0]), np.linspace(-1.0,
 
 @dataclass(frozen=True)
 class Config(runner.PartConfig):
-    """A quick run spends ``every`` times fewer trainings, and measures the test loss at as many fewer weights."""
+    """``seeds`` unseen initial weights for each of ``runs``; a quick run spends ``every`` times fewer trainings."""
 
-    seeds: int = 3
+    seeds: int = 12
+    runs: int = 1
     trainings: int = 150
     budgets: tuple[int, ...] = (12, 30, 60, 150)
-    held_out: int = 4
     steps: int = 50
     batch_size: int = 100
     largest_of_tpe: int = 100  # hyperparameters
@@ -63,7 +63,7 @@ class Config(runner.PartConfig):
 
 PARTS = {1: Config(quick_every=50)}
 FULL = {
-    1: Config(10, 600, (12, 30, 60, 150, 300, 600), steps=100, batch_size=200, largest_of_tpe=10_000, held_out=20),
+    1: Config(12, 10, 600, (12, 30, 60, 150, 300, 600), steps=100, batch_size=200, largest_of_tpe=10_000),
 }
 
 
@@ -108,11 +108,11 @@ def tuned(config: Config, shape: str, run: int, cache) -> tuple[scheduled_net.Sp
     return here, search.kept(cache / f"{shape} run{run}.npz", lambda: search.on_grid(trained, axes, run))
 
 
-def measure(config: Config, _: str, run: int, cache) -> tuple:
+def measure(seeds: int, config: Config, _: str, run: int, cache) -> tuple:
     """Everything of one run: a piece of each array of the results."""
     net = config.net()
     budgets = [config.shortened(budget) for budget in config.budgets]
-    others = [seed_of(run, HELD_OUT, i) for i in range(config.shortened(config.held_out))]
+    others = [seed_of(run, HELD_OUT, i) for i in range(seeds)]
     known: dict[bytes, list[float]] = {}
 
     def test(hypers):
@@ -139,7 +139,9 @@ def run(config: Config, jobs: int, cache) -> Results:
     """Every run with searches and initial weights of its own."""
     if absent := missing():
         raise runner.CommandError(absent)
-    return Results(*(array[0] for array in descents.in_parallel(measure, config, ("all",), jobs, cache)))
+    each = replace(config, seeds=config.runs)
+    arrays = descents.in_parallel(partial(measure, config.seeds), each, ("all",), jobs, cache)
+    return Results(*(array[0] for array in arrays))
 
 
 missing = search.missing
@@ -148,10 +150,10 @@ plot = partial(search_plots.plot_equal_cost, methods=METHODS, shapes=SHAPES)
 
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: test losses after all trainings, and differences in pairs of the same weights."""
-    final, shaped = results.value[..., -1, :].mean(axis=-1), results.shaped[:, :, -1].mean(axis=-1)
+    final, shaped = search_plots.repeated(results.value[..., -1, :]), search_plots.repeated(results.shaped[:, :, -1])
     named = {
-        "start": t_interval(results.start.mean(axis=-1)),
-        "runs": len(final),
+        "start": t_interval(search_plots.repeated(results.start)),
+        "runs": config.runs,
         "weights": results.start.size,
     }
     for s, shape in enumerate(SHAPES):

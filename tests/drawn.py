@@ -306,12 +306,12 @@ def _equal_cost(figure, found, config) -> None:
 def _transfer(figure, found, config) -> None:
     losses, ratios = figure.axes[:2]
     by_seed = found.value.mean(axis=-1)
-    for n in range(len(config.settings)):
+    for n in range(len(config.taken())):
         for w in range(4):
             shows(losses, by_seed[:, n, w], n + 0.2 * (w - 1.5))
             shows(losses, by_seed[:, n, w].mean(), n + 0.2 * (w - 1.5))
         shows(ratios, by_seed[:, n, 0] / by_seed[:, n, 3], n - 0.3)
-    says(figure, *config.settings, *nov26.WAYS, "test loss (nats)")
+    says(figure, *config.taken(), *nov26.WAYS, "test loss (nats)")
 
 
 CHECKS = {

@@ -12,6 +12,17 @@ COLOURS = (SKY, BLUE, "0.45", ORANGE, RED)
 MARKERS = ("o", "s", "^", "D", "v")
 
 
+def repeated(values) -> np.ndarray:
+    """Of values (r, …, h) of r runs at h initial weights: (r, …), or (h, …) if there is one run only."""
+    return values.mean(axis=-1) if len(values) > 1 else np.moveaxis(values[0], -1, 0)
+
+
+def repetitions(config) -> str:
+    if config.runs == 1:
+        return f"one run of each search, mean over {config.seeds} unseen initial weights"
+    return f"mean of {config.runs} runs, each over {config.seeds} unseen initial weights"
+
+
 @in_style
 def _plot_equal_cost(results, config, methods, shapes, plt):
     budgets, spaces = np.array(config.budgets), config.spaces()
@@ -22,7 +33,7 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
             losses = results.shaped[:, s].mean(axis=(0, -1))
             axis.plot(budgets, losses, style, color="0.2", linewidth=1.2, label=f"{shape}, grid of 3 numbers")
         for m, method in enumerate(methods):
-            runs = results.value[:, m, p].mean(axis=-1)
+            runs = repeated(results.value[:, m, p])
             if not np.isfinite(runs).all():
                 continue
             at = budgets * 1.03 ** (m - 2)  # side by side
@@ -45,7 +56,7 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
     net = config.net()
     figure.suptitle(
         f"{'-'.join(map(str, net.sizes))} tanh, 10,000 MNIST images in minibatches of {net.batch_size}, "
-        f"{net.steps} steps;\nmean of {config.seeds} runs, each on weights of its own; bars: 95 % (t)",
+        f"{net.steps} steps;\n{repetitions(config)}; bars: 95 % (t)",
         fontsize="medium",
     )
     return figure
@@ -58,7 +69,7 @@ def plot_equal_cost(results, config, *, methods, shapes):
 
 @in_style
 def _plot_transfer(results, config, ways, plt):
-    settings = config.settings
+    settings = config.taken()
     figure, axes = plt.subplots(1, 2, figsize=(11.0, 0.95 * len(settings) + 1.8), layout="constrained", sharey=True)
     losses, ratios = axes
     by_seed = results.value.mean(axis=-1)
