@@ -158,22 +158,25 @@ def numbers(results: Results, config: Config) -> dict:
         "norm first": results.gradient_norm[:, :, 0].mean(axis=1),
         "norm last": results.gradient_norm[:, :, -1].mean(axis=1),
         "norm largest": results.gradient_norm.max(axis=(1, 2)),
+        "norm after 30": results.gradient_norm[:, :, 30].mean(axis=1),
+        "momenta by run": momentum[:, ::2].mean(axis=(1, 2)),
+        "highest loss from step 20 on, by run": results.curve[0, :, 1, 4:].max(axis=1),
         "lowest": results.value.min(axis=(1, 2)),
-        "curve ends": results.curve[0, :, :, -1].mean(axis=0),
+        "momentum of layer 1, first ten steps": momentum[:, 0, :10].mean(),
+        "weight scale of layer 1": scale[:, 0].mean(),
+        "weight scales of layers 2 to 4": scale[:, 2::2].mean(axis=0),
+        "curve ends, after and before": results.curve[0, :, ::-1, -1].mean(axis=0),
     }
     if config.first:
-        one, mean, deviation = np.moveaxis(results.first[0], 1, 0)
+        _, mean, deviation = np.moveaxis(results.first[0], 1, 0)
         total, within = mean.mean(axis=0), np.mean(deviation**2 + mean**2, axis=0)
         spread = np.sqrt(within - total**2)
-        error = spread / np.sqrt(config.first * config.seeds)
-        by_lr = [net.parts(array)[0][::2] for array in (total, spread, error)]
+        by_lr = [net.parts(array)[0][::2] for array in (total, spread)]
         named |= {
             "draws": config.first * config.seeds,
             "signal to noise, one draw": np.median(np.abs(by_lr[0]) / by_lr[1]),
             "negative share": 100.0 * np.mean(total[: net.arrays * net.steps] < 0.0),
             "first by layer": by_lr[0].sum(axis=1),
-            "roughness one": learned_schedule_plots.roughness(net.parts(one[0])[0][::2]),
-            "roughness mean": learned_schedule_plots.roughness(by_lr[0]),
         }
     if config.held_out:
         by_run = results.test.mean(axis=-1)  # objectives, seeds, ways

@@ -23,14 +23,6 @@ def unpacked(net, hypers) -> tuple:
     return np.exp(log_lr), 1.0 / (1.0 + np.exp(-logit_momentum)), np.exp(log_scale)
 
 
-def roughness(rows) -> float:
-    """The standard deviation of the differences between neighbouring steps, relative to that of the values.
-
-    √2 for values that are independent, 0 for a smooth curve; the mean over rows.
-    """
-    return float(np.mean(np.diff(rows, axis=-1).std(axis=-1) / np.std(rows, axis=-1)))
-
-
 def names(net) -> list[str]:
     return [f"layer {i + 1} ({m}-{n})" for i, (m, n) in enumerate(zip(net.sizes, net.sizes[1:]))]
 
