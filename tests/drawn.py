@@ -12,11 +12,14 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 import hypergrad as hg
+from experiments import feb03_training_schedules as feb03
+from experiments import feb13_equal_cost as feb13
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
+from experiments import nov26_schedule_transfer as nov26
 from experiments import trainability_map
 from experiments.shared import (
     edge_agreement,
@@ -354,7 +357,61 @@ def _maps(figure, found, config) -> None:
     says(figure, "steps until it converged (blue)\nor diverged (red)", "growth rate λ of a tangent")
 
 
+def _learned_schedules(figure, found, config) -> None:
+    net, axes = config.net(), figure.axes
+    steps, iterations = np.arange(net.steps), np.arange(found.value.shape[-1])
+    rates, momenta = (axes[0], axes[1]) if config.searched else (axes[0], axes[2])
+    scales, values, curves = (axes[2], axes[3], axes[4]) if config.searched else (axes[5], axes[4], axes[3])
+    for hypers in found.learned[0]:
+        log_lr, logit, _ = net.parts(hypers)
+        shows(rates, steps, np.exp(log_lr[::2]))
+        shows(momenta, steps, 1.0 / (1.0 + np.exp(-logit[::2])))
+    shows(scales, iterations[:, None], np.exp(found.log_scale[0].mean(axis=0)))
+    shows(values, iterations, found.value)
+    shows(curves, found.curve_steps[0, :, None], found.curve[0])
+    if config.first:
+        for axis, array in zip(axes[6:8], (found.first[0, 0, 0], found.first[0, :, 1].mean(axis=0)), strict=True):
+            shows(axis, steps, net.parts(array)[0][::2])
+        shows(axes[8], iterations, found.gradient_norm)
+        says(figure, f"mean of {config.first * config.seeds} draws", "First hypergradient, at one draw of weights")
+    if config.searched:
+        for x, losses in enumerate((found.test[0, :, 0], found.test[0, :, 1], *found.test[:, :, 2])):
+            shows(axes[5], x, losses.mean())
+        says(
+            figure, "test loss (nats)", f"best of\n{config.equal_cost}", *(f"{name} loss" for name in config.objectives)
+        )
+    says(figure, "layer 1 (784-50)", "1/√784", "1/√50", "learning rate", "momentum", "meta-iteration", "training step")
+
+
+def _equal_cost(figure, found, config) -> None:
+    for p, space in enumerate(config.spaces()):
+        axis = figure.axes[p]
+        drawn = points(axis)
+        for m in range(len(feb13.METHODS)):
+            means = found.value[:, m, p].mean(axis=(0, -1))
+            for budget, mean in zip(config.budgets, means[np.isfinite(means)]):
+                near = np.abs(np.log(drawn[:, 0] / budget)) < 0.1
+                assert np.abs(drawn[near, 1] / mean - 1.0).min() < 1e-9, (feb13.METHODS[m], space, budget)
+        shows(axis, config.budgets, found.shaped.mean(axis=(0, -1)))
+        says(figure, f"{space:,} hyperparameter")
+    says(figure, *feb13.METHODS, *feb13.SHAPES, "test loss (nats)", "trainings spent")
+
+
+def _transfer(figure, found, config) -> None:
+    losses, ratios = figure.axes[:2]
+    by_seed = found.value.mean(axis=-1)
+    for n in range(len(config.taken())):
+        for w in range(4):
+            shows(losses, by_seed[:, n, w], n + 0.2 * (w - 1.5))
+            shows(losses, by_seed[:, n, w].mean(), n + 0.2 * (w - 1.5))
+        shows(ratios, by_seed[:, n, 0] / by_seed[:, n, 3], n - 0.3)
+    says(figure, *config.taken(), *nov26.WAYS, "test loss (nats)")
+
+
 CHECKS = {
+    feb03: _learned_schedules,
+    feb13: _equal_cost,
+    nov26: _transfer,
     sweeps: _sweeps,
     precision: _precision,
     jan11: _by_magnitude,

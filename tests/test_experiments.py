@@ -68,6 +68,8 @@ def test_quick_run_says_where_the_figure_is_and_leaves_no_cache(quick):
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "jan14_lr_wiggliness"])
 def test_a_quick_run_of_every_experiment(name, tmp_path, capfd):
     module = importlib.import_module(f"experiments.{name}")
+    if absent := getattr(module, "missing", str)():
+        pytest.skip(absent)
     assert runner.main(module, ["--quick", "--seeds", "1", "--output", str(tmp_path)]) == 0
     assert (tmp_path / "part1.png").stat().st_size > 10_000
     config, stored = results.load(module, tmp_path, 1)
@@ -264,6 +266,22 @@ def test_bad_command_lines(arguments, prepare, message, tmp_path, capsys):
     assert runner.main(jan14, arguments) == 2
     assert message in capsys.readouterr().err
     assert [path for path in sorted(tmp_path.iterdir()) if path.suffix] == [path for path in before if path.suffix]
+
+
+def test_the_full_size_of_a_part_that_was_scaled_down(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        runner.main(small_experiment, ["--full"])
+    assert "unrecognized arguments: --full" in capsys.readouterr().err
+    full = dataclasses.replace(small_experiment.PARTS[1], values=6)
+    monkeypatch.setattr(small_experiment, "FULL", {1: full}, raising=False)
+    monkeypatch.setattr(runner, "FIGURES", tmp_path)
+    assert runner.main(small_experiment, ["--full", "--seeds", "1", "--jobs", "1"]) == 0
+    config, stored = results.load(small_experiment, tmp_path / "small_experiment" / "own" / "full-seeds1", 1)
+    assert config == dataclasses.replace(full, seeds=1) and len(stored.values) == 6
+    assert runner.main(small_experiment, ["--full", "--part", "2"]) == 2
+    monkeypatch.setattr(small_experiment, "PARTS", {1: full, 2: full})
+    assert runner.main(small_experiment, ["--full", "--part", "2"]) == 2
+    assert "part 2 of small_experiment is not scaled down" in capsys.readouterr().err
 
 
 def test_seeds_must_be_positive(capsys):

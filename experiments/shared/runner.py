@@ -1,7 +1,8 @@
 """The command line that every experiment shares: run, resume, save and redraw its parts.
 
-An experiment is a module with ``PARTS`` (part number to config) and ``LOOK_AT``. A config is a
-:class:`PartConfig` with more fields, all of plain numbers and tuples.
+An experiment is a module with ``PARTS`` (part number to config) and ``LOOK_AT``; ``FULL``, if it is there, has
+configs of parts that ``PARTS`` has scaled down. A config is a :class:`PartConfig` with more fields, all of plain
+numbers and tuples.
 The module that defines its class, the experiment itself or one that several share, has ``Results``
 (a NamedTuple of arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``.
 """
@@ -71,6 +72,8 @@ def main(module, argv: list[str] | None = None) -> int:
     try:
         if args.part not in module.PARTS:
             raise CommandError(f"there is no part {args.part} of {name}: the parts are {_listed(module.PARTS)}")
+        if args.full and args.part not in getattr(module, "FULL", {}):
+            raise CommandError(f"part {args.part} of {name} is not scaled down: leave out --full")
         output = _output_folder(name, args)
         if args.replot:
             config, results = load(module, output, args.part)
@@ -104,6 +107,10 @@ def _parser(name: str, module) -> argparse.ArgumentParser:
     )
     parser.add_argument("--part", type=int, default=1, help=f"{_listed(module.PARTS)} (default: 1)")
     parser.add_argument("--quick", action="store_true", help="fewer values of the same problem, in a folder of its own")
+    if hasattr(module, "FULL"):
+        parser.add_argument("--full", action="store_true", help="the size that the part was scaled down from")
+    else:
+        parser.set_defaults(full=False)
     parser.add_argument("--seeds", type=_positive, metavar="K", help="repeat over K random initialisations")
     parser.add_argument("--jobs", type=_jobs, default=-1, metavar="N", help="worker processes (default: one a core)")
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"default: figures/{name}, and own/ below it")
@@ -136,7 +143,7 @@ def _listed(parts) -> str:
 def _output_folder(name: str, args) -> Path:
     """Where results go: an existing one must be writable and hold nothing of another experiment."""
     output = args.output or FIGURES / name
-    own = "-".join(["quick"] * args.quick + [f"seeds{args.seeds}"] * bool(args.seeds))
+    own = "-".join(["full"] * args.full + ["quick"] * args.quick + [f"seeds{args.seeds}"] * bool(args.seeds))
     if own and args.output is None and not args.replot:  # the checked-in results are those of the full run
         output = output / "own" / own
     other = "choose another folder with --output DIR"
@@ -160,7 +167,7 @@ def _output_folder(name: str, args) -> Path:
 def _run_part(name: str, module, args, output: Path) -> None:
     from threadpoolctl import threadpool_limits
 
-    config = module.PARTS[args.part]
+    config = (module.FULL if args.full else module.PARTS)[args.part]
     if args.seeds:
         config = dataclasses.replace(config, seeds=args.seeds)
     if args.quick:
@@ -171,7 +178,8 @@ def _run_part(name: str, module, args, output: Path) -> None:
             shutil.rmtree(finished)
         cache = caches / _fingerprint(module, config)
         resumed = cache.exists()
-        print(f"{name}, part {args.part}{' (quick)' if args.quick else ''}, {seeds_in_words(config.seeds)}", flush=True)
+        size = " (full)" * args.full + " (quick)" * args.quick
+        print(f"{name}, part {args.part}{size}, {seeds_in_words(config.seeds)}", flush=True)
         if resumed:
             print(f"goes on where an earlier run was ended: {_kept(output)}", flush=True)
         start, commit = time.perf_counter(), commit_of_code()

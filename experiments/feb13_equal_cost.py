@@ -1,0 +1,191 @@
+"""13 February 2015: from how many hyperparameters on do hypergradients find better ones than search at equal cost?
+
+Setting: 784-50-50-50-10 tanh, 10,000 MNIST images in minibatches of 100 in order, 50 steps, in float32. The validation
+loss after training, with other initial weights in every training, is minimised over 1 number (log learning rate), 5
+(learning rate at three steps, momentum, scale), 20 (these five for each layer) or all 808 (a learning rate and a
+momentum for every step and array, a scale for each), each space within the next, by
+
+    hypergradient descent with Adam, 0.04 as in the paper or 0.2; random search; TPE; CMA-ES (diagonal from 100 on);
+
+and constant, cosine and one-cycle schedules by a grid of peak, momentum and scale. Each spends 150 trainings, of which
+a hypergradient costs 3. It is 4 products a step and layer by Stored(), a training 2 (docs/adjoints.md), so 2 trainings;
+by time 2.3 (docs/benchmarks.md, table b); it is counted for 3. Test loss is on images and weights nothing was chosen
+by. Scaled down from feb03, and to one run of each search (--full: 100 steps, 600 trainings, 10 runs); TPE is left out
+for all 808, since it takes longer to propose a point there than the training takes.
+
+Needs the extra ``search``: python -m pip install -e '.[search]'
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+import hypergrad as hg
+from experiments.shared import descents, runner, scheduled_net, search, search_plots
+from experiments.shared.intervals import t_interval
+from experiments.shared.scheduled_net import DESCENT, HELD_OUT, SEARCH, Net, seed_of
+
+LOOK_AT = "Look at where the hypergradient's curves pass those of search, from panel to panel."
+METHODS = ("hypergradient, Adam 0.04", "hypergradient, Adam 0.2", "random search", "TPE", "CMA-ES")
+SHAPES = ("constant", "cosine", "one cycle")
+GRID = (np.linspace(-1.5, 3.0, 10), np.array([0.0, 1.5, 3.0]), np.linspace(-1.0, 3.0, 5))  # units of z; 150 points
+
+
+@dataclass(frozen=True)
+class Config(runner.PartConfig):
+    """``seeds`` unseen initial weights for each of ``runs``; a quick run spends ``every`` times fewer trainings."""
+
+    seeds: int = 12
+    runs: int = 1
+    trainings: int = 150
+    budgets: tuple[int, ...] = (12, 30, 60, 150)
+    steps: int = 50
+    batch_size: int = 100
+    largest_of_tpe: int = 100  # hyperparameters
+
+    def net(self) -> Net:
+        return Net(steps=self.steps, batch_size=self.batch_size)
+
+    def spaces(self) -> tuple[int, ...]:
+        """How many numbers each space has."""
+        return 1, 5, 20, self.net().numbers
+
+    def takes(self, method: str, numbers: int) -> bool:
+        """Whether a method is used for so many numbers; CMA-ES is for two or more."""
+        return numbers <= self.largest_of_tpe if method == "TPE" else numbers > 1 or method != "CMA-ES"
+
+    def shortened(self, number: int) -> int:
+        return max(search.COST, number // self.every)
+
+
+PARTS = {1: Config(quick_every=50)}
+FULL = {
+    1: Config(12, 10, 600, (12, 30, 60, 150, 300, 600), steps=100, batch_size=200, largest_of_tpe=10_000),
+}
+
+
+class Results(NamedTuple):
+    """Test losses in nats: r runs, m METHODS, p spaces, b budgets, h initial weights; NaN if a method is not used."""
+
+    value: np.ndarray  # (r, m, p, b, h)
+    start: np.ndarray  # (r, h), of z = 0
+    shaped: np.ndarray  # (r, 3, b, h), of SHAPES
+    tuned: np.ndarray  # (r, 3, 3), of each the log peak, the logit of the momentum and the log scale
+
+
+def searched(config: Config, method: str, numbers: int, run: int, cache) -> search.Path:
+    """What a method recommends in a space of so many numbers after so many trainings."""
+    net, trainings = config.net(), config.shortened(config.trainings)
+    here = scheduled_net.space(net, numbers)
+
+    def differentiable(z, number):
+        return scheduled_net.loss(net, "validation", here.at(z), seed_of(run, DESCENT, number))
+
+    def trained(z, number):
+        return scheduled_net.plain_loss(net, "validation", here.at(z), seed_of(run, SEARCH, number))
+
+    name = f"{method} {numbers} run{run}"
+    if method.startswith("hypergradient"):
+        rate = float(method.rpartition(" ")[2])
+        return search.descent(differentiable, numbers, trainings, rate, cache / name)
+    by = {"random search": search.at_random, "TPE": search.tpe, "CMA-ES": search.cma}[method]
+    return search.kept(cache / f"{name}.npz", lambda: by(trained, numbers, trainings, run))
+
+
+def tuned(config: Config, shape: str, run: int, cache) -> tuple[scheduled_net.Space, search.Path]:
+    """The space of schedules of a shape, and what its grid recommends after so many trainings."""
+    net = config.net()
+    rates = {"constant": np.ones(net.steps), "cosine": hg.schedules.cosine(1.0, net.steps)}
+    here = scheduled_net.shaped(net, rates.get(shape, hg.schedules.one_cycle(1.0, net.steps)))
+
+    def trained(z, number):
+        return scheduled_net.plain_loss(net, "validation", here.at(z), seed_of(run, SEARCH, number))
+
+    axes = [axis[:: config.every] for axis in GRID]
+    return here, search.kept(cache / f"{shape} run{run}.npz", lambda: search.on_grid(trained, axes, run))
+
+
+def measure(seeds: int, config: Config, _: str, run: int, cache) -> tuple:
+    """Everything of one run: a piece of each array of the results."""
+    net = config.net()
+    budgets = [config.shortened(budget) for budget in config.budgets]
+    others = [seed_of(run, HELD_OUT, i) for i in range(seeds)]
+    known: dict[bytes, list[float]] = {}
+
+    def test(hypers):
+        """At all other weights; once only, since a search often recommends the same after more trainings."""
+        key = hypers.tobytes()
+        if key not in known:
+            known[key] = [scheduled_net.plain_loss(net, "test", hypers, seed) for seed in others]
+        return known[key]
+
+    value = np.full((len(METHODS), 4, len(budgets), len(others)), np.nan)
+    for m, method in enumerate(METHODS):
+        for p, numbers in enumerate(config.spaces()):
+            if not config.takes(method, numbers):
+                continue
+            path, here = searched(config, method, numbers, run, cache), scheduled_net.space(net, numbers)
+            value[m, p] = [test(here.at(path.after(budget))) for budget in budgets]
+    found = [tuned(config, shape, run, cache) for shape in SHAPES]
+    shaped = [[test(here.at(path.after(budget))) for budget in budgets] for here, path in found]
+    best = [path.points[-1] + scheduled_net.START for _, path in found]
+    return value, test(net.start()), shaped, best
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    """Every run with searches and initial weights of its own."""
+    if absent := missing():
+        raise runner.CommandError(absent)
+    each = replace(config, seeds=config.runs)
+    arrays = descents.in_parallel(partial(measure, config.seeds), each, ("all",), jobs, cache)
+    return Results(*(array[0] for array in arrays))
+
+
+missing = search.missing
+plot = partial(search_plots.plot_equal_cost, methods=METHODS, shapes=SHAPES)
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: test losses after all trainings, and differences in pairs of the same weights."""
+    final, shaped = search_plots.repeated(results.value[..., -1, :]), search_plots.repeated(results.shaped[:, :, -1])
+    named = {
+        "start": t_interval(search_plots.repeated(results.start)),
+        "runs": config.runs,
+        "weights": results.start.size,
+    }
+    for s, shape in enumerate(SHAPES):
+        named[shape], named[f"{shape}, mean"] = t_interval(shaped[:, s]), shaped[:, s].mean()
+        named[f"{shape}, peak, momentum, scale"] = _natural(results.tuned[:, s].mean(axis=0))
+    best_shape = shaped[:, np.argmin(shaped.mean(axis=0))]
+    for p, space in enumerate(config.spaces()):
+        for m, method in enumerate(METHODS):
+            if np.isfinite(final[:, m, p]).all():
+                named[f"{method}, {space}"] = t_interval(final[:, m, p])
+        rate = np.argmin(final[:, :2, p].mean(axis=0))
+        others = 2 + np.nanargmin(final[:, 2:, p].mean(axis=0))
+        named[f"better rate, {space}"] = t_interval(final[:, rate, p])
+        named[f"hypergradient less best search, {space}"] = t_interval(final[:, rate, p] - final[:, others, p])
+        named[f"hypergradient 0.04 less best search, {space}"] = t_interval(final[:, 0, p] - final[:, others, p])
+        named[f"hypergradient less best shape, {space}"] = t_interval(final[:, rate, p] - best_shape)
+        for b, budget in enumerate(config.budgets):
+            by_budget = results.value[:, :, p, b].mean(axis=(0, -1))
+            named[f"all methods, {space}, {budget} trainings"] = by_budget[np.isfinite(by_budget)]
+    by_search = final[:, 2:].reshape(len(final), -1)
+    best = by_search[:, np.nanargmin(by_search.mean(axis=0))]
+    named["best of any search less hypergradient, 808"] = t_interval(best - final[:, rate, -1])
+    after_30 = results.value[:, :, :, config.budgets.index(30)].mean(axis=(0, -1))
+    named["best search of any space, 30 trainings"] = np.nanmin(after_30[2:])
+    named["random search, 1, 12 trainings"] = results.value[:, 2, 0, 0].mean()
+    return named
+
+
+def _natural(z) -> np.ndarray:
+    """Learning rate, momentum and scale."""
+    return np.array([np.exp(z[0]), 1.0 / (1.0 + np.exp(-z[1])), np.exp(z[2])])
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

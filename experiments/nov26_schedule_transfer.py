@@ -1,0 +1,130 @@
+"""26 November 2026: does a schedule that was learned in one setting help in another?
+
+Setting: the schedules that part 2 of feb03_training_schedules learned for the validation loss of 784-50-50-50-10 tanh,
+100 steps, minibatches of 200, one for each of its runs, as they are checked in. They are carried over to 200 steps
+(stretched), to width 100 (weights scaled by 1/√fan-in as before), and to minibatches of 50, all else as it
+was; and compared there with their means over the steps (a rate, a momentum and a scale for each array), with the best
+constant learning rate, momentum and scale of the same run, carried over the same way, and with the best constant that
+as many trainings in the new setting find, by random search, as a learned schedule cost (162). Test images, and initial
+weights that nothing was chosen by. In float32. Scaled down: one search in each new setting (--full: one for each
+learned schedule; 400 steps, width 200 and minibatches of 500 too).
+
+Another data set is left out: none of the packages used here brings one that fits.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import feb03_training_schedules as feb03
+from experiments.shared import descents, runner, scheduled_net, search, search_plots
+from experiments.shared.intervals import t_interval
+from experiments.shared.results import FIGURES, load
+from experiments.shared.scheduled_net import HELD_OUT, SEARCH, Net, seed_of
+
+LOOK_AT = "Look at whether the learned schedule, carried over, is left of the best constant found in the new setting."
+WAYS = (
+    "learned schedules, carried over",
+    "their means over the steps, carried over",
+    "best constant, carried over",
+    "best constant, found there",
+)
+LEARNED_IN = Net()
+SETTINGS = {
+    "as learned": LEARNED_IN,
+    "minibatches of 50": replace(LEARNED_IN, batch_size=50),
+    "200 steps": replace(LEARNED_IN, steps=200),
+    "width 100": replace(LEARNED_IN, sizes=(784, 100, 100, 100, 10)),
+    "minibatches of 500": replace(LEARNED_IN, batch_size=500),
+    "400 steps": replace(LEARNED_IN, steps=400),
+    "width 200": replace(LEARNED_IN, sizes=(784, 200, 200, 200, 10)),
+}
+
+
+@dataclass(frozen=True)
+class Config(runner.PartConfig):
+    """A quick run searches ``every`` times fewer points, and takes as many fewer weights, in two settings."""
+
+    trainings: int = feb03.PARTS[2].equal_cost
+    held_out: int = 4
+    settings: tuple[str, ...] = tuple(SETTINGS)[:4]
+    searches: int = 1  # in each new setting
+
+    def taken(self) -> tuple[str, ...]:
+        """The settings; in a quick run the cheaper ones."""
+        return self.settings if self.every == 1 else self.settings[:2]
+
+    def shortened(self, number: int) -> int:
+        return -(-number // self.every)
+
+
+PARTS = {1: Config(seeds=feb03.PARTS[2].seeds, quick_every=80)}
+FULL = {1: Config(seeds=feb03.PARTS[2].seeds, held_out=20, searches=feb03.PARTS[2].seeds, settings=tuple(SETTINGS))}
+
+
+class Results(NamedTuple):
+    """Arrays of s learned schedules, one from each run, and n settings."""
+
+    value: np.ndarray  # (s, n, 4, h), test loss of WAYS at h initial weights, nats
+    tuned: np.ndarray  # (s, n, 3), of the constant found there the log learning rate, logit of momentum, log scale
+
+
+def found_there(config: Config, net: Net, name: str, number: int, cache) -> np.ndarray:
+    """The best constant of a search in a setting, as a point of the space of constants."""
+    constant = scheduled_net.space(net, 3)
+
+    def trained(z, i):
+        return scheduled_net.plain_loss(net, "validation", constant.at(z), seed_of(number, SEARCH, i))
+
+    trainings = config.shortened(config.trainings)
+    path = search.kept(
+        cache / f"{name} {number}.npz", lambda: search.at_random(trained, constant.numbers, trainings, number)
+    )
+    return path.after(trainings)
+
+
+def measure(config: Config, _: str, seed: int, cache) -> tuple:
+    """The test losses of a learned schedule and its rivals in every setting: a piece of each array of the results."""
+    _, learned = load(feb03, FIGURES / "feb03_training_schedules", 2)
+    schedule, constant = learned.learned[0, seed], learned.constant[0, seed]
+    before = schedule, scheduled_net.averaged(LEARNED_IN, schedule), scheduled_net.space(LEARNED_IN, 3).at(constant)
+    others = [seed_of(seed, HELD_OUT, i) for i in range(config.shortened(config.held_out))]
+    value, tuned = [], []
+    for name in config.taken():
+        net = SETTINGS[name]
+        z = learned.constant[0, seed]
+        if net != LEARNED_IN:
+            z = found_there(config, net, name, seed % config.searches, cache)
+        carried = [scheduled_net.carried_over(hypers, LEARNED_IN, net) for hypers in before]
+        compared = [*carried, scheduled_net.space(net, 3).at(z)]
+        value.append([[scheduled_net.plain_loss(net, "test", hypers, i) for i in others] for hypers in compared])
+        tuned.append(z + scheduled_net.START)
+    return value, tuned
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    return Results(*(array[0] for array in descents.in_parallel(measure, config, ("all",), jobs, cache)))
+
+
+plot = partial(search_plots.plot_transfer, ways=WAYS)
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: mean test losses, and differences in pairs of the same weights."""
+    by_seed, named = results.value.mean(axis=-1), {"weights": results.value.shape[0] * results.value.shape[-1]}
+    for n, name in enumerate(config.taken()):
+        for w, way in enumerate(WAYS):
+            named[f"{name}, {way}"] = t_interval(by_seed[:, n, w])
+        named[f"{name}, less found there"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 3])
+        named[f"{name}, less constant carried over"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 2])
+        named[f"{name}, means less found there"] = t_interval(by_seed[:, n, 1] - by_seed[:, n, 3])
+        named[f"{name}, less their means"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 1])
+        named[f"{name}, learned by seed"] = by_seed[:, n, 0]
+    return named
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,106 @@
+"""The figures of searches at equal cost, and of schedules carried over to other settings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from experiments.shared.intervals import t_interval
+from experiments.shared.learned_schedule_plots import BLUE, GREEN, ORANGE, RED, SKY
+from hypergrad.probe.figures import in_style
+
+COLOURS = (SKY, BLUE, "0.45", ORANGE, RED)
+MARKERS = ("o", "s", "^", "D", "v")
+
+
+def repeated(values) -> np.ndarray:
+    """Of values (r, …, h) of r runs at h initial weights: (r, …), or (h, …) if there is one run only."""
+    return values.mean(axis=-1) if len(values) > 1 else np.moveaxis(values[0], -1, 0)
+
+
+def repetitions(config) -> str:
+    if config.runs == 1:
+        return f"one run of each search, mean over {config.seeds} unseen initial weights"
+    return f"mean of {config.runs} runs, each over {config.seeds} unseen initial weights"
+
+
+@in_style
+def _plot_equal_cost(results, config, methods, shapes, plt):
+    budgets, spaces = np.array(config.budgets), config.spaces()
+    figure, axes = plt.subplots(2, 2, figsize=(11.0, 8.4), layout="constrained", sharex=True, sharey=True)
+    start = results.start.mean()
+    for p, (axis, space) in enumerate(zip(axes.flat, spaces)):
+        for s, (shape, style) in enumerate(zip(shapes, (":", "--", "-."))):
+            losses = results.shaped[:, s].mean(axis=(0, -1))
+            axis.plot(budgets, losses, style, color="0.2", linewidth=1.2, label=f"{shape}, grid of 3 numbers")
+        for m, method in enumerate(methods):
+            runs = repeated(results.value[:, m, p])
+            if not np.isfinite(runs).all():
+                continue
+            at = budgets * 1.03 ** (m - 2)  # side by side
+            axis.plot(at, runs.mean(axis=0), MARKERS[m], linestyle="-", color=COLOURS[m], label=method, markersize=5)
+            if len(runs) > 1:
+                _, low, high = np.transpose([t_interval(values) for values in runs.T])
+                axis.vlines(at, np.maximum(low, 1e-3), high, color=COLOURS[m], linewidth=1.4)
+        axis.axhline(start, color=GREEN, linewidth=1.0, label="start of all searches")
+        axis.set_title(f"{space:,} hyperparameter{'s' if space > 1 else ''}")
+        axis.set(xscale="log", yscale="log")
+        axis.set_xticks(budgets, map(str, budgets))
+        axis.set_xticks([], minor=True)
+    for axis in axes[1]:
+        axis.set_xlabel("trainings spent (a hypergradient counts as 3)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test loss (nats)")
+    lowest = min(np.nanmin(results.value.mean(axis=(0, -1))), results.shaped.mean(axis=(0, -1)).min())
+    axes[0, 0].set_ylim(0.8 * lowest, 3.0)
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
+    net = config.net()
+    figure.suptitle(
+        f"{'-'.join(map(str, net.sizes))} tanh, 10,000 MNIST images in minibatches of {net.batch_size}, "
+        f"{net.steps} steps;\n{repetitions(config)}; bars: 95 % (t)",
+        fontsize="medium",
+    )
+    return figure
+
+
+def plot_equal_cost(results, config, *, methods, shapes):
+    """Test loss against trainings spent, a panel for each number of hyperparameters."""
+    return _plot_equal_cost(results, config, methods, shapes)
+
+
+@in_style
+def _plot_transfer(results, config, ways, plt):
+    settings = config.taken()
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 0.95 * len(settings) + 1.8), layout="constrained", sharey=True)
+    losses, ratios = axes
+    by_seed = results.value.mean(axis=-1)
+    for n in range(len(settings)):
+        for w, (way, colour, marker) in enumerate(zip(ways, (BLUE, SKY, ORANGE, "0.3"), "s^Do")):
+            y, values = n + 0.2 * (w - 1.5), by_seed[:, n, w]
+            _row(losses, y, values, colour, marker, way if n == 0 else None)
+            if w < 3:
+                _row(ratios, y, values / by_seed[:, n, 3], colour, marker, None)
+    losses.set_yticks(range(len(settings)), settings)
+    losses.invert_yaxis()
+    losses.set(xscale="log", xlabel="test loss (nats)")
+    ratios.set(xscale="log", xlabel="test loss relative to the best constant found there")
+    ratios.axvline(1.0, color="0.3", linewidth=1.0)
+    figure.legend(*losses.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
+    figure.suptitle(
+        f"Carried over from 784-50-50-50-10, 100 steps, minibatches of 200; mean of {config.seeds} learned schedules, "
+        f"each on {config.held_out} initial weights;\ndots: each schedule; bars: 95 % (t)",
+        fontsize="medium",
+    )
+    return figure
+
+
+def _row(axis, y: float, values, colour, marker: str, label) -> None:
+    axis.plot(values, np.full(len(values), y), ".", color=colour, alpha=0.5, markersize=5)
+    if len(values) > 1:
+        _, low, high = t_interval(values)
+        axis.plot([low, high], [y, y], color=colour, linewidth=2)
+    axis.plot(values.mean(), y, marker, color=colour, markersize=7, label=label)
+
+
+def plot_transfer(results, config, *, ways):
+    """A row for each setting: test losses, and relative to the constant found there."""
+    return _plot_transfer(results, config, ways)
