@@ -51,7 +51,8 @@ def train(
 
     Differentiable in ``params``, ``hyper`` and every hyperparameter of ``optimizer`` by autograd's
     own ``grad``, ``value_and_grad``, ``jacobian`` (reverse mode) and ``make_jvp`` (forward mode, in
-    one pass). Second derivatives through training are not available and raise.
+    one pass; in several directions by :func:`hypergrad.forward_tangents`). Second derivatives through training are not
+    available and raise.
 
     Args:
       loss: ``loss(params, hyper, step)``, the scalar training loss at ``step`` (int, from 0), written

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import blocks, report
+from benchmarks import blocks, report, tangents
 from benchmarks import edge as edge_benchmark
 from benchmarks.entries import Entry, check_agreement
 from experiments.shared.results import ROOT
@@ -72,6 +72,19 @@ def test_the_times_of_blocks_in_the_documents_are_the_measured_ones():
     rows = json.loads((ROOT / "docs" / "blocks.json").read_text())["rows"]
     assert blocks.as_markdown(rows) in (ROOT / "docs" / "benchmarks.md").read_text()
     assert all(row["hypergrad"] < 2.0 * row["PyTorch"] for row in rows), "as the page says"
+
+
+def test_several_directions_are_measured():
+    printed = run("benchmarks.tangents", "--quick", "--repeats", "1")
+    assert all(f"\n| {count} | " in printed for count in tangents.COUNTS)
+
+
+def test_the_times_of_several_directions_in_the_documents_are_the_measured_ones():
+    rows = json.loads((ROOT / "docs" / "tangents.json").read_text())["rows"]
+    assert tangents.as_markdown(rows) in (ROOT / "docs" / "benchmarks.md").read_text()
+    assert [row["K"] for row in rows] == list(tangents.COUNTS)
+    assert all(row["products"] == (2 + 2 * row["K"]) / (4 * row["K"]) for row in rows)
+    assert rows[-1]["K"] == 20 and rows[-1]["ratio"] <= 0.65
 
 
 def test_growth_is_fitted():
