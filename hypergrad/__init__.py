@@ -3,6 +3,7 @@
 from . import chaos, data, errors, init, losses, meta, nn, optimizers, probe, schedules, testing
 from .adjoints import Adjoint, Checkpointed, Cost, Reversible, Stored, Truncated
 from .errors import DivergedError
+from .forward_mode import ForwardTangents, forward_tangents
 from .meta import track
 from .optimizers import SGD, Accumulated, Adam, Clipped, Constant, Optimizer, PerWeight, RMSProp
 from .planner import Plan, plan
@@ -20,6 +21,7 @@ __all__ = [
     "Constant",
     "Cost",
     "DivergedError",
+    "ForwardTangents",
     "Optimizer",
     "PerWeight",
     "Plan",
@@ -31,6 +33,7 @@ __all__ = [
     "chaos",
     "data",
     "errors",
+    "forward_tangents",
     "init",
     "losses",
     "meta",

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import autograd.tracer
 import numpy as np
-from autograd.core import JVPNode, VJPNode, add_outgrads, sum_outgrads, vspace
+from autograd.core import JVPNode, VJPNode, add_outgrads, primitive_jvps, sum_outgrads, vspace
 from autograd.extend import defjvp, defjvp_argnums, defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval, isbox, new_box, notrace_primitives, toposort
 
@@ -30,6 +30,7 @@ __all__ = [
     "Outputs",
     "Probe",
     "check_one_trace",
+    "count_of_tangents",
     "defjvp",
     "defjvp_argnums",
     "defvjp",
@@ -38,7 +39,7 @@ __all__ = [
     "inside",
     "is_object_of_boxes",
     "isbox",
-    "jvp",
+    "jvps",
     "primitive",
     "probe_of",
     "probed",
@@ -46,7 +47,7 @@ __all__ = [
     "result_of_reverse_mode",
     "sum_outgrads",
     "takes_forward_mode",
-    "tangent_of",
+    "tangents_of",
     "vjp",
     "where_not_finite",
 ]
@@ -134,21 +135,39 @@ class Probe:
         self.losses: list[tuple] = []
 
 
-class _ProbedNode(JVPNode):
-    """A node of forward mode that carries the probe that asked for it to everything computed from it."""
+class _TangentsNode(JVPNode):
+    """A node of forward mode with a list of tangents, one for each direction: the value is computed once for all.
+
+    It carries the probe that asked for it, if one did, to everything computed from it.
+    """
 
     __slots__ = ["probe"]
 
     def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
-        self.probe = next(parent.probe for parent in parents if isinstance(parent, _ProbedNode))
-        super().__init__(value, fun, args, kwargs, parent_argnums, parents)
+        if not all(isinstance(parent, _TangentsNode) for parent in parents):  # of another derivative, which has ended
+            raise DifferentiationError(_STALE)
+        self.probe = parents[0].probe
+        rule = primitive_jvps.get(fun)
+        if rule is None:
+            raise _without_rule(getattr(fun, "__name__", str(fun)))
+        if len({len(parent.g) for parent in parents}) > 1:
+            raise DifferentiationError(_STALE)
+        self.g = [rule(parent_argnums, list(gs), value, args, kwargs) for gs in zip(*(parent.g for parent in parents))]
 
-    def initialize_root(self, tangent, probe):
-        super().initialize_root(tangent)
+    def initialize_root(self, tangents, probe=None):
+        super().initialize_root(tangents)
         self.probe = probe
 
 
-for _ours, _theirs in ((_TapeNode, VJPNode), (_ProbedNode, JVPNode)):
+def _without_rule(name: str) -> DifferentiationError:
+    return DifferentiationError(
+        f"autograd has no forward-mode derivative (JVP) for `{name}`, and this function is differentiated in "
+        f"forward mode; write it with other functions, give autograd the rule by "
+        f"autograd.extend.defjvp({name}, …), or differentiate in reverse mode (grad) instead"
+    )
+
+
+for _ours, _theirs in ((_TapeNode, VJPNode), (_TangentsNode, JVPNode)):
     notrace_primitives[_ours] = notrace_primitives[_theirs]  # the functions that are constant to a trace
 
 
@@ -241,12 +260,23 @@ def where_not_finite(fun: Callable[[list], Any], inputs: list) -> str | None:
     return None
 
 
-def jvp(fun: Callable[[list], list], inputs: list, tangents: list) -> tuple[list, list]:
-    """Run ``fun`` on arrays and their tangents; return its outputs and theirs (zeros for a constant)."""
+def jvps(fun: Callable[[list], list], inputs: list, tangents: list[list]) -> tuple[list, list[list]]:
+    """Run ``fun`` on arrays, once, and push several tangents forward; return its outputs and theirs.
+
+    Args:
+      tangents: for each input a list of K tangents.
+
+    Returns:
+      The outputs, plain; and for each of the K directions the tangents of all outputs, zeros for a constant.
+
+    Raises:
+      DifferentiationError: a function in it has no derivative in forward mode.
+    """
+    count = len(tangents[0])
     with autograd.tracer.trace_stack.new_trace() as trace:
-        outputs = fun([new_box(x, trace, JVPNode.new_root(t)) for x, t in zip(inputs, tangents)])
-        pairs = [(y._value, y._node.g) if _belongs(y, trace) else (y, np.zeros(np.shape(y))) for y in outputs]
-    return [value for value, _ in pairs], [tangent for _, tangent in pairs]
+        outputs = fun([new_box(x, trace, _TangentsNode.new_root(list(ts))) for x, ts in zip(inputs, tangents)])
+        pairs = [(y._value, y._node.g) if _belongs(y, trace) else (y, [np.zeros(np.shape(y))] * count) for y in outputs]
+    return [value for value, _ in pairs], [[found[k] for _, found in pairs] for k in range(count)]
 
 
 def probed(fun: Callable, values: list, tangents: list, probe: Probe) -> tuple[Any, Any]:
@@ -259,24 +289,14 @@ def probed(fun: Callable, values: list, tangents: list, probe: Probe) -> tuple[A
       DifferentiationError: a function in it has no derivative in forward mode.
     """
     with autograd.tracer.trace_stack.new_trace() as trace:
-        try:
-            result = fun([new_box(x, trace, _ProbedNode.new_root(t, probe)) for x, t in zip(values, tangents)])
-        except NotImplementedError as error:
-            if not str(error).startswith("JVP of "):
-                raise
-            name = str(error).split()[2]
-            raise DifferentiationError(
-                f"autograd has no forward-mode derivative (JVP) for `{name}`, and this function is differentiated in "
-                f"forward mode; write it with other functions, give autograd the rule by "
-                f"autograd.extend.defjvp({name}, …), or differentiate in reverse mode (grad) instead"
-            ) from error
-        return (result._value, result._node.g) if _belongs(result, trace) else (result, None)
+        result = fun([new_box(x, trace, _TangentsNode.new_root([t], probe)) for x, t in zip(values, tangents)])
+        return (result._value, result._node.g[0]) if _belongs(result, trace) else (result, None)
 
 
 def probe_of(inputs: list) -> Probe | None:
     """The probe that asked for the values among these, if one did."""
     nodes = (x._node for x in inputs if isbox(x))
-    return next((node.probe for node in nodes if isinstance(node, _ProbedNode)), None)
+    return next((node.probe for node in nodes if isinstance(node, _TangentsNode)), None)
 
 
 def takes_forward_mode(inputs: list) -> bool:
@@ -366,10 +386,11 @@ def result_of_reverse_mode(nest: Outputs, values: list, inputs: list, pull_back:
     return _built(nest, _poisoned(values, inputs), top, _node_for(boxed, pull_cotangent))
 
 
-def result_of_forward_mode(nest: Outputs, values: list, tangents: list, inputs: list) -> Any:
-    """The outputs of a run as values with tangents, in forward mode."""
-    probe, tangent = probe_of(inputs), nest.as_box(tangents)
-    node = JVPNode.new_root(tangent) if probe is None else _ProbedNode.new_root(tangent, probe)
+def result_of_forward_mode(nest: Outputs, values: list, tangents: list[list], inputs: list) -> Any:
+    """The outputs of a run as values with tangents, in forward mode; ``tangents`` has those of all, by direction."""
+    boxes = [nest.as_box(each) for each in tangents]
+    several = any(isinstance(x._node, _TangentsNode) for x in inputs if isbox(x))
+    node = _TangentsNode.new_root(boxes, probe_of(inputs)) if several else JVPNode.new_root(boxes[0])
     return _built(nest, values, _top(inputs), node)
 
 
@@ -401,9 +422,23 @@ def _built(nest: Outputs, values: list, trace: int, node) -> Any:
     return box if nest.known else nest.build([box[i] for i in range(len(values))])
 
 
-def tangent_of(x) -> Any:
-    """The tangent that an input brings from a trace in forward mode, None for a constant."""
-    return x._node.g if isbox(x) else None
+def tangents_of(x) -> list | None:
+    """The tangents that an input brings from a trace in forward mode, one for each direction; None for a constant."""
+    if not isbox(x):
+        return None
+    return x._node.g if isinstance(x._node, _TangentsNode) else [x._node.g]
+
+
+def count_of_tangents(inputs: list) -> int:
+    """How many directions these inputs are differentiated in.
+
+    Raises:
+      DifferentiationError: some bring more than others, from another derivative.
+    """
+    counts = {len(tangents) for tangents in map(tangents_of, inputs) if tangents is not None}
+    if len(counts) > 1:
+        raise DifferentiationError(_STALE)
+    return counts.pop()
 
 
 def is_object_of_boxes(value: np.ndarray) -> bool:

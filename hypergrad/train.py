@@ -14,13 +14,14 @@ from .adjoints import Adjoint
 from .bridge import (
     NESTED,
     Outputs,
+    count_of_tangents,
     getval,
     isbox,
     probe_of,
     result_of_forward_mode,
     result_of_reverse_mode,
     takes_forward_mode,
-    tangent_of,
+    tangents_of,
 )
 from .engine import forward
 from .engine.dynamics import Directions, Dynamics
@@ -29,6 +30,7 @@ from .errors import ArgumentError, DifferentiationError
 from .nests import Structure, flatten, leaves_like, unflatten
 from .planner import choose, parse_budget, vectors_of_reverse_mode
 from .problem import check_problem
+from .workspace import row
 
 
 def train(
@@ -49,7 +51,8 @@ def train(
 
     Differentiable in ``params``, ``hyper`` and every hyperparameter of ``optimizer`` by autograd's
     own ``grad``, ``value_and_grad``, ``jacobian`` (reverse mode) and ``make_jvp`` (forward mode, in
-    one pass). Second derivatives through training are not available and raise.
+    one pass; in several directions by :func:`hypergrad.forward_tangents`). Second derivatives through training are not
+    available and raise.
 
     Args:
       loss: ``loss(params, hyper, step)``, the scalar training loss at ``step`` (int, from 0), written
@@ -116,16 +119,19 @@ def train(
         parse_budget(memory_budget)
     if probe is not None:
         probe.losses.append((loss, *(_plain(nest) for nest in (params, hyper))))
-    dynamics.layout.arena.expect(vectors_of_reverse_mode(dynamics) if reverse else 3 * dynamics.layout.nbytes)
+    directions = count_of_tangents(inputs) if differentiated and not reverse else 1
+    vectors = vectors_of_reverse_mode(dynamics) if reverse else 3 * directions * dynamics.layout.nbytes
+    dynamics.layout.arena.expect(vectors)
     failures = [] if on_divergence == "nan" else probe.failures if probe is not None else None
 
     nest = _outputs(problem.structure, None if save_at is None else len(counts))
     if not differentiated:
         return nest.build(_joined(forward.train(dynamics, counts, failures)))
     if not reverse:
-        dots = problem.group([_tangent(x, value) for x, value in zip(inputs, problem.values())])
-        saved, saved_dots = forward.train_with_tangent(dynamics, dots, counts, failures, probe)
-        return result_of_forward_mode(nest, _joined(saved), _joined(saved_dots), inputs)
+        dots = problem.group([_stacked_tangents(x, value, directions) for x, value in zip(inputs, problem.values())])
+        saved, saved_dots = forward.train_with_tangents(dynamics, dots, counts, failures, probe)
+        by_direction = [row(_joined(saved_dots), k) for k in range(directions)]
+        return result_of_forward_mode(nest, _joined(saved), by_direction, inputs)
     run = _planned(memory_budget) if adjoint is None else adjoint.run
     saved, pullback = _run(run, dynamics, counts, tolerant=on_divergence == "nan")
 
@@ -204,19 +210,20 @@ def _outputs(structure: Structure, saves: int | None) -> Outputs:
     return Outputs(build, take_apart, structure.known_to_autograd)
 
 
-def _tangent(x, value) -> np.ndarray:
-    """The tangent an input brings from a forward trace; zeros for a constant."""
-    value, leaf = np.asarray(value), tangent_of(x)
-    if leaf is None:
-        return np.zeros_like(value)
-    if isbox(leaf):
-        raise DifferentiationError(NESTED)
-    if np.shape(leaf) != value.shape:
-        raise ArgumentError(
-            f"the tangent given to make_jvp has shape {np.shape(leaf)} where the value has {value.shape}: "
-            "both must have the same structure and shapes"
-        )
-    return np.array(leaf, dtype=value.dtype)
+def _stacked_tangents(x, value, count: int) -> np.ndarray:
+    """The tangents an input brings from a forward trace, stacked along a first axis; zeros for a constant."""
+    value, tangents = np.asarray(value), tangents_of(x)
+    if tangents is None:
+        return np.broadcast_to(np.zeros((), value.dtype), (count, *value.shape))
+    for tangent in tangents:
+        if isbox(tangent):
+            raise DifferentiationError(NESTED)
+        if np.shape(tangent) != value.shape:
+            raise ArgumentError(
+                f"the tangent given to make_jvp has shape {np.shape(tangent)} where the value has {value.shape}: "
+                "both must have the same structure and shapes"
+            )
+    return np.array(tangents, dtype=value.dtype)
 
 
 def _check_save_at(save_at, steps: int) -> list[int]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 PIECE = 2**15  # entries; from 2**14 to 2**16 an update takes about the same
+_SHORTEST = 2**10  # entries; a shorter piece costs more to call for than to compute
 _ALIGNMENT = 64  # bytes, a cache line
 _ALONE = 2**13  # entries; OpenBLAS takes several threads for more than 10,000
 
@@ -97,8 +98,23 @@ class Layout:
         buffers = [empty(size, dtype) for size, dtype in zip(self.sizes, self.dtypes)]
         arrays = [buffers[n][place].reshape(shape) for (n, place), shape in zip(self.places, self.shapes)]
         for index in self.transposed:
-            arrays[index] = arrays[index].reshape(self.shapes[index][::-1]).T
+            *stack, rows, columns = self.shapes[index]
+            arrays[index] = arrays[index].reshape(*stack, columns, rows).swapaxes(-1, -2)
         return Vector(buffers, arrays)
+
+    def stacked(self, count: int) -> Layout:
+        """That of vectors with ``count`` of each array, along a first axis: those of one array lie side by side."""
+        like = [
+            np.broadcast_to(np.empty((), self.dtypes[number]), (count, *shape))
+            for (number, _), shape in zip(self.places, self.shapes)
+        ]
+        return Layout(like, self.arena, self.transposed)
+
+    def blocks(self, count: int) -> list[tuple[int, slice]]:
+        """Numbers of buffers and slices whose entries stay side by side when ``count`` of each array are stacked."""
+        if count == 1:
+            return [(number, slice(0, size)) for number, size in enumerate(self.sizes)]
+        return self.places
 
     def zeros(self, arena: Arena | None = None) -> Vector:
         """A new vector of zeros."""
@@ -172,9 +188,15 @@ def _aligned(nbytes: int) -> np.ndarray:
     return block[start : start + nbytes]
 
 
-def pieces(size: int) -> list[slice]:
-    """Slices of a one-dimensional array that fit the cache."""
-    return [slice(start, min(start + PIECE, size)) for start in range(0, size, PIECE)]
+def pieces(size: int, count: int = 1) -> list[slice]:
+    """Slices of a one-dimensional array that fit the cache, if there are ``count`` such arrays."""
+    length = max(PIECE // count, _SHORTEST)
+    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
+
+
+def row(arrays: list, k: int) -> list:
+    """Views of the k-th of what is stacked along the first axis of arrays, writable where they are."""
+    return [array[k, ...] for array in arrays]
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import blocks, report, safety
+from benchmarks import blocks, report, safety, tangents
 from benchmarks import edge as edge_benchmark
 from benchmarks.entries import Entry, check_agreement
 from experiments.shared.results import ROOT
@@ -104,6 +104,19 @@ def test_what_the_documents_say_of_losses_from_pytorch_and_jax_is_measured():
     assert f"({1e3 * floors[0]:.0f} and {1e3 * floors[1]:.0f} ms on (a), one thread)" in " ".join(text.split()).replace(
         "the two floors: ", ""
     )
+
+
+def test_several_directions_are_measured():
+    printed = run("benchmarks.tangents", "--quick", "--repeats", "1")
+    assert all(f"\n| {count} | " in printed for count in tangents.COUNTS)
+
+
+def test_the_times_of_several_directions_in_the_documents_are_the_measured_ones():
+    rows = json.loads((ROOT / "docs" / "tangents.json").read_text())["rows"]
+    assert tangents.as_markdown(rows) in (ROOT / "docs" / "benchmarks.md").read_text()
+    assert [row["K"] for row in rows] == list(tangents.COUNTS)
+    assert all(row["products"] == (2 + 2 * row["K"]) / (4 * row["K"]) for row in rows)
+    assert rows[-1]["K"] == 20 and rows[-1]["ratio"] <= 0.65
 
 
 def test_growth_is_fitted():

@@ -23,7 +23,7 @@ FLOORS = (  # from the ground up; each imports only from those before it, or fro
     ("engine",),
     ("fixed",),
     ("adjoints",),
-    ("problem", "planner", "train"),
+    ("problem", "planner", "train", "forward_mode"),
     ("probe", "chaos", "testing"),
     ("meta",),
     ("",),

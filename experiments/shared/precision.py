@@ -84,8 +84,8 @@ def trained(config: Precision, seed: int, log_scale, dtype, tangent: bool = True
     scaled = [np.exp(dtype(log_scale)) * draw.astype(dtype) for draw in params]
     dynamics = replace(problem, inputs=[*scaled, *problem.inputs[len(scaled) :]]).dynamics()
     if tangent:
-        still = zeros_like_schedules(dynamics)
-        (after,), (dot,) = forward.train_with_tangent(dynamics, Directions(scaled, [], still), [config.steps])
+        along = Directions([w[None] for w in scaled], [], zeros_like_schedules(dynamics, 1))  # one direction
+        (after,), (dots,) = forward.train_with_tangents(dynamics, along, [config.steps])
     else:
         (after,) = forward.train(dynamics, [config.steps])
     after = unflatten(structure, after)
@@ -93,7 +93,7 @@ def trained(config: Precision, seed: int, log_scale, dtype, tangent: bool = True
     if not tangent:
         return loss
     slopes = flatten(model.gradient(after, batch_loss.X, batch_loss.T))[0]
-    return loss, sum(np.sum(slope * d) for slope, d in zip(slopes, dot))
+    return loss, sum(np.sum(slope * d[0]) for slope, d in zip(slopes, dots))
 
 
 def compare(config: Precision, seed: int, log_scale: float) -> dict:

@@ -157,12 +157,12 @@ class Dynamics:
             self.replay.see(step, state.params, to, linear.value)
         return linear
 
-    def tangent(
-        self, state: State, step: int, to: Vector, params_dot: Vector, hyper_dot: list, to_dot: Vector
+    def tangents(
+        self, state: State, step: int, to: Vector, params_dots: Vector, hyper_dots: list, to_dots: Vector
     ) -> float | None:
-        """Write ∂L/∂w and its tangent; returns the loss if it is known."""
-        given = state.params.arrays, step, to.arrays, params_dot.arrays, hyper_dot, to_dot.arrays
-        return self.loss.tangent(*given, self.scratch)
+        """Write ∂L/∂w and its tangents, stacked over the directions; returns the loss if it is known."""
+        given = state.params.arrays, step, to.arrays, params_dots.arrays, hyper_dots, to_dots.arrays
+        return self.loss.tangents(*given, self.scratch)
 
     def prepare(self) -> Linearized:
         """Linearize step 0 now; the run that follows does not do it again."""
@@ -275,6 +275,10 @@ class Dynamics:
         return self.updates.pull_back(w_bar, s_bar, g_bar, transition, bars, step, self.wanted.schedules)
 
 
-def zeros_like_schedules(dynamics: Dynamics) -> list[list]:
-    """Zero tangents or cotangents of all schedules."""
-    return [[np.zeros_like(leaf) for leaf in schedule.leaves] for schedule in dynamics.updates.schedules]
+def zeros_like_schedules(dynamics: Dynamics, count: int | None = None) -> list[list]:
+    """Zero cotangents of all schedules; or ``count`` zero tangents of them, stacked."""
+    stack = () if count is None else (count,)
+    return [
+        [np.zeros((*stack, *np.shape(leaf)), leaf.dtype) for leaf in schedule.leaves]
+        for schedule in dynamics.updates.schedules
+    ]

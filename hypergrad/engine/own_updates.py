@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..bridge import isbox, jvp
+from ..bridge import isbox, jvps
 from ..errors import ArgumentError, NestError
 from ..nests import LEAF, Structure, flatten, leaves_like, unflatten
 from ..optimizers.base import Optimizer, WholeNest
 from ..optimizers.hyperparameters import Schedule
-from ..workspace import Arena, Layout, Vector, read_only
+from ..workspace import Arena, Layout, Vector, read_only, row
 from .updates import Updates, indices_of, pulled, reject_boxes, write
 
 
@@ -118,6 +118,9 @@ class OwnUpdates(Updates):
     def zeros(self, slots, arena: Arena | None = None) -> list[list]:
         return [[np.zeros(slot.leaves[i].shape, slot.leaves[i].dtype) for i in slot.floating] for slot in slots]
 
+    def zero_tangents(self, slots, count: int) -> list[list]:
+        return [[np.zeros((count, *zero.shape), zero.dtype) for zero in each] for each in self.zeros(slots)]
+
     def arrays(self, slots) -> list:
         return [a for slot in slots for a in (slot.leaves if isinstance(slot, OwnState) else slot)]
 
@@ -139,16 +142,18 @@ class OwnUpdates(Updates):
         nests = [unflatten(structure, list(column)) for column in zip(*states)]
         return tuple(nests) if kind is None else kind(*nests)
 
-    def _settings(self, group: Group, step: int, arrays: list | None = None) -> list[list]:
-        """For each hyperparameter its value, or one for each array of a group that has several; or what goes with it.
-
-        Args:
-          arrays: for each hyperparameter, arrays that go with the leaves of its schedule; if None those leaves.
-        """
-        arrays = [schedule.leaves for schedule in self.schedules] if arrays is None else arrays
+    def _settings(self, group: Group, step: int) -> list[list]:
+        """For each hyperparameter its value, or one for each array of a group that has several."""
         return [
-            [schedule.entry(leaves, index, step) for index in _one_for_each(schedule, group)]
-            for schedule, leaves in zip(self.schedules, arrays)
+            [schedule.entry(schedule.leaves, index, step) for index in _one_for_each(schedule, group)]
+            for schedule in self.schedules
+        ]
+
+    def _moves(self, group: Group, step: int, dots: list) -> list[list]:
+        """The tangents that go with :meth:`_settings`, stacked over the directions."""
+        return [
+            [schedule.entries(leaves, index, step) for index in _one_for_each(schedule, group)]
+            for schedule, leaves in zip(self.schedules, dots)
         ]
 
     def _hyperparameters(self, group: Group, settings: list[list]) -> Any:
@@ -208,7 +213,7 @@ class OwnUpdates(Updates):
     def push_forward(self, dw, ds, dg, transition, dots, step: int) -> list[list]:
         (w, s, *_), g, slots = transition.before, transition.gradient, []
         for group, slot, slot_dot in zip(self.groups, s, ds):
-            settings, moves = self._settings(group, step), self._settings(group, step, dots)
+            settings, moves = self._settings(group, step), self._moves(group, step, dots)
             moved = indices_of([any(map(np.any, values)) for values in moves])
             arrays = [[vector.arrays[i] for i in group.indices] for vector in (w, g, dw, dg)]
             values = [*arrays[0], *arrays[1], *(slot.leaves[k] for k in slot.floating)]
@@ -216,10 +221,13 @@ class OwnUpdates(Updates):
             values += [value for k in moved for value in settings[k]]
             tangents += [dot for k in moved for dot in moves[k]]
             function = self._function(group, slot, settings, moved, step)
-            _, found = jvp(function, read_only(values), read_only(tangents))
-            w_dot, s_dot = found[: len(group.indices)], found[len(group.indices) :]
-            slots.append([np.array(d, dtype=old.dtype) for d, old in zip(s_dot, slot_dot)])  # they may be views of dw
-            write(arrays[2], w_dot)
+            _, found = jvps(function, read_only(values), [read_only(stack) for stack in tangents])
+            size = len(group.indices)
+            stacks: list[Any] = [np.empty_like(old) for old in slot_dot]
+            for k, tangents_after in enumerate(found):
+                write([*row(stacks, k)], tangents_after[size:])  # before dw is written to, of which they may be views
+                write(row(arrays[2], k), tangents_after[:size])
+            slots.append(stacks)
         return slots
 
     def pull_back(self, w_bar, s_bar, g_bar, transition, bars, step: int, wanted) -> list[list]:

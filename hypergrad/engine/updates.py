@@ -53,8 +53,8 @@ class Updates:
         return [self.kind(*row) for row in zip(*columns)] or [self.kind()] * len(self.layout.shapes)
 
     def tangents(self, schedule_dots: list, step: int, index: int) -> tuple:
-        """The tangents of the hyperparameters of one array."""
-        return self.kind(*(s.entry(dots, index, step) for s, dots in zip(self.schedules, schedule_dots)))
+        """The tangents of the hyperparameters of one array, each stacked over the directions."""
+        return self.kind(*(s.entries(dots, index, step) for s, dots in zip(self.schedules, schedule_dots)))
 
     def add(self, schedule_bars: list, h_bar, index: int, step: int) -> None:
         """Add the cotangents of the hyperparameters of one array to those of the schedules."""
@@ -77,8 +77,9 @@ class Updates:
         raise NotImplementedError
 
     def push_forward(self, dw: Vector, ds, dg: Vector, transition, dots: list, step: int) -> Any:
-        """Turn the tangent of the parameters before the step into that after it, in place; that of the state.
+        """Turn the tangents of the parameters before the step into those after it, in place; those of the state.
 
+        All tangents are stacked, along a first axis of every array, over one direction or more.
         ``transition`` has ``before``, ``gradient`` and ``after``; ``dots`` are the tangents of the schedules.
         """
         raise NotImplementedError
@@ -100,7 +101,11 @@ class Updates:
         self.count = count
 
     def zeros(self, slots, arena: Arena | None = None):
-        """The zero tangent or cotangent of a state."""
+        """The zero cotangent of a state."""
+        raise NotImplementedError
+
+    def zero_tangents(self, slots, count: int):
+        """So many zero tangents of a state, stacked along a first axis of every array."""
         raise NotImplementedError
 
     def arrays(self, slots) -> list:

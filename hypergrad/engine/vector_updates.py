@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..bridge import jvp
+from ..bridge import jvps
 from ..nests import Structure, unflatten
 from ..optimizers.base import Decaying, Optimizer, written_code
 from ..optimizers.hyperparameters import Schedule
-from ..workspace import Arena, Layout, Vector, pieces, read_only
+from ..workspace import Arena, Layout, Vector, pieces, read_only, row
 from .updates import Updates, at_moved, indices_of, pulled, reject_boxes, write
 
 
@@ -43,6 +43,20 @@ class Run(NamedTuple):
     def array_at(self, place: int) -> int:
         """The index of the array that an entry belongs to."""
         return next(index for index, end in self.ends if place < end)
+
+
+class _Block(NamedTuple):
+    """A part of a run.
+
+    Attributes:
+      views: takes a vector and returns this part of it, a view.
+      stacks: takes a vector of stacked arrays and returns this part of them, (directions, …).
+      pieces: slices of the part.
+    """
+
+    views: Callable[[Vector], np.ndarray]
+    stacks: Callable[[Vector], np.ndarray]
+    pieces: list
 
 
 class VectorUpdates(Updates):
@@ -123,6 +137,10 @@ class VectorUpdates(Updates):
     def zeros(self, slots, arena: Arena | None = None) -> list[Vector]:
         return [self.layout.zeros(arena) for _ in slots]
 
+    def zero_tangents(self, slots, count: int) -> list[Vector]:
+        stacked = self.layout.stacked(count)
+        return [stacked.zeros() for _ in slots]
+
     def arrays(self, slots) -> list:
         return [array for i in range(len(self.layout.shapes)) for array in (vector.arrays[i] for vector in slots)]
 
@@ -170,18 +188,38 @@ class VectorUpdates(Updates):
         (w, s, *_), g, s_after = transition.before, transition.gradient, transition.after.slots
         hyperparameters = self.hyperparameters(step)
         for run in self.runs:
-            h, dh, view = hyperparameters[run.first], self.tangents(dots, step, run.first), run.views
-            vectors = view(dw), [view(a) for a in ds], view(dg), view(w), [view(a) for a in s], view(g)
-            for part in run.pieces:
-                dw_p, ds_p, dg_p, w_p, s_p, g_p = _cut(part, *vectors)
-                if self.written is not None and self.written.push_forward is not None:
-                    (after,) = _cut(part, [view(a) for a in s_after])
-                    self.written.push_forward(dw_p, ds_p, dg_p, dh, w_p, s_p, g_p, after, h)
-                    continue
-                step_of = _Step(self.optimizer, h, dh, len(s), self.count(step))
-                tangents = step_of.push([dw_p, *ds_p, dg_p], dh, [w_p, *s_p, g_p])
-                write([dw_p, *ds_p], tangents)
+            h, dh = hyperparameters[run.first], self.tangents(dots, step, run.first)
+            for block in self._blocks(run, len(dw.arrays[0])):
+                view, stack = block.views, block.stacks
+                vectors = view(w), [view(a) for a in s], view(g), [view(a) for a in s_after]
+                stacks = stack(dw), [stack(a) for a in ds], stack(dg)
+                for part in block.pieces:
+                    w_p, s_p, g_p, after = _cut(part, *vectors)
+                    dw_p, ds_p, dg_p = _cut((slice(None), part), *stacks)
+                    if self.written is not None and self.written.push_forward is not None:
+                        columns = type(dh)(*(_column(dot, dw_p.dtype) for dot in dh))
+                        self.written.push_forward(dw_p, ds_p, dg_p, columns, w_p, s_p, g_p, after, h)
+                        continue
+                    step_of = _Step(self.optimizer, h, dh, len(s), self.count(step))
+                    found = step_of.push([dw_p, *ds_p, dg_p], dh, [w_p, *s_p, g_p])
+                    for k, tangents in enumerate(found):
+                        write(row([dw_p, *ds_p], k), tangents)
         return ds
+
+    def _blocks(self, run: Run, count: int) -> list[_Block]:
+        """The parts of a run whose entries lie side by side where ``count`` of each array are stacked."""
+        if self.written is None:
+            return [_Block(run.views, run.views, run.pieces)]
+        if count == 1:
+            return [_Block(run.views, lambda vector: run.views(vector)[None], run.pieces)]
+        together = count if self.written.push_forward is not None else 1  # by autograd, one direction after the other
+        found = []
+        for index, _ in run.ends:
+            number, place = self.layout.places[index]
+            whole = slice(count * place.start, count * place.stop)
+            stacks = partial(_stacked_part, number, whole, count)
+            found.append(_Block(partial(_part, number, place), stacks, pieces(place.stop - place.start, together)))
+        return found
 
     def pull_back(self, w_bar, s_bar, g_bar, transition, bars, step: int, wanted) -> list[Vector]:
         hyperparameters, before, after = self.hyperparameters(step), transition.before, transition.after
@@ -207,6 +245,15 @@ class VectorUpdates(Updates):
 
 def _part(number: int, place: slice, vector: Vector) -> np.ndarray:
     return vector.buffers[number][place]
+
+
+def _stacked_part(number: int, place: slice, count: int, vector: Vector) -> np.ndarray:
+    return vector.buffers[number][place].reshape(count, -1)
+
+
+def _column(dot: np.ndarray, dtype: np.dtype) -> Any:
+    """The tangents of a number as a column, in the precision of what they are added to."""
+    return dot.astype(dtype)[:, None] if dot.any() else 0.0
 
 
 def _cut(part, *arrays) -> Any:
@@ -241,10 +288,12 @@ class _Step(NamedTuple):
         w, state = self.optimizer.step(w, state, g, type(self.h)(*values), self.step)
         return [w, *state]
 
-    def push(self, tangents: list, dh, values: list) -> list:
-        """The tangents of w and the state after the step."""
-        moved = self.indices
-        return jvp(self.values_after, [*values, *(self.h[i] for i in moved)], [*tangents, *(dh[i] for i in moved)])[1]
+    def push(self, tangents: list, dh, values: list) -> list[list]:
+        """For each direction the tangents of w and the state after the step."""
+        moved, count = self.indices, len(tangents[0])
+        along = [[stack[k, ...] for k in range(count)] for stack in tangents]
+        along += [[float(dot) if np.ndim(dot) == 0 else dot for dot in dh[i]] for i in moved]
+        return jvps(self.values_after, [*values, *(self.h[i] for i in moved)], along)[1]
 
     def pull(self, cotangents: list, values: list) -> list:
         """The cotangents of w, the state and g before the step, and a list of those of the hyperparameters."""

@@ -11,7 +11,7 @@ from ..errors import ScheduleError
 from ..nests import Structure
 from ..optimizers.hyperparameters import Schedule
 from ..optimizers.wrappers import Accumulated, Clipped, Wrapper
-from ..workspace import Arena, Vector, inner
+from ..workspace import Arena, Layout, Vector, inner
 from .dynamics import State, Transition
 from .updates import Updates
 
@@ -40,6 +40,9 @@ class WrappedUpdates(Updates):
 
     def zeros(self, slots, arena: Arena | None = None):
         return self.inside.zeros(slots, arena)
+
+    def zero_tangents(self, slots, count: int):
+        return self.inside.zero_tangents(slots, count)
 
     def arrays(self, slots) -> list:
         return self.inside.arrays(slots)
@@ -100,8 +103,10 @@ class ClippedUpdates(WrappedUpdates):
     def push_forward(self, dw, ds, dg, transition, dots, step: int) -> Any:
         g, (scale, norm) = transition.gradient, self._scale(transition.gradient, step)
         if scale < 1.0:
-            limit_dot = self.limit.entry(dots[self.inner_count], 0, step)
-            _project(dg, g, scale, norm, along=limit_dot)
+            limit_dots = self.limit.entries(dots[self.inner_count], 0, step)
+            parts, stacks = _side_by_side(self.layout, g, dg, len(limit_dots))
+            for k, limit_dot in enumerate(limit_dots):
+                _project([stack[k] for stack in stacks], parts, scale, norm, along=float(limit_dot))
         within = transition._replace(gradient=self._clip(g, scale))
         return self.inside.push_forward(dw, ds, dg, within, dots[: self.inner_count], step)
 
@@ -112,7 +117,7 @@ class ClippedUpdates(WrappedUpdates):
             w_bar, s_bar, g_bar, within, bars[: self.inner_count], step, self.wanted_inside(wanted)
         )
         if scale < 1.0:
-            along = _project(g_bar, g, scale, norm)
+            along = _project(g_bar.buffers, g.buffers, scale, norm)
             if wanted[self.inner_count]:
                 self.limit.add(bars[self.inner_count], 0, step, along)
         return slots
@@ -129,13 +134,23 @@ def _norm(vector: Vector) -> float:
     return largest * math.sqrt(sum(float(np.sum((buffer / largest) ** 2)) for buffer in vector.buffers))
 
 
-def _project(to: Vector, g: Vector, scale: float, norm: float, along: float = 0.0) -> float:
+def _project(to: list, g: list, scale: float, norm: float, along: float = 0.0) -> float:
     """x ← s (x − ĝ ⟨ĝ, x⟩) + a ĝ in place, the derivative of clipping and its own transpose; ⟨ĝ, x⟩ before."""
-    along_g = sum(inner(buffer, x) for buffer, x in zip(g.buffers, to.buffers)) / norm
-    for buffer, x in zip(g.buffers, to.buffers):
+    along_g = sum(inner(part, x) for part, x in zip(g, to)) / norm
+    for part, x in zip(g, to):
         x *= scale
-        x += ((along - scale * along_g) / norm) * buffer
+        x += ((along - scale * along_g) / norm) * part
     return along_g
+
+
+def _side_by_side(layout: Layout, vector: Vector, stacked: Vector, count: int) -> tuple[list, list]:
+    """The parts of a vector, and those of a stack of vectors, (count, entries), that go with them."""
+    places = layout.blocks(count)
+    parts = [vector.buffers[number][place] for number, place in places]
+    stacks = [
+        stacked.buffers[number][count * place.start : count * place.stop].reshape(count, -1) for number, place in places
+    ]
+    return parts, stacks
 
 
 class AccumulatedUpdates(WrappedUpdates):
@@ -164,6 +179,9 @@ class AccumulatedUpdates(WrappedUpdates):
 
     def zeros(self, slots, arena: Arena | None = None):
         return self.inside.zeros(slots[0], arena), self.layout.zeros(arena)
+
+    def zero_tangents(self, slots, count: int):
+        return self.inside.zero_tangents(slots[0], count), self.layout.stacked(count).zeros()
 
     def arrays(self, slots) -> list:
         return [*slots[1].arrays, *self.inside.arrays(slots[0])]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LossError
-from ..workspace import Arena
+from ..workspace import Arena, row
 from ._torch_modes import Drew, forwards, forwards_without_draws, recorded
 from ._torch_tensors import Place, array, check_differentiable, in_words, pulled_back
 from .autograd import warn_if_unused, write
@@ -86,15 +86,16 @@ class LossOfTorch(Loss):
 
         return Linearized(value, product, lambda: self._bytes([array(w) for w in inputs[: len(to)]], step))
 
-    def tangent(self, params, step, to, params_dot, hyper_dot, to_dot, arena):
-        """By the symmetry of second derivatives: the pullback of (dw, dh) through ∂L/∂(w, h)."""
+    def tangents(self, params, step, to, params_dots, hyper_dots, to_dots, arena):
+        """By the symmetry of second derivatives: pullbacks of (dw, dh) through ∂L/∂(w, h)."""
         with recorded():
             value, joint, inputs = self._gradient(params, step, None)
             self._check(joint, inputs[: len(params)])
-            dots = [*params_dot, *(hyper_dot if self.inputs.wants_hyper else [])]
-            bars = pulled_back(joint, inputs[: len(params)], [self.place.tensor(d) for d in dots])
+            directions = [*params_dots, *(hyper_dots if self.inputs.wants_hyper else [])]
+            for k in range(len(to_dots[0])):
+                along = [self.place.tensor(d) for d in row(directions, k)]
+                write(_arrays(pulled_back(joint, inputs[: len(params)], along)), row(to_dots, k))
         write(_arrays(joint[: len(params)]), to)
-        write(_arrays(bars), to_dot)
         if step == 0 and self.inputs.wants_hyper:
             warn_if_unused(joint[len(params) :])
         return value

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bridge import getval, isbox, vjp, where_not_finite
 from ..errors import DifferentiationError, HypergradError, LossError, UnusedHyperWarning
-from ..workspace import Arena
+from ..workspace import Arena, row
 from .base import Inputs, Linearized, Loss
 from .footprint import footprint
 
@@ -56,15 +56,13 @@ class AutogradLoss(Loss):
 
         return Linearized(values[0], product, lambda: footprint(pull, [self.function, params, hyper_leaves]))
 
-    def tangent(self, params, step, to, params_dot, hyper_dot, to_dot, arena):
-        """By the symmetry of second derivatives the tangent is the pullback of (dw, dh) through ∂L/∂(w, h).
+    def tangents(self, params, step, to, params_dots, hyper_dots, to_dots, arena):
+        """By the symmetry of second derivatives a tangent is the pullback of (dw, dh) through ∂L/∂(w, h).
 
         So it needs no forward-mode rule of any primitive in the loss.
         """
         if not self.inputs.wants_hyper:
-            linear = self.linearize(params, step, to, arena)
-            linear.product(params_dot, to_dot)
-            return linear.value
+            return super().tangents(params, step, to, params_dots, hyper_dots, to_dots, arena)
         values: list = []
 
         def joint_gradient_of(leaves):
@@ -72,7 +70,8 @@ class AutogradLoss(Loss):
 
         gradient, pull = vjp(joint_gradient_of, params)
         write(gradient[: len(to)], to)
-        write(pull([*params_dot, *hyper_dot]), to_dot)
+        for k in range(len(to_dots[0])):
+            write(pull(row([*params_dots, *hyper_dots], k)), row(to_dots, k))
         return values[0]
 
     def why_not_finite(self, params: list, step: int) -> str:

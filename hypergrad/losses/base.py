@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..nests import Structure, unflatten
-from ..workspace import Arena
+from ..workspace import Arena, row
 
 
 class Inputs(NamedTuple):
@@ -88,11 +88,18 @@ class Loss:
         """Write the same gradient, to the last bit, and keep what its products need, in the arena if that serves."""
         raise NotImplementedError
 
-    def tangent(
-        self, params: list, step: int, to: list, params_dot: list, hyper_dot: list, to_dot: list, arena: Arena
+    def tangents(
+        self, params: list, step: int, to: list, params_dots: list, hyper_dots: list, to_dots: list, arena: Arena
     ) -> float | None:
-        """Write the gradient, and its tangent ∂²L/∂w∂w · dw + ∂²L/∂w∂h · dh into the arrays ``to_dot``; the value."""
-        raise NotImplementedError
+        """Write the gradient, and its tangents ∂²L/∂w∂w · dw + ∂²L/∂w∂h · dh into the arrays ``to_dots``; the value.
+
+        Tangents are stacked over one direction or more, along a first axis of every array. This is for losses whose
+        ``hyper`` is not being differentiated: the step is linearized once, with a product for each direction.
+        """
+        linear = self.linearize(params, step, to, arena)
+        for k in range(len(to_dots[0])):
+            linear.product(row(params_dots, k), row(to_dots, k))
+        return linear.value
 
     def why_not_finite(self, params: list, step: int) -> str:
         """Which operation makes the gradient other than finite, in brackets, for a message; empty if not known."""

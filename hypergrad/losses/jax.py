@@ -11,7 +11,7 @@ from ..bridge import getval
 from ..checks import check_dtype
 from ..errors import ArgumentError
 from ..nests import Structure, as_numpy, check_leaves, flatten, is_tracer_of_jax, leaf_places, unflatten
-from ..workspace import Arena
+from ..workspace import Arena, row
 from .autograd import warn_if_unused
 from .base import Inputs, Linearized, Loss, register
 from .jax_step import CompiledStep, Linear
@@ -226,15 +226,17 @@ class LossOfJax(Loss):
 
         return Linearized(value, product, lambda: compiled.nbytes(kept, pull))
 
-    def tangent(self, params, step, to, params_dot, hyper_dot, to_dot, arena):
+    def tangents(self, params, step, to, params_dots, hyper_dots, to_dots, arena):
         compiled, with_hyper = self._for(params), self.inputs.wants_hyper
         if with_hyper and step == 0 and not compiled.uses_hyper:
             warn_if_unused([None])
         push = compiled.push_with_hyper if with_hyper else compiled.push
         value, kept = self._at(params, step, to, push)
-        with precision(compiled.dtype):
-            dots = push.apply(kept, self._given([*params_dot, *hyper_dot] if with_hyper else params_dot))
-        _write(dots, to_dot)
+        directions = [*params_dots, *hyper_dots] if with_hyper else params_dots
+        for k in range(len(to_dots[0])):
+            with precision(compiled.dtype):
+                dots = push.apply(kept, self._given(row(directions, k)))
+            _write(dots, row(to_dots, k))
         return value
 
     def _at(self, params: list, step: int, to: list, linear: Linear | None) -> tuple[float, list]:

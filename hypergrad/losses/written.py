@@ -131,16 +131,13 @@ class LossOfWritten(Loss):
         functions = [getattr(self.written, name) for name in WrittenLoss.__slots__]
         return Linearized(None, product, lambda: footprint(product_of, [functions, self.inputs.hyper_leaves]))
 
-    def tangent(self, params, step, to, params_dot, hyper_dot, to_dot, arena):
-        if self.inputs.wants_hyper:  # the tangent by hyper is no product that is written out
-            value = AutogradLoss(self.written.value, self.inputs).tangent(
-                params, step, to, params_dot, hyper_dot, to_dot, arena
-            )
-            self.gradient(params, step, to, arena)
-            return value
-        linear = self.linearize(params, step, to, arena)
-        linear.product(params_dot, to_dot)
-        return linear.value
+    def tangents(self, params, step, to, params_dots, hyper_dots, to_dots, arena):
+        given = params, step, to, params_dots, hyper_dots, to_dots, arena
+        if not self.inputs.wants_hyper:
+            return super().tangents(*given)
+        value = AutogradLoss(self.written.value, self.inputs).tangents(*given)  # by hyper no product is written out
+        self.gradient(params, step, to, arena)
+        return value
 
     def _write(self, nest: Any, to: list, step: int, add: bool = False) -> None:
         """Write the leaves of a gradient, or of a product, that the loss computed."""

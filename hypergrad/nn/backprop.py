@@ -14,7 +14,7 @@ The R-operator (derivative in the direction (U, u), Pearlmutter 1994) turns thes
     R ∂/∂W_l = a_{l-1}ᵀ R δ_l + R a_{l-1}ᵀ δ_l
 
 X has no tangent, so the first layer, the large one, costs one product forwards and one backwards,
-for the gradient and for the R-operator alike.
+for the gradient and for the R-operator alike. :mod:`~hypergrad.nn.directions` has the R-operator in several directions.
 
 Kept for the R-operator are a_l and e_l (and z_l where φ' is no function of a_l). What follows from them by
 a pass over (rows, width) is computed again: in the cache that is faster than memory that is touched once.
@@ -23,7 +23,8 @@ a pass over (rows, width) is computed again: in the cache that is faster than me
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,10 +32,10 @@ from .activations import Activation
 from .cross_entropy import ones, row_sums, softmax_of_rows
 
 # What overflows here shows in the parameters, where training looks for it and reports the step.
-_reported = np.errstate(over="ignore", invalid="ignore")
+reported = np.errstate(over="ignore", invalid="ignore")
 
 
-@_reported
+@reported
 def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty) -> None:
     """Gradient of the mean cross-entropy, written into ``to``, a list of (∂W, ∂b) like ``params``.
 
@@ -47,18 +48,46 @@ def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation,
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
         _write_outer(a, delta, to_W)
-        to_b[...] = _sum_of_rows(delta)
+        to_b[...] = sum_of_rows(delta)
         if layer > 0:
             delta = _product(delta, params[layer][0].T, empty)
             delta *= activation.slope(preactivations[layer - 1], a)
 
 
-@_reported
+class Kept(NamedTuple):
+    """What the R-operator needs of a gradient.
+
+    Attributes:
+      activation: φ.
+      inputs: a of every layer, the first of which is X.
+      preactivations: z of hidden layers, where φ' is no function of a.
+      weights: W of every layer but the first.
+      errors: e of hidden layers.
+      probabilities, row_weights, delta: p, s / n and δ of the last layer.
+    """
+
+    activation: Activation
+    inputs: list
+    preactivations: list
+    weights: list
+    errors: list
+    probabilities: np.ndarray
+    row_weights: np.ndarray
+    delta: np.ndarray
+
+
 def gradient_with_hvp(
     params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty
 ) -> Callable:
     """The same gradient, and ``hvp(direction, to, empty, add)``, which writes the product, or adds it, from
-    the intermediates kept.
+    the intermediates kept (:func:`linearize`).
+    """
+    return partial(_hvp, linearize(params, X, T, activation, to, empty))
+
+
+@reported
+def linearize(params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty) -> Kept:
+    """The same gradient, and what the R-operator needs of it.
 
     Keeps, in memory from ``empty``, two arrays of (rows, width) for each hidden layer, three for gelu, and copies of
     the weights of ``params`` but for the first.
@@ -75,58 +104,59 @@ def gradient_with_hvp(
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
         _write_outer(a, delta, to_W)
-        to_b[...] = _sum_of_rows(delta)
+        to_b[...] = sum_of_rows(delta)
         if layer > 0:
             errors[layer - 1] = _product(delta, weights[layer].T, empty)
             delta = errors[layer - 1] * activation.slope(preactivations[layer - 1], a)
+    return Kept(activation, inputs, preactivations, weights, errors, probabilities, row_weights, delta_of_last)
 
-    @_reported
-    def hvp(direction: list, to: list, empty=np.empty, add: bool = False) -> None:
-        of_rows, of_weights, of_more = (_Reused(empty) for _ in range(3))
-        r_zs: list[Any] = []
-        r_inputs: list[Any] = [None]
-        slopes: list[Any] = []
-        for layer, (U, u) in enumerate(direction):
-            a = inputs[layer]
-            r_z = _product(a, U, empty)
-            r_z += u
-            if layer > 0:
-                r_z += _product(r_inputs[layer], weights[layer], of_rows)
-            r_zs.append(r_z)
-            if layer < last:
-                slopes.append(activation.slope(preactivations[layer], inputs[layer + 1]))
-                r_inputs.append(np.multiply(slopes[layer], r_z, out=empty(r_z.shape, r_z.dtype)))
-        r_delta = probabilities * r_zs[last]
-        r_delta -= probabilities * row_sums(r_delta)
-        r_delta *= row_weights
-        delta = delta_of_last
-        for layer in reversed(range(len(weights))):
-            a, (to_W, to_b) = inputs[layer], to[layer]
-            r_W = _outer_like(to_W, of_weights) if add else to_W
-            _write_outer(a, r_delta, r_W)
-            r_b = _sum_of_rows(r_delta)
-            if layer > 0:
-                more = _outer_like(to_W, of_more)
-                _write_outer(r_inputs[layer], delta, more)
-                r_W += more
-            if add:  # all at once: rounding must not depend on whether the product is added
-                to_W += r_W
-                to_b += r_b
-            else:
-                to_b[...] = r_b
-            if layer > 0:
-                z, slope, error = preactivations[layer - 1], slopes[layer - 1], errors[layer - 1]
-                r_delta = _product(r_delta, weights[layer].T, empty)
-                r_delta += _product(delta, direction[layer][0].T, of_rows)
-                r_delta *= slope
-                if activation.bend is not None:
-                    bend = activation.bend(z, a, slope)
-                    bend *= r_zs[layer - 1]
-                    bend *= error
-                    r_delta += bend
-                delta = error * slope
 
-    return hvp
+@reported
+def _hvp(kept: Kept, direction: list, to: list, empty=np.empty, add: bool = False) -> None:
+    activation, inputs, preactivations, weights, errors, probabilities, row_weights, delta = kept
+    last = len(weights) - 1
+    of_rows, of_weights, of_more = (Reused(empty) for _ in range(3))
+    r_zs: list[Any] = []
+    r_inputs: list[Any] = [None]
+    slopes: list[Any] = []
+    for layer, (U, u) in enumerate(direction):
+        a = inputs[layer]
+        r_z = _product(a, U, empty)
+        r_z += u
+        if layer > 0:
+            r_z += _product(r_inputs[layer], weights[layer], of_rows)
+        r_zs.append(r_z)
+        if layer < last:
+            slopes.append(activation.slope(preactivations[layer], inputs[layer + 1]))
+            r_inputs.append(np.multiply(slopes[layer], r_z, out=empty(r_z.shape, r_z.dtype)))
+    r_delta = probabilities * r_zs[last]
+    r_delta -= probabilities * row_sums(r_delta)
+    r_delta *= row_weights
+    for layer in reversed(range(len(weights))):
+        a, (to_W, to_b) = inputs[layer], to[layer]
+        r_W = _outer_like(to_W, of_weights) if add else to_W
+        _write_outer(a, r_delta, r_W)
+        r_b = sum_of_rows(r_delta)
+        if layer > 0:
+            more = _outer_like(to_W, of_more)
+            _write_outer(r_inputs[layer], delta, more)
+            r_W += more
+        if add:  # all at once: rounding must not depend on whether the product is added
+            to_W += r_W
+            to_b += r_b
+        else:
+            to_b[...] = r_b
+        if layer > 0:
+            z, slope, error = preactivations[layer - 1], slopes[layer - 1], errors[layer - 1]
+            r_delta = _product(r_delta, weights[layer].T, empty)
+            r_delta += _product(delta, direction[layer][0].T, of_rows)
+            r_delta *= slope
+            if activation.bend is not None:
+                bend = activation.bend(z, a, slope)
+                bend *= r_zs[layer - 1]
+                bend *= error
+                r_delta += bend
+            delta = error * slope
 
 
 def _product(a: np.ndarray, b: np.ndarray, empty) -> np.ndarray:
@@ -146,7 +176,7 @@ def _outer_like(to: np.ndarray, empty) -> np.ndarray:
     return empty(to.shape, to.dtype) if to.flags.c_contiguous else empty(to.shape[::-1], to.dtype).T
 
 
-class _Reused:
+class Reused:
     """An ``empty`` whose arrays all lie in the same memory, as large as the largest: each is used up before the
     next.
     """
@@ -189,6 +219,6 @@ def _row_weights(T: np.ndarray) -> np.ndarray:
     return row_sums(T) / len(T)
 
 
-def _sum_of_rows(a: np.ndarray) -> np.ndarray:
+def sum_of_rows(a: np.ndarray) -> np.ndarray:
     """The sum of all rows, shape (columns,)."""
     return np.dot(ones(len(a), a.dtype), a)

@@ -14,6 +14,7 @@ from ..nests import as_numpy
 from ..workspace import Arena
 from . import activations, backprop
 from .classifier import Classifier
+from .directions import products
 from .mlp import MLP
 
 
@@ -115,9 +116,14 @@ class _LossOfMLP(Loss):
 
         return Linearized(None, product, lambda: kept)
 
-    def tangent(self, params, step, to, params_dot, hyper_dot, to_dot, arena):
+    def tangents(self, params, step, to, params_dots, hyper_dots, to_dots, arena):
         mark = arena.mark()
-        self.linearize(params, step, to, arena).product(params_dot, to_dot)
+        if len(to_dots[0]) == 1:
+            super().tangents(params, step, to, params_dots, hyper_dots, to_dots, arena)
+        else:
+            layers, X, T, phi = self._at(params, step)
+            kept = backprop.linearize(layers, X, T, phi, _layers(to), arena.empty)
+            products(kept, _layers(params_dots), _layers(to_dots), arena.empty)
         arena.release(mark)
         return None
 

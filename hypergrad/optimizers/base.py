@@ -181,7 +181,8 @@ class Written(NamedTuple):
     Attributes:
       step_into: like :func:`step_into`.
       push_forward: None, or ``(dw, ds, dg, dh, w, s, g, s_after, h)``, which turns the tangents of w and s before into
-        those after, in place, and writes over ``dg``.
+        those after, in place, and writes over ``dg``. Tangents are rows, (directions, entries), of w, (entries,); each
+        of ``dh`` is a column (directions, 1), or 0.0 where it is 0 for all directions.
       pull_back: None, or ``(w_bar, s_bar, g_bar, w, s, s_after, h, wanted)``, which turns the cotangents of w and s
         after into those before, in place, writes that of g, and returns those of h. It needs no gradient, and w only
         where the weights decay.

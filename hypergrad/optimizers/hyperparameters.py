@@ -79,6 +79,11 @@ class Schedule:
         leaf = self.cover[index]
         return arrays[leaf] if self.timeless[leaf] else float(arrays[leaf][step])
 
+    def entries(self, arrays: list, index: int, step: int) -> np.ndarray:
+        """The same where arrays are stacked along a first axis: as many values."""
+        leaf = self.cover[index]
+        return arrays[leaf] if self.timeless[leaf] else arrays[leaf][:, step]
+
     def add(self, arrays: list, index: int, step: int, value) -> None:
         """Add to that."""
         leaf = self.cover[index]

@@ -78,24 +78,24 @@ def _push_forward(nesterov: bool, dw, ds, dg, dh, w, s, g, s_after, h) -> None:
     if h.weight_decay:
         dw *= 1.0 - h.lr * h.weight_decay
     shrink = h.lr * dh.weight_decay + h.weight_decay * dh.lr
-    if shrink:
+    if np.any(shrink):
         dw -= shrink * w
     dv *= h.momentum
     dg *= h.momentum - 1.0
     dv += dg
-    if dh.momentum:
+    if np.any(dh.momentum):
         dv += dh.momentum * (v + g)
     if nesterov:
         dg += h.momentum * dv
-        if dh.momentum:
+        if np.any(dh.momentum):
             dg += dh.momentum * (v_after + g)
         dg *= h.lr
         dw += dg
-        if dh.lr:
+        if np.any(dh.lr):
             dw += dh.lr * (h.momentum * v_after + (h.momentum - 1.0) * g)
         return
     dw += np.multiply(dv, h.lr, out=dg)
-    if dh.lr:
+    if np.any(dh.lr):
         dw += dh.lr * v_after
 
 

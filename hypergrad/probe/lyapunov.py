@@ -11,7 +11,7 @@ import numpy as np
 from ..bridge import isbox
 from ..checks import check_integer
 from ..engine.dynamics import Dynamics, State, Transition, reported, zeros_like_schedules
-from ..engine.forward import Tangent
+from ..engine.forward import Tangents
 from ..errors import ArgumentError, DifferentiationError, NonFiniteGradientWarning
 from ..problem import check_problem
 from ..workspace import Arena
@@ -83,8 +83,8 @@ def lyapunov(
         raise DifferentiationError("lyapunov cannot be differentiated: give it plain numbers")
     dynamics = problem.dynamics()
     state = dynamics.start()
-    tangent = Tangent(dynamics, state, dynamics.params)
-    size = sum(a.size for a in _arrays(tangent))
+    tangents = Tangents(dynamics, state, [np.broadcast_to(w, (directions, *w.shape)) for w in dynamics.params])
+    size = sum(a[0].size for a in _arrays(tangents))
     if directions > size:
         raise ArgumentError(f"directions is {directions}, but the state has only {size} numbers")
     rng = np.random.default_rng([check_integer(seed, "seed", 0), _DIRECTIONS])
@@ -92,7 +92,7 @@ def lyapunov(
     growth = np.full((steps, directions), np.nan)
     arena, room = Arena(), dynamics.room(state)
     for step in range(steps):
-        after, basis = _push(dynamics, state, room, tangent, basis, step, arena)
+        after, basis = _push(dynamics, state, room, tangents, basis, step, arena)
         state, room = after, state
         arena.release((0, 0))
         if not np.isfinite(basis).all():
@@ -111,31 +111,27 @@ def lyapunov(
 
 @reported
 def _push(
-    dynamics: Dynamics, state: State, room: State, tangent: Tangent, basis: np.ndarray, step: int, arena: Arena
+    dynamics: Dynamics, state: State, room: State, tangents: Tangents, basis: np.ndarray, step: int, arena: Arena
 ) -> tuple[State, np.ndarray]:
     """One step of training, and the columns of ``basis`` pushed through its linearisation, the schedules held still."""
-    gradient, still = dynamics.layout.vector(arena), zeros_like_schedules(dynamics)
-    linear = dynamics.linearize(state, step, gradient, arena)
-    after = dynamics.advance(state, gradient, step, room, linear.value)
-    pushed = np.empty_like(basis)
-    for k in range(basis.shape[1]):
-        _set(tangent, basis[:, k])
-        linear.product(tangent.params.arrays, tangent.gradient.arrays)
-        tangent.move(Transition(state, gradient, linear, after), still, step)
-        pushed[:, k] = np.concatenate([np.ravel(a) for a in _arrays(tangent)])
-    return after, pushed
+    gradient, still = dynamics.layout.vector(arena), zeros_like_schedules(dynamics, basis.shape[1])
+    _set(tangents, basis)
+    value = dynamics.tangents(state, step, gradient, tangents.params, [], tangents.gradient)
+    after = dynamics.advance(state, gradient, step, room, value)
+    tangents.move(Transition(state, gradient, None, after), still, step)
+    return after, np.concatenate([a.reshape(len(a), -1) for a in _arrays(tangents)], axis=1).T
 
 
-def _arrays(tangent: Tangent) -> list:
-    """Every array of a tangent: of the parameters, then of what the optimizer keeps of each."""
-    return [*tangent.params.arrays, *tangent.dynamics.updates.arrays(tangent.slots)]
+def _arrays(tangents: Tangents) -> list:
+    """Every array of the tangents: of the parameters, then of what the optimizer keeps of each."""
+    return [*tangents.params.arrays, *tangents.dynamics.updates.arrays(tangents.slots)]
 
 
-def _set(tangent: Tangent, column: np.ndarray) -> None:
-    """Write a column over the tangent."""
-    shapes = _arrays(tangent)
-    parts = np.split(column, np.cumsum([a.size for a in shapes])[:-1])
+def _set(tangents: Tangents, basis: np.ndarray) -> None:
+    """Write columns over the tangents."""
+    shapes = _arrays(tangents)
+    parts = np.split(basis.T, np.cumsum([a[0].size for a in shapes])[:-1], axis=1)
     arrays = [part.reshape(a.shape).astype(a.dtype) for part, a in zip(parts, shapes)]
-    count = len(tangent.params.arrays)
-    tangent.params.write(arrays[:count])
-    tangent.slots = tangent.dynamics.updates.write(arrays[count:], tangent.slots)
+    count = len(tangents.params.arrays)
+    tangents.params.write(arrays[:count])
+    tangents.slots = tangents.dynamics.updates.write(arrays[count:], tangents.slots)
