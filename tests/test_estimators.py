@@ -62,7 +62,12 @@ def line(objective="sum", steps=6, **options):
 def test_truncation_at_the_whole_length_is_exact(optimizer, options):
     whole = problem(optimizer, **options)
     value, expected = value_and_grad(whole.f)(HYPERS, 3)
-    for estimator in (estimators.exact(whole), estimators.exact(whole.f), estimators.truncated(whole, steps=STEPS)):
+    for estimator in (
+        estimators.exact(whole),
+        estimators.exact(whole.f),
+        estimators.forward(whole),
+        estimators.truncated(whole, steps=STEPS),
+    ):
         found = estimator(HYPERS, 3)
         assert found.value == pytest.approx(value, rel=1e-12)
         np.testing.assert_allclose(

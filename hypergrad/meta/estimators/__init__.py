@@ -4,12 +4,13 @@ from .base import Diagnostics, Estimate
 from .implicit import implicit
 from .persistent import persistent
 from .smoothed import mixed, smoothed
-from .unrolled import exact, greedy, truncated
+from .unrolled import exact, forward, greedy, truncated
 
 __all__ = [
     "Diagnostics",
     "Estimate",
     "exact",
+    "forward",
     "greedy",
     "implicit",
     "mixed",

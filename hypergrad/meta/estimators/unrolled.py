@@ -10,6 +10,7 @@ from autograd import value_and_grad
 
 from ...checks import check_integer
 from ...errors import ArgumentError
+from ...forward_mode import forward_tangents
 from ...nests import unflatten
 from ..problem import Problem
 from ..unroll import Unroll
@@ -46,6 +47,39 @@ def exact(of: Any) -> Exact:
     """
     function_of(of, "exact")
     return Exact(of)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What :func:`forward` returns."""
+
+    of: Any
+
+    def __call__(self, hypers, seed: int = 0) -> Estimate:
+        leaves, structure = plain(hypers)
+        found = forward_tangents(lambda nest: function_of(self.of, "forward")(nest, seed), unflatten(structure, leaves))
+        count = sum(np.size(leaf) for leaf in leaves)
+        steps = self.of.steps if isinstance(self.of, Problem) else np.nan
+        return Estimate(float(found.value), found.derivatives, Diagnostics(products=(2.0 + 2.0 * count) * steps))
+
+
+def forward(of: Any) -> Forward:
+    """The exact hypergradient in forward mode, all entries by one run (:func:`hypergrad.forward_tangents`).
+
+    For few hyperparameters and very many steps: nothing is kept from step to step. A schedule of 10⁴ steps and more has
+    few free values where segments share one (hyperparameter sharing; ``hypergrad.schedules.binned``).
+
+    Args:
+      of: a :class:`~hypergrad.meta.Problem`, or ``f(hypers, seed)``.
+
+    Cost: 2 + 2 K products a step for K numbers. Memory: K times parameters and optimizer state.
+    Source: Franceschi et al. (2017); Micaelli & Storkey (2021) for the sharing.
+
+    >>> forward(lambda h, seed: (h - seed) ** 2)(3.0, 1)[:2]
+    (4.0, 4.0)
+    """
+    function_of(of, "forward")
+    return Forward(of)
 
 
 @dataclass(frozen=True)
