@@ -61,7 +61,7 @@ def _rounded(pair):
 
 def marks(axis, at) -> None:
     """There is a vertical line at each of these places."""
-    places = [line.get_xdata()[0] for line in axis.lines if np.ptp(line.get_xdata()) == 0.0]
+    places = [line.get_xdata()[0] for line in axis.lines if len(line.get_xdata()) and np.ptp(line.get_xdata()) == 0.0]
     assert set(at) <= set(places), (at, places)
 
 
@@ -85,6 +85,15 @@ def _sweeps(figure, found, config) -> None:
                     around = (np.mean(y[i - half : i + half]) + np.mean(y[i - half + 1 : i + half + 1])) / 2.0
                     at = points(figure.axes[2])
                     assert np.abs(at[at[:, 0] == found.values[i], 1] - (y[i] - around)).min() < 1e-12
+    edges = [sweep.edge[-1] for sweep in found.sweeps()]
+    for axis in figure.axes:
+        marks(axis, [edge for edge in edges if np.isfinite(edge)])
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert len(dashed) == np.isfinite(edges).sum(), "no edge that the values do not resolve"
+    if not np.isfinite(edges).any():
+        says(
+            figure, f"losses {np.diff(found.values)[0]:.2g} apart do not match the derivative", "it takes 0.01 or less"
+        )
     varied = "learning rate" if config.log_lr is None else "scale of the initial parameters"
     says(figure, config.title(), f"natural log of the {varied}", "training loss (nats)")
     says(figure, *(f"{count} step" for count in config.counts), "its derivative (nats per unit of log)")
