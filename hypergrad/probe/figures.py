@@ -44,8 +44,9 @@ def plot_sweep(
 
     The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`); for the losses it reaches
     down to the lowest of all, and up to the highest too where that is not much more. Points that leave it are marked
-    by triangles at the border. Where the derivative does not match the last of the losses (:attr:`hypergrad.probe.Sweep.matched`) is
-    shaded, darker for more repetitions, and their edges are marked if the values are close enough to place them.
+    by triangles at the border. Where the derivative does not match the last of the losses
+    (:attr:`hypergrad.probe.Sweep.matched`) is shaded, darker for more repetitions, and their edges are marked if the
+    values are close enough to place them.
 
     Args:
       sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
@@ -155,6 +156,35 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         right.set(xlabel="distance", ylabel="what the integral of the derivative misses\n(share of the difference)")
         figure.suptitle(f"{report.verdict}: {report.reason}", fontsize="small", wrap=True)
+    plt.close(figure)
+    return figure
+
+
+def plot_metasmoothness(report, *, xlabel: str, ylabel: str) -> Figure:
+    """What :func:`hypergrad.probe.metasmoothness` computed: both halves of the step, and the loss."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.2), layout="constrained")
+        on = report.first * report.second > 0.0
+        size = np.abs(np.concatenate([report.first, report.second]))
+        linear = float(np.quantile(size[size > 0.0], 0.25)) if (size > 0.0).any() else 1.0
+        for chosen, marker, colour, words in ((on, ".", "C0", "go on"), (~on, "x", "C1", "turn round or rest")):
+            share = f"{words}: {100 * np.mean(chosen):.3g} % of the parameters"
+            left.plot(report.first[chosen], report.second[chosen], marker, ls="", ms=3, color=colour, label=share)
+        for scale in (left.set_xscale, left.set_yscale):
+            scale("symlog", linthresh=linear)
+        left.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        left.axvline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        for axis in (left.xaxis, left.yaxis):
+            axis.set_major_locator(matplotlib.ticker.SymmetricalLogLocator(base=100.0, linthresh=linear))
+        left.set(xlabel="move of a parameter over the first half", ylabel="over the second half")
+        left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17))
+        at = report.h * np.arange(3)
+        right.plot(at, report.losses, ".-", color="C0", label="outer loss")
+        right.plot(at[[0, 2]], report.losses[[0, 2]], "--", color="0.5", linewidth=1, label="straight line")
+        right.set(xlabel=xlabel, ylabel=ylabel)
+        right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+        title = f"metasmoothness {report.value:.3g}, curvature of the loss {report.curvature:.3g}"
+        figure.suptitle(title, fontsize="medium")
     plt.close(figure)
     return figure
 

@@ -14,9 +14,9 @@ from autograd import value_and_grad
 from ..bridge import Probe
 from ..checks import check_integer
 from ..errors import ArgumentError
-from ..nests import broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
+from ..nests import flatten, unflatten
 from .edge import TOLERANCE, check_repeatable, rounding
-from .evaluation import Point, evaluate
+from .evaluation import Point, check_finite_leaves, direction_like, evaluate
 
 _NEIGHBOURS = 4  # on either side, at the smallest distance
 _DOUBLINGS = 6  # from the smallest distance to the largest
@@ -150,11 +150,7 @@ def trust(
     >>> trust(np.sin, 0.3).verdict, trust(lambda x: np.sin(1e6 * x), 0.3).verdict
     ('trust', "don't")
     """
-    leaves, structure = flatten(hypers)
-    leaves = check_leaves(leaves, leaf_places(structure, "hypers"))
-    for leaf, place in zip(leaves, leaf_places(structure, "hypers")):
-        if not np.isfinite(leaf).all():
-            raise ArgumentError(f"{place} is not finite")
+    leaves, structure = check_finite_leaves(hypers)
     for name, number in (("distance", distance), ("tolerance", tolerance), ("step", 1.0 if step is None else step)):
         if not (isinstance(number, int | float | np.floating) and 0.0 < number < math.inf):
             raise ArgumentError(f"{name} must be a finite number above 0, got {number!r}")
@@ -230,10 +226,7 @@ def _unit(f, hypers, leaves: list, structure, direction, seed: int) -> list:
     elif isinstance(direction, str):
         raise ArgumentError(f"direction must be 'gradient', 'random' or a nest like hypers, got {direction!r}")
     else:
-        parts, cover, places = broadcast_prefix(direction, structure, name="direction", target="hypers")
-        parts = check_leaves(parts, places)
-        if cover != list(range(len(leaves))) or any(np.shape(p) != np.shape(w) for p, w in zip(parts, leaves)):
-            raise ArgumentError("direction must have the structure and the shapes of hypers")
+        parts = direction_like(direction, leaves, structure)
     largest = max(float(np.abs(part).max(initial=0.0)) for part in parts)
     if not 0.0 < largest < math.inf:
         what = "zero" if largest == 0.0 else "not finite"
