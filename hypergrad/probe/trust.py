@@ -184,8 +184,9 @@ def trust(
     beside = np.array([[_mismatch(points, [step], distance, slope) for step in side] for side in sides])
     distances = distance * np.array(multiples)
     nearby, why, scale = _nearby(mismatch, distances, beside, tolerance, _growth(norms))
-    sides = [_mismatch({0: a, 1: b}, [(0, 1)], step, around) for a, b in ((below, points[0]), (points[0], above))]
-    reached = [*mismatch[distances <= step], float(np.mean(sides))]
+    halves = (below, points[0]), (points[0], above)
+    over_step = np.mean([_mismatch({0: a, 1: b}, [(0, 1)], step, around) for a, b in halves])
+    reached = [*mismatch[distances <= step], float(over_step)]
     with np.errstate(all="ignore"):
         changes = np.array([below.loss - points[0].loss, above.loss - points[0].loss], dtype=float)
         slope = float((changes[1] - changes[0]) / (2.0 * step))
