@@ -49,8 +49,9 @@ def plot_table(columns: dict, config, names: tuple, in_words, plt):
     bar = figure.colorbar(image, ax=axis, shrink=0.6, ticks=(0.0, 1.0), pad=0.01)
     bar.ax.set_yticklabels(["useless", "good"])
     figure.suptitle(
-        f"{config.title()}; medians. One recipe a row.\nŜ: metasmoothness; λ: growth of perturbations, nats a "
-        f"step, second half;\nactual/predicted: change of the loss over a step of {config.step:g}, over that by the derivative;\n"
+        f"{config.title()}; medians. One recipe a row.\nŜ: metasmoothness; λ: growth of perturbations, nats a step, "
+        f"second half;\nactual/predicted: change of the loss over a step of {config.step:g}, over that by the "
+        "derivative;\n"
         f"'at x', and the edge: natural log of the learning rate (edge up to {config.high:g}); loss in nats",
         fontsize="small",
     )
