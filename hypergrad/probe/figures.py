@@ -145,7 +145,7 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
         label = f"difference over the step, slope {report.slope:.3g}"
         left.plot([-report.step, report.step], ends, "--", color="0.3", linewidth=1, label=label)
         left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
-        left.legend(frameon=False)
+        left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         shown = np.clip(report.mismatch, 1e-12, 1e3)
         right.loglog(report.distances, shown, ".-", color="C0", label="steps of that length")
         for side, marker, name in zip(report.beside, "<>", ("below", "above")):
@@ -154,7 +154,9 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
         right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="what is tolerated")
         right.axvline(report.step, color="0.3", linestyle=":", linewidth=1, label="the step that is judged")
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
-        right.set(xlabel="distance", ylabel="what the integral of the derivative misses\n(share of the difference)")
+        right.set(
+            xlabel="distance", ylabel="what the integral of the derivative\nmisses (share of that of its magnitude)"
+        )
         figure.suptitle(f"{report.verdict}: {report.reason}", fontsize="small", wrap=True)
     plt.close(figure)
     return figure
@@ -174,8 +176,10 @@ def plot_metasmoothness(report, *, xlabel: str, ylabel: str) -> Figure:
             scale("symlog", linthresh=linear)
         left.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
         left.axvline(0.0, color="0.7", linewidth=0.8, zorder=0)
-        for axis in (left.xaxis, left.yaxis):
-            axis.set_major_locator(matplotlib.ticker.SymmetricalLogLocator(base=100.0, linthresh=linear))
+        top = 10.0 ** np.floor(np.log10(size.max(initial=0.0) or 1.0))
+        for axis in (left.xaxis, left.yaxis):  # others would overlap near 0
+            axis.set_ticks([-top, 0.0, top])
+            axis.set_ticks([], minor=True)
         left.set(xlabel="move of a parameter over the first half", ylabel="over the second half")
         left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17))
         at = report.h * np.arange(3)
