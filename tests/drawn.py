@@ -15,9 +15,10 @@ import hypergrad as hg
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
-from experiments import trainability_map
+from experiments import smooth_recipes, trainability_map
 from experiments.shared import edge_agreement, edge_curves, edge_sharpness, precision, results, sweeps
 from experiments.shared.box_counting import boundary, dimension
+from experiments.shared.recipe_figures import goodness
 
 
 def same_pixels(stored, drawn, drawn_with: str) -> None:
@@ -269,6 +270,28 @@ def _maps(figure, found, config) -> None:
     says(figure, "steps until it converged (blue)\nor diverged (red)", "growth rate λ of a tangent")
 
 
+def _recipes(figure, found, config) -> None:
+    names = config.recipes
+    if not config.curves:
+        (image,) = figure.axes[0].images
+        table = smooth_recipes.columns(found, config)
+        cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+        assert len(cells) == len(names) * len(table)
+        for j, (head, column) in enumerate(table.items()):
+            np.testing.assert_array_equal(image.get_array()[:, j], goodness(head, column))
+            for i, value in enumerate(column):
+                assert cells[j, i] == smooth_recipes.in_words(head, value)
+        return says(figure, config.title(), *names, "lowest loss", "metasmoothness", "useless", "good")
+    for axis, array in zip(figure.axes, (found.loss, found.smoothness, found.growth, found.ratio(config)), strict=True):
+        for r in range(len(names)):
+            shows(axis, config.log_lrs, np.median(array[:, r], axis=0))
+            shows(axis, config.log_lrs, array[:, r])
+    marks(figure.axes[0], [edge for edge in np.median(found.edge, axis=0) if np.isfinite(edge)])
+    says(
+        figure, config.title(), *names, "edge of chaos (median)", "metasmoothness Ŝ", "natural log of the learning rate"
+    )
+
+
 CHECKS = {
     sweeps: _sweeps,
     precision: _precision,
@@ -279,4 +302,5 @@ CHECKS = {
     edge_curves: _curves,
     edge_sharpness: _sharpness,
     trainability_map: _maps,
+    smooth_recipes: _recipes,
 }
