@@ -122,7 +122,7 @@ def flagged(sweep: hg.probe.Sweep, every: int = 5) -> tuple[list, list, list]:
     for value in sweep.values[64:-64:every]:  # its largest distance is 64 spacings
         report = hg.chaos.trust(f, float(value), distance=float(spacing))
         place = past if value >= sweep.edge else within if value >= sweep.edge - WIDTH else before
-        place.append(report.verdict != "trust")
+        place.append(report.nearby != "trust")
     return before, within, past
 
 

@@ -14,7 +14,7 @@ from experiments.shared import runner
 from experiments.shared.sweeps import Sweeps
 
 LOOK_AT = (
-    "Look at the right-hand side: up to the dashed line the lower curve is the slope of the upper one; past it the\n"
+    "Look at the right-hand side: where nothing is shaded the lower curve is the slope of the upper one; then the\n"
     "derivative grows by many orders of magnitude and no longer tells anything about the loss nearby."
 )
 PARTS = {

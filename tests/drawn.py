@@ -20,7 +20,7 @@ from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
 from experiments import nov26_schedule_transfer as nov26
-from experiments import trainability_map
+from experiments import smooth_recipes, trainability_map
 from experiments.shared import (
     edge_agreement,
     edge_curves,
@@ -31,6 +31,7 @@ from experiments.shared import (
     sweeps,
 )
 from experiments.shared.box_counting import boundary, dimension
+from experiments.shared.recipe_figures import goodness
 
 
 def same_pixels(stored, drawn, drawn_with: str) -> None:
@@ -74,7 +75,7 @@ def _rounded(pair):
 
 def marks(axis, at) -> None:
     """There is a vertical line at each of these places."""
-    places = [line.get_xdata()[0] for line in axis.lines if np.ptp(line.get_xdata()) == 0.0]
+    places = [line.get_xdata()[0] for line in axis.lines if len(line.get_xdata()) and np.ptp(line.get_xdata()) == 0.0]
     assert set(at) <= set(places), (at, places)
 
 
@@ -98,6 +99,15 @@ def _sweeps(figure, found, config) -> None:
                     around = (np.mean(y[i - half : i + half]) + np.mean(y[i - half + 1 : i + half + 1])) / 2.0
                     at = points(figure.axes[2])
                     assert np.abs(at[at[:, 0] == found.values[i], 1] - (y[i] - around)).min() < 1e-12
+    edges = [sweep.edge[-1] for sweep in found.sweeps()]
+    for axis in figure.axes:
+        marks(axis, [edge for edge in edges if np.isfinite(edge)])
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert len(dashed) == np.isfinite(edges).sum(), "no edge that the values do not resolve"
+    if not np.isfinite(edges).any():
+        says(
+            figure, f"losses {np.diff(found.values)[0]:.2g} apart do not match the derivative", "it takes 0.01 or less"
+        )
     varied = "learning rate" if config.log_lr is None else "scale of the initial parameters"
     says(figure, config.title(), f"natural log of the {varied}", "training loss (nats)")
     says(figure, *(f"{count} step" for count in config.counts), "its derivative (nats per unit of log)")
@@ -408,6 +418,28 @@ def _transfer(figure, found, config) -> None:
     says(figure, *config.taken(), *nov26.WAYS, "test loss (nats)")
 
 
+def _recipes(figure, found, config) -> None:
+    names = config.recipes
+    if not config.curves:
+        (image,) = figure.axes[0].images
+        table = smooth_recipes.columns(found, config)
+        cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+        assert len(cells) == len(names) * len(table)
+        for j, (head, column) in enumerate(table.items()):
+            np.testing.assert_array_equal(image.get_array()[:, j], goodness(head, column))
+            for i, value in enumerate(column):
+                assert cells[j, i] == smooth_recipes.in_words(head, value)
+        return says(figure, config.title(), *names, "lowest loss", "metasmoothness", "useless", "good")
+    for axis, array in zip(figure.axes, (found.loss, found.smoothness, found.growth, found.ratio(config)), strict=True):
+        for r in range(len(names)):
+            shows(axis, config.log_lrs, np.median(array[:, r], axis=0))
+            shows(axis, config.log_lrs, array[:, r])
+    marks(figure.axes[0], [edge for edge in np.median(found.edge, axis=0) if np.isfinite(edge)])
+    says(
+        figure, config.title(), *names, "edge of chaos (median)", "metasmoothness Ŝ", "natural log of the learning rate"
+    )
+
+
 CHECKS = {
     feb03: _learned_schedules,
     feb13: _equal_cost,
@@ -424,4 +456,5 @@ CHECKS = {
     edge_curves: _curves,
     edge_sharpness: _sharpness,
     trainability_map: _maps,
+    smooth_recipes: _recipes,
 }

@@ -60,6 +60,29 @@ def test_what_overflows_as_a_tangent_has_an_exponent():
     assert np.isfinite(result.growth).all()
 
 
+def test_a_loss_that_saturates_gives_a_reason():
+    """A softmax and a logarithm after it: the square of a probability of e⁻⁴⁰⁰ is 0 within rounding."""
+
+    def saturating(w, hyper, step):
+        odds = anp.exp(w) / anp.sum(anp.exp(w))
+        return anp.log(odds[0])
+
+    with pytest.warns(errors.NonFiniteGradientWarning, match="not finite at step"):
+        found = lyapunov(saturating, np.array([0.0, 0.0]), hg.SGD(40.0, 0.0), steps=8)
+    stopped = int(np.argmax(np.isnan(found.growth[:, 0])))
+    assert np.isnan(found.exponents[0]) and 0 < stopped < 8 and np.isfinite(found.growth[0]).all()
+    assert f"not finite at step {stopped}: no exponents" in found.reason
+    assert f"over the {stopped} steps before λ is {found.running[stopped - 1, 0]:.3g}" in found.reason
+
+
+def test_a_direction_that_is_lost_is_told_and_others_need_no_reason():
+    """The first step of Newton's method on ½ w² ends at 0 from everywhere."""
+    bowl = lambda w, hyper, step: 0.5 * anp.sum(w**2)
+    found = lyapunov(bowl, np.ones(2), hg.SGD(1.0, 0.0), steps=2)
+    assert found.exponents[0] == -np.inf and "takes 1 of 1 direction to 0" in found.reason
+    assert lyapunov(quadratic, np.zeros(3), hg.SGD(0.2, 0.9), steps=5).reason == ""
+
+
 @pytest.mark.parametrize("optimizer", [hg.SGD(0.3, 0.8), hg.Adam(0.05), hg.RMSProp(0.05)])
 def test_all_exponents_sum_to_the_determinant_by_differences(optimizer):
     """Of every step's Jacobian, in parameters and optimizer state together."""

@@ -11,7 +11,7 @@ from experiments import jan14_lr_wiggliness as jan14
 from experiments.shared import runner
 from hypergrad.errors import ArgumentError
 from hypergrad.probe import Sweep, locate_edge, sweep
-from hypergrad.probe.edge import first_mismatch
+from hypergrad.probe.edge import compare, first_failure
 
 
 def logistic_map(r, steps=40):
@@ -99,9 +99,58 @@ def test_coarse_grids_are_compared_interval_by_interval():
     x = np.linspace(0.0, 4.0, 20)
     gradient = np.where(x > 3.0, 100.0, np.cos(x))
     data = sweep_of(x, np.sin(x), gradient)
-    assert data.edge == x[x > 3.0][0] and data.smooth.sum() == (x <= 3.0).sum()
+    assert data.smooth.sum() == (x <= 3.0).sum() and not data.matched[x[1:] > 3.0].any()
+    assert data.matched[x[1:] <= 3.0].all() and np.isnan(data.edge), "the edge may lie anywhere in an interval"
     falling = sweep_of(x[::-1], np.sin(x[::-1]), np.cos(x[::-1]))
-    assert falling.smooth.all()
+    assert falling.smooth.all() and falling.note == ""
+    assert "the values do not increase" in sweep_of(x[::-1], np.sin(x[::-1]), gradient[::-1]).note
+    short = sweep_of(x / 100.0, np.sin(x), gradient)
+    assert np.isnan(short.edge) and "within one window of width 0.1" in short.note
+
+
+def wiggly(x):
+    """Smooth, with ripples that get too short for a spacing of 0.04 long before they do for the derivative."""
+    return -0.5 * x + 0.002 * anp.sin(anp.exp(2.4 * x)) + 0.2 * anp.sin(3e5 * x) * (x > 2.06)
+
+
+def test_a_grid_too_coarse_to_place_the_edge_refuses_and_says_what_it_takes():
+    coarse, fine = dense(wiggly, 0.0, 5.0, 120), dense(wiggly, 0.0, 5.0, 1_001)
+    assert np.isnan(coarse.edge) and coarse.smooth.sum() < 120
+    assert (
+        "values 0.042 apart are too few" in coarse.note
+        and "it takes 0.01 or less (501 values from 0 to 5)" in coarse.note
+    )
+    assert coarse.note in repr(coarse) and "edge at 2.06" in repr(fine) and fine.note == ""
+    assert fine.edge == pytest.approx(2.065, abs=0.005)
+    needed = dense(wiggly, 0.0, 5.0, 501)
+    assert needed.note == "" and needed.edge == pytest.approx(fine.edge, abs=0.05)
+    assert locate_edge(wiggly, 0.0, 5.0).location == pytest.approx(fine.edge, abs=0.05)
+    figure = coarse.plot(labels=["after 50 steps"])
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert any("losses 0.042 apart do not match" in text and "it takes 0.01 or less" in text for text in texts)
+    assert not figure.axes[0].texts, "no edge is named"
+
+
+def test_what_matches_past_the_edge_is_not_shaded():
+    """Rough from 1 to 1.5, smooth after it."""
+    x = np.linspace(0.0, 3.0, 1_001)
+    rough = (x > 1.0) & (x < 1.5)
+    rng = np.random.default_rng(0)
+    data = sweep_of(
+        x, np.sin(x) + 0.01 * rough * rng.standard_normal(1_001), np.cos(x) + 50.0 * rough * rng.choice([-1, 1], 1_001)
+    )
+    assert data.edge == pytest.approx(1.003, abs=0.005)
+    middles = (x[1:] + x[:-1]) / 2.0
+    assert data.matched[(middles < 1.0) | (middles > 1.51)].all()
+    assert not data.matched[(middles > 1.01) & (middles < 1.49)].any(), "not where a window matches by chance either"
+    for axis in data.plot().axes:
+        (span,) = [patch for patch in axis.patches if hasattr(patch, "get_width")]
+        assert span.get_x() == pytest.approx(1.0, abs=0.005) and span.get_width() == pytest.approx(0.5, abs=0.01)
+
+
+def test_chaos_matches_nowhere(recorded):
+    data, _ = recorded
+    assert not data.matched[data.values[1:] >= data.edge].any() and data.matched[data.values[1:] < data.edge].all()
 
 
 @pytest.mark.parametrize(("f", "low", "high"), [(logistic_map, 3.4, 4.0), (sine_map, 2.0, 3.0)])
@@ -187,8 +236,11 @@ def test_the_figure_marks_the_edge(recorded):
 
 def test_the_index_past_the_end_says_there_is_none():
     x = np.linspace(0.0, 1.0, 50)
-    assert first_mismatch(x, np.sin(x), np.cos(x)) == 50
-    assert first_mismatch(x[:1], np.sin(x[:1]), np.cos(x[:1])) == 1
+    windows = compare(x, np.sin(x), np.cos(x))
+    assert first_failure(windows) == len(windows.starts) > 40
+    assert first_failure(compare(x[:1], np.sin(x[:1]), np.cos(x[:1]))) == 0
+    one = sweep_of(x[:1], np.sin(x[:1]), np.cos(x[:1]))
+    assert one.smooth.all() and np.isnan(one.edge) and one.note == "" and one.matched.shape == (0,)
 
 
 rng = np.random.default_rng(0)

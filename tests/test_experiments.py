@@ -23,6 +23,7 @@ from experiments import jan09_param_scale_wiggliness as jan09
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan14_lr_wiggliness as jan14
 from experiments.shared import precision, results, runner, sweeps
+from hypergrad.probe.edge import compare, first_failure
 
 EXPERIMENTS = list(results.questions())
 SWEEPS = [
@@ -103,6 +104,30 @@ def test_a_few_smooth_points_of_every_sweep_are_reproduced(module, part):
     points = values.values[: len(values.values) // 3 : len(values.values) // 9]
     few = hg.probe.sweep(partial(sweeps.losses, first, 0), points, n_jobs=2, progress=False)
     compare_smooth_part(config, values, few)
+
+
+def test_the_log_takes_no_edge_from_a_grid_that_cannot_place_one():
+    """What it says of the coarse sweeps, and of the edges of the fine one."""
+    ends = {}
+    for module, part in SWEEPS:
+        for sweep in checked_in(module, part)[1].sweeps():
+            fine = np.diff(sweep.values).max() <= 0.01
+            assert fine == bool(np.isfinite(sweep.edge).any()) == (sweep.note == ""), (module, part)
+            windows = compare(sweep.values, sweep.loss, sweep.gradient)
+            first = np.append(windows.ends, len(sweep.values))[first_failure(windows)]
+            ends.setdefault((module, part), []).append(np.append(sweep.values, np.nan)[first])
+    log = (results.EXPERIMENTS / "LOG.md").read_text()
+    edges = [f"{edge:.2f}" for edge in np.ravel(ends[jan14, 2])]
+    assert f"the edge, which is {edges[0]}, {edges[1]} and {edges[2]} for" in log.replace("\n", " ")
+    last = [row[-1] for row in ends[jan14, 1]]
+    assert [f"{end:.2f}" for end in last] == ["1.89", "1.89", "1.53"]
+    for column, words in ((0, "end between 0.06 and 0.18"), (1, "between −0.18 and −0.09 (15")):
+        places = [row[column] for row in ends[jan09, 2]]
+        assert f"between {min(places):.2f} and {max(places):.2f}".replace("-", "−") in words and words in log
+    hatched = [sweep.values[np.flatnonzero(~sweep.matched[:, -1])[0]] for sweep in checked_in(jan09, 3)[1].sweeps()]
+    assert f"{min(hatched):.1f}" == "-2.7"
+    hatched = [sweep.values[np.flatnonzero(~sweep.matched[:, -1])[0]] for sweep in checked_in(jan09, 1)[1].sweeps()]
+    assert f"{min(hatched):.2f}" == "-1.95"
 
 
 def test_gradients_of_single_weights_in_the_calm_regime_are_reproduced():

@@ -210,6 +210,17 @@ def test_plot_shows_the_smooth_range_and_marks_what_leaves_it():
     assert upper.get_ylabel() == "b" and lower.get_xlabel() == "a"
 
 
+def test_low_losses_past_the_edge_stay_in_the_frame():
+    x = np.linspace(0.0, 3.0, 301)
+    past = x > 2.0
+    loss = np.where(past, 0.5 + 0.4 * np.sin(1e5 * x), 2.0 - 0.2 * x)
+    gradient = np.where(past, 4e4 * np.cos(1e5 * x), -0.2)
+    upper, lower = Sweep(x, loss, gradient, np.full(301, -1)).plot().axes
+    assert upper.get_ylim()[0] < loss.min() and upper.get_ylim()[1] < 3.0 and lower.get_ylim()[1] < 1.0
+    loss[-1] = -1e6
+    assert Sweep(x, loss, gradient, np.full(301, -1)).plot().axes[0].get_ylim()[0] > -100.0
+
+
 def test_overflow_of_exact_arithmetic_counts_as_divergence():
     quadratic = lambda w, hyper, step: 0.5 * anp.sum(w**2)
     run = lambda lr: anp.sum(hg.train(quadratic, np.ones(2), hg.SGD(lr, 0.5, exact=True), steps=200))

@@ -30,8 +30,45 @@ def test_a_smooth_function_is_trusted_as_far_as_it_is_straight():
     assert report.verdict == "trust" and report.scale == report.distances[-1] == pytest.approx(0.128)
     assert report.derivative == pytest.approx(np.cos(0.3)) and report.mismatch.max() < 0.01
     wavy = trust(lambda x: anp.sin(30.0 * x), 0.0)
-    assert wavy.verdict == "trust" and 0.008 <= wavy.scale <= 0.064
-    assert f"{wavy.scale:.3g}" in wavy.reason
+    assert wavy.verdict == f"trust below {wavy.scale:.3g}" and 0.008 <= wavy.scale <= 0.064
+    assert f"{wavy.scale:.3g}" in wavy.reason and wavy.nearby == "trust"
+
+
+def test_the_verdict_is_about_the_step():
+    """One sentence with the derivative and the slope of the difference; smooth at short range is not enough."""
+    f = lambda x: 0.047 * x + 0.6 * anp.tanh(20.0 * (x - 0.06)) * (x > -1.0)
+    flat = lambda x: 0.047 * x + 0.0575 * anp.tanh((x - 0.05) / 1e-3)
+    report = trust(flat, 0.0, step=0.1)
+    assert report.nearby == "trust" and report.verdict == f"trust below {report.scale:.3g}" and report.scale < 0.1
+    assert report.step == 0.1 and report.derivative == pytest.approx(0.047)
+    assert report.slope == pytest.approx((flat(0.1) - flat(-0.1)) / 0.2) == pytest.approx(0.622, rel=1e-3)
+    assert "the derivative is 0.047 and the slope of the difference over ±0.1 is 0.622" in report.reason
+    np.testing.assert_allclose(report.changes, [flat(-0.1) - flat(0.0), flat(0.1) - flat(0.0)])
+    short = trust(flat, 0.0, step=0.01)
+    assert short.verdict == "trust" and short.slope == pytest.approx(0.047)
+    assert trust(f, 0.5, step=0.1).verdict == "trust" and trust(f, 0.5, step=1.0).verdict != "trust"
+    assert trust(anp.sin, 0.3).step == pytest.approx(0.1) and trust(anp.sin, 0.3, distance=1e-4).step == 5e-3
+
+
+def test_a_trend_is_trusted_only_over_steps_that_follow_it():
+    stairs = lambda x: x + 1e-3 * np.sin(1e5 * getval(x))
+    assert trust(stairs, 1.0, step=0.1).verdict.startswith("trust at scales above")
+    report = trust(stairs, 1.0, step=0.004)
+    assert report.verdict == "don't" and report.nearby.startswith("trust at scales above") and np.isnan(report.scale)
+    assert "does not hold for this step" in report.reason
+
+
+def test_a_step_downhill_over_a_minimum_is_told():
+    report = trust(lambda x: (x - 0.02) ** 2, 0.0)
+    assert report.verdict == "trust" and "passes a minimum" in report.reason
+    assert "passes" not in trust(lambda x: (x - 0.2) ** 2, 0.0).reason
+
+
+def test_what_is_not_finite_a_step_away_is_not_trusted():
+    def f(x):
+        return x * np.inf if getval(x) > 1.05 else x
+
+    assert trust(f, 1.0, step=0.1).verdict == "trust below 0.032"
 
 
 def test_the_mismatch_is_that_of_trapezoids():
@@ -73,13 +110,15 @@ def test_an_island_in_chaos_is_not_trusted_but_the_shore_is():
         shore = lambda x, sign=sign: x + 0.05 * anp.sin(1e5 * x) * (sign * x > 0.01)
         report = trust(shore, 0.0)
         smooth, rough = report.beside[::sign]
-        assert report.verdict == "trust" and smooth.max() < 1e-9 < 0.5 < rough[1:].min()
+        assert report.nearby == "trust" and smooth.max() < 1e-9 < 0.5 < rough[1:].min()
+        assert report.verdict == "trust below 0.008", "a step of 0.1 goes into the rough"
 
 
 @pytest.mark.parametrize("f", [lambda x: anp.sin(300.0 * x), lambda x: anp.exp(-((x / 0.012) ** 2))])
 def test_what_is_just_smooth_enough_is_no_island(f):
-    report = trust(f, 0.0)
+    report = trust(f, 0.0, step=0.002)
     assert report.verdict == "trust" and report.scale == report.distances[0] and report.mismatch[0] > 0.01
+    assert trust(f, 0.0).verdict == "trust below 0.002"
 
 
 def test_what_is_not_finite_is_not_trusted():
@@ -142,8 +181,13 @@ def test_the_points_of_january_are_flagged_past_the_edge_only():
         return loss[i] + gradient[i] * (value - getval(value))
 
     at = x[64:-64:20]
-    flagged = np.array([trust(f, float(value), distance=float(x[1] - x[0])).verdict != "trust" for value in at])
+    reports = [trust(f, float(value), distance=float(x[1] - x[0])) for value in at]
+    flagged = np.array([report.nearby != "trust" for report in reports])
     assert flagged[at > 1.9].all() and not flagged[at < 1.6].any()
+    too_long = np.array([report.verdict != "trust" for report in reports])
+    assert too_long[at > 1.5].all() and not too_long[at < 1.2].any(), (
+        "where the derivative ripples, steps must be short"
+    )
 
 
 def test_plot(tmp_path):
@@ -164,6 +208,7 @@ rng = np.random.default_rng(0)
     [
         (lambda: trust(anp.sin, 0.3, distance=0.0), ArgumentError, "distance must be a finite number above 0, got 0.0"),
         (lambda: trust(anp.sin, 0.3, tolerance=np.nan), ArgumentError, "tolerance must be"),
+        (lambda: trust(anp.sin, 0.3, step=-0.1), ArgumentError, "step must be a finite number above 0, got -0.1"),
         (lambda: trust(anp.sin, np.inf), ArgumentError, "hypers is not finite"),
         (lambda: trust(anp.sin, 3), NestError, "integer"),
         (lambda: trust(lambda x: x * np.ones(2), 0.3), ArgumentError, r"shape \(2,\).*scalar"),

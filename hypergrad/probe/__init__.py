@@ -2,9 +2,10 @@
 
 from ..errors import CacheWarning
 from .edge import Edge, locate_edge
+from .smoothness import Metasmoothness, metasmoothness
 from .sweep import Sweep, sweep
 
-__all__ = ["CacheWarning", "Edge", "Sweep", "locate_edge", "sweep"]
+__all__ = ["CacheWarning", "Edge", "Metasmoothness", "Sweep", "locate_edge", "metasmoothness", "sweep"]
 
 
 def __dir__():

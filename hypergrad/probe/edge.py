@@ -19,11 +19,23 @@ DENSE = 10  # intervals in a window from which a grid counts as dense
 SMALLEST_BUDGET = 16
 
 
-def first_mismatch(values, loss, gradient, width: float = WIDTH, tolerance: float = TOLERANCE) -> np.ndarray:
-    """Index of the right end of the first window where derivative and loss disagree; n where none does.
+class Windows(NamedTuple):
+    """Stretches of a sweep over which the integral of the derivative is compared with the difference of the loss.
 
-    One index for each loss. See :attr:`hypergrad.probe.Sweep.edge` for the rule.
+    ``starts`` and ``ends`` are indices of values, shape (w,); ``matches`` says whether the two agree, (w,) or (w, k);
+    ``follows`` whether what its single intervals miss is as little without regard to sign, since in chaos it often
+    cancels by chance; ``resolved`` whether it has intervals enough for a verdict, (w,).
     """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    matches: np.ndarray
+    follows: np.ndarray
+    resolved: np.ndarray
+
+
+def compare(values, loss, gradient, width: float = WIDTH, tolerance: float = TOLERANCE) -> Windows:
+    """Derivative and loss over every window of this width. See :attr:`hypergrad.probe.Sweep.edge` for the rule."""
     steps, n = np.diff(values).reshape(-1, *[1] * (loss.ndim - 1)), len(values)
     if (steps <= 0.0).any():
         width = 0.0
@@ -31,15 +43,24 @@ def first_mismatch(values, loss, gradient, width: float = WIDTH, tolerance: floa
     ends = np.maximum(np.searchsorted(values, values + reach), np.arange(n) + 1) if width else np.arange(1, n + 1)
     starts = np.flatnonzero(ends < n)
     ends = ends[starts]
-    dense = len(starts) > 0 and (ends - starts).min() >= DENSE
+    resolved = ends - starts >= DENSE
     with np.errstate(over="ignore", invalid="ignore"):
-        integral = _integrals(steps * (gradient[1:] + gradient[:-1]) / 2)
+        trapezoids = steps * (gradient[1:] + gradient[:-1]) / 2
+        integral, strayed = _integrals(trapezoids), _integrals(np.abs(trapezoids - np.diff(loss, axis=0)))
         magnitude = _integrals(np.abs(steps) * (np.abs(gradient[1:]) + np.abs(gradient[:-1])) / 2)
         missed = np.abs(integral[ends] - integral[starts] - (loss[ends] - loss[starts]))
-        allowed = (tolerance if dense else 2.0 * tolerance) * (magnitude[ends] - magnitude[starts])
-        matches = (missed <= allowed + rounding(loss[starts], loss[ends])) & np.isfinite(missed)
-    failed = np.concatenate([~matches, np.ones((1, *loss.shape[1:]), bool)])
-    return np.append(ends, n)[np.argmax(failed, axis=0)]
+        share = np.where(resolved, tolerance, 2.0 * tolerance).reshape(-1, *[1] * (loss.ndim - 1))
+        length, noise = magnitude[ends] - magnitude[starts], rounding(loss[starts], loss[ends])
+        matches = (missed <= share * length + noise) & np.isfinite(missed)
+        each = strayed[ends] - strayed[starts]  # what all its intervals miss, whatever the sign
+        follows = matches & (each <= share * length + noise * (ends - starts).reshape(share.shape))
+    return Windows(starts, ends, matches, follows, resolved)
+
+
+def first_failure(windows: Windows) -> np.ndarray:
+    """Number of the first window where derivative and loss disagree, one for each loss; of windows if none does."""
+    failed = np.concatenate([~windows.matches, np.ones((1, *windows.matches.shape[1:]), bool)])
+    return np.argmax(failed, axis=0)
 
 
 def _integrals(parts) -> np.ndarray:

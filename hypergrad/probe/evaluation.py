@@ -11,6 +11,7 @@ import numpy as np
 
 from ..bridge import Probe, getval, isbox, probed
 from ..errors import ArgumentError, LossGradientWarning, NonFiniteLossGradientError
+from ..nests import Structure, broadcast_prefix, check_leaves, flatten, leaf_places
 
 
 class Point(NamedTuple):
@@ -19,6 +20,34 @@ class Point(NamedTuple):
     loss: np.ndarray
     gradient: np.ndarray
     diverged_at: int
+
+
+def check_finite_leaves(hypers: Any) -> tuple[list, Structure]:
+    """The leaves of hyperparameters and their structure.
+
+    Raises:
+      NestError, ArgumentError: they are no nest of float arrays, or not finite.
+    """
+    leaves, structure = flatten(hypers)
+    places = leaf_places(structure, "hypers")
+    leaves = check_leaves(leaves, places)
+    for leaf, place in zip(leaves, places):
+        if not np.isfinite(getval(leaf)).all():
+            raise ArgumentError(f"{place} is not finite")
+    return leaves, structure
+
+
+def direction_like(direction: Any, leaves: list, structure: Structure) -> list:
+    """The leaves of a direction that has the structure and shapes of hyperparameters.
+
+    Raises:
+      NestError, ArgumentError: it has not.
+    """
+    parts, cover, places = broadcast_prefix(direction, structure, name="direction", target="hypers")
+    parts = check_leaves(parts, places)
+    if cover != list(range(len(leaves))) or any(np.shape(p) != np.shape(w) for p, w in zip(parts, leaves)):
+        raise ArgumentError("direction must have the structure and the shapes of hypers")
+    return parts
 
 
 def evaluate(f: Callable, value: float, probe: Probe | None = None) -> Point:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import ArgumentError
+from .edge import DENSE, WIDTH
 
 STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -40,9 +42,11 @@ def plot_sweep(
 ) -> Figure:
     """The losses of a sweep above and their derivatives below, over the same values.
 
-    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`), and for the
-    losses that of all points where it is not much more. Points that leave it are marked by triangles
-    at the border, and the part past the edge of the last curve is shaded.
+    The vertical range is that of the smooth part (:attr:`hypergrad.probe.Sweep.smooth`); for the losses it reaches
+    down to the lowest of all, and up to the highest too where that is not much more. Points that leave it are marked
+    by triangles at the border. Where the derivative does not match the last of the losses
+    (:attr:`hypergrad.probe.Sweep.matched`) is shaded, darker for more repetitions, and their edges are marked if the
+    values are close enough to place them.
 
     Args:
       sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
@@ -65,11 +69,14 @@ def plot_sweep(
         figure, axes = plt.subplots(rows, 1, sharex=True, figsize=(7.5, 1.5 + 2.5 * rows), layout="constrained")
         for axis, name in zip(axes, ("loss", "gradient")):
             data = [getattr(s, name).reshape(-1, curves) for s in sweeps]
-            limits = smooth_limits(np.concatenate(data), smooth, at_most=10.0 if name == "loss" else 0.0)
+            together = np.concatenate(data)
+            limits = smooth_limits(together, smooth, at_most=10.0 if name == "loss" else 0.0)
+            if name == "loss":
+                limits = down_to_lowest(together, limits)
             for repetition, (one, sweep) in enumerate(zip(data, sweeps)):
                 for k in range(curves):
                     label = labels[k] if labels is not None and repetition == 0 else None
-                    dotted = len(sweep.values) > 100 and ~sweep.smooth.reshape(-1, curves)[:, k]
+                    dotted = len(sweep.values) > 100 and ~within_match(sweep)[:, k]
                     style = {"color": colours[k], "label": label, "alpha": _alpha(repetition)}
                     draw_clipped(axis, sweep.values, one[:, k], limits, dotted, **style)
         axes[0].set_ylabel(ylabel)
@@ -80,12 +87,12 @@ def plot_sweep(
         if magnitude:
             draw_magnitude(axes[-1], sweeps, colours)
         axes[-1].set_xlabel(xlabel)
-        shade_past_edge(axes, sweeps, "" if labels is None else labels[-1])
+        shade_mismatch(axes, sweeps, "" if labels is None else labels[-1])
         largest = max(np.abs(s.gradient[np.isfinite(s.gradient)]).max(initial=0.0) for s in sweeps)
         if largest > max(map(abs, axes[1].get_ylim())):
-            axes[0].plot([], [], "^", color="0.4", label=f"outside the frame (derivative up to {largest:.0e})")
+            axes[0].plot([], [], "^", color="0.4", label=f"outside the frame (derivatives up to {largest:.0e})")
         if any(np.isnan(s.loss).any() for s in sweeps):
-            axes[0].plot([], [], "x", color="0.4", label="diverged")
+            axes[0].plot([], [], "x", color="0.4", label="training diverged")
         entries, columns = axes[0].get_legend_handles_labels(), 2 if curves < 3 else 3
         figure.legend(*entries, frameon=False, loc="outside lower center", ncols=columns)
         figure.suptitle(title, fontsize="medium")
@@ -134,17 +141,54 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
         for x, y, dx, dy in zip(report.offsets, report.loss, half, rise):
             left.plot([x - dx, x + dx], [y - dy, y + dy], color="C1", linewidth=1.3)
         left.plot([], [], color="C1", label="its derivative")
+        ends = report.loss[np.argmin(np.abs(report.offsets))] + report.changes
+        label = f"difference over the step, slope {report.slope:.3g}"
+        left.plot([-report.step, report.step], ends, "--", color="0.3", linewidth=1, label=label)
         left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
-        left.legend(frameon=False)
+        left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         shown = np.clip(report.mismatch, 1e-12, 1e3)
         right.loglog(report.distances, shown, ".-", color="C0", label="steps of that length")
         for side, marker, name in zip(report.beside, "<>", ("below", "above")):
             label = f"short steps that far {name}"
             right.plot(report.distances[2:6], np.clip(side, 1e-12, 1e3), marker, color="C1", label=label)
-        right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="tolerance")
+        right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="what is tolerated")
+        right.axvline(report.step, color="0.3", linestyle=":", linewidth=1, label="the step that is judged")
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
-        right.set(xlabel="distance", ylabel="mismatch of derivative and differences")
+        right.set(
+            xlabel="distance", ylabel="what the integral of the derivative\nmisses (share of that of its magnitude)"
+        )
         figure.suptitle(f"{report.verdict}: {report.reason}", fontsize="small", wrap=True)
+    plt.close(figure)
+    return figure
+
+
+def plot_metasmoothness(report, *, xlabel: str, ylabel: str) -> Figure:
+    """What :func:`hypergrad.probe.metasmoothness` computed: both halves of the step, and the loss."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.2), layout="constrained")
+        on = report.first * report.second > 0.0
+        size = np.abs(np.concatenate([report.first, report.second]))
+        linear = float(np.quantile(size[size > 0.0], 0.25)) if (size > 0.0).any() else 1.0
+        for chosen, marker, colour, words in ((on, ".", "C0", "go on"), (~on, "x", "C1", "turn round or rest")):
+            share = f"{words}: {100 * np.mean(chosen):.3g} % of the parameters"
+            left.plot(report.first[chosen], report.second[chosen], marker, ls="", ms=3, color=colour, label=share)
+        for scale in (left.set_xscale, left.set_yscale):
+            scale("symlog", linthresh=linear)
+        left.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        left.axvline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        top = 10.0 ** np.floor(np.log10(size.max(initial=0.0) or 1.0))
+        for axis in (left.xaxis, left.yaxis):  # others would overlap near 0
+            axis.set_ticks([-top, 0.0, top])
+            axis.set_ticks([], minor=True)
+        left.set(xlabel="move of a parameter over the first half", ylabel="over the second half")
+        left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17))
+        at = report.h * np.arange(3)
+        right.plot(at, report.losses, ".-", color="C0", label="outer loss")
+        right.plot(at[[0, 2]], report.losses[[0, 2]], "--", color="0.5", linewidth=1, label="straight line")
+        right.set(xlabel=xlabel, ylabel=ylabel)
+        right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+        title = f"metasmoothness {report.value:.3g}, curvature of the loss {report.curvature:.3g}"
+        figure.suptitle(title, fontsize="medium")
     plt.close(figure)
     return figure
 
@@ -184,26 +228,65 @@ def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, l
         line.set_in_layout(False)
 
 
-def shade_past_edge(axes, sweeps: tuple, which: str) -> None:
-    """Shade what lies past the edge of the last loss, the earliest among repetitions.
+def down_to_lowest(data: np.ndarray, limits: tuple[float, float], at_most: float = 10.0) -> tuple[float, float]:
+    """The range extended down to the lowest point with a margin, if that makes it at most so many times as long."""
+    (low, high), lowest = limits, data[np.isfinite(data)].min(initial=np.inf)
+    if not lowest < low or high - lowest > at_most * (high - low):
+        return limits
+    return float(lowest - 0.12 * (high - lowest)), high
 
-    On a fine grid that is :attr:`hypergrad.probe.Sweep.edge`; on a coarse one, where the edge may lie anywhere in
-    its interval, the last smooth point.
+
+def within_match(sweep) -> np.ndarray:
+    """The points that have a matching interval on either side, (n, k)."""
+    matched = sweep.matched.reshape(len(sweep.values) - 1, -1)
+    none = np.zeros((1, matched.shape[1]), bool)
+    return np.concatenate([none, matched]) | np.concatenate([matched, none])
+
+
+def shade_mismatch(axes, sweeps: tuple, which: str) -> None:
+    """Shade where the derivative does not match the last loss, darker for more repetitions; mark the edges.
+
+    Where the values are too far apart to place an edge it is hatched, and the legend says how close they must be.
     """
-    counts = [np.count_nonzero(s.smooth.reshape(len(s.values), -1)[:, -1]) for s in sweeps]
-    x, smooth_points = sweeps[0].values, min(counts)
-    if smooth_points == len(x):
-        return
-    fine = len(x) > 100
-    edge = x[smooth_points if fine else max(smooth_points - 1, 0)]
-    what = "derivative does not match the loss" if fine else "neighbouring losses do not match the derivative"
+    x = sweeps[0].values
+    missed = np.mean([~s.matched.reshape(len(x) - 1, -1)[:, -1] for s in sweeps], axis=0)
+    starts = np.flatnonzero(np.diff(missed, prepend=-1.0) != 0.0)  # of stretches with the same share
+    last = [replace(s, loss=_last(s.loss), gradient=_last(s.gradient)) for s in sweeps]
+    note = next((s.note for s in last if s.note), "")
+    edges = sorted({float(s.edge) for s in last if np.isfinite(s.edge)})
+    prefix = f"{which}: " if which else ""
+    for start, end in zip(starts, [*starts[1:], len(missed)]):
+        if missed[start] == 0.0:
+            continue
+        shade = 1.0 - 0.08 - 0.1 * (missed[start] - 1.0 / len(sweeps))
+        style = {"facecolor": "none", "edgecolor": "0.85", "hatch": "//"} if note else {"facecolor": str(shade)}
+        for axis in axes:
+            axis.axvspan(x[start], x[end], linewidth=0, zorder=-1, **style)
+    more = "\n(darker where it is so for more seeds)" if not note and len(set(missed[missed > 0.0])) > 1 else ""
+    if (missed > 0.0).any():
+        words = "derivative does not match the loss" + more
+        if note:
+            steps = np.diff(x).max()
+            takes = f"(to place an edge it takes {WIDTH / DENSE:g} or less)"
+            words = f"losses {steps:.2g} apart do not match the derivative\n{takes}"
+            axes[0].fill_between(
+                [], [], facecolor="none", edgecolor="0.75", hatch="//", linewidth=0, label=prefix + words
+            )
+        else:
+            axes[0].fill_between([], [], facecolor="0.9", linewidth=0, label=prefix + words)
     for axis in axes:
-        label = f"{which}: {what}" if which else what
-        axis.axvspan(edge, x[-1], color="0.92", zorder=-1, label=label)
-        axis.axvline(edge, color="0.4", linestyle="--", linewidth=1)
-    if fine:
+        lines = [axis.axvline(edge, color="0.4", linestyle="--", linewidth=1) for edge in edges]
+        if axis is axes[0] and lines:
+            lines[0].set_label(f"{prefix}edge of each seed" if len(sweeps) > 1 else f"{prefix}edge")
+    if edges:
+        words = f"edge{'s' if len(edges) > 1 else ''} {', '.join(f'{edge:.2f}' for edge in edges)}"
         above = axes[0].get_xaxis_transform()
-        axes[0].text(edge, 1.01, f"edge {edge:.2f}", transform=above, fontsize="small", color="0.4", ha="center")
+        axes[0].text(np.mean(edges), 1.01, words, transform=above, fontsize="small", color="0.4", ha="center")
+
+
+def _last(array: np.ndarray) -> np.ndarray:
+    """That of the last of k losses."""
+    return array.reshape(len(array), -1)[:, -1]
 
 
 class Panel(NamedTuple):

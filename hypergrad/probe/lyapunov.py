@@ -26,11 +26,13 @@ class Lyapunov(NamedTuple):
       exponents: λ over the whole run, shape (directions,), the largest first; the mean of ``growth``.
       running: the same over the steps so far, shape (steps, directions).
       growth: the logarithm of the growth during each step, shape (steps, directions).
+      reason: why not all of that is finite, in a sentence; empty if it is.
     """
 
     exponents: np.ndarray
     running: np.ndarray
     growth: np.ndarray
+    reason: str = ""
 
 
 def lyapunov(
@@ -59,7 +61,8 @@ def lyapunov(
       seed: of the first directions.
 
     Returns:
-      A :class:`Lyapunov`. −inf where a direction is lost altogether (by a momentum of 0, say).
+      A :class:`Lyapunov`. −inf where a direction is lost altogether (by a momentum of 0, say), NaN from where the
+      second derivatives of the loss are not finite; its ``reason`` says so.
 
     Raises:
       DivergedError: a parameter became non-finite; it carries the step.
@@ -89,24 +92,37 @@ def lyapunov(
         raise ArgumentError(f"directions is {directions}, but the state has only {size} numbers")
     rng = np.random.default_rng([check_integer(seed, "seed", 0), _DIRECTIONS])
     basis, _ = np.linalg.qr(rng.standard_normal((size, directions)))
-    growth = np.full((steps, directions), np.nan)
+    growth, reason = np.full((steps, directions), np.nan), ""
     arena, room = Arena(), dynamics.room(state)
     for step in range(steps):
         after, basis = _push(dynamics, state, room, tangents, basis, step, arena)
         state, room = after, state
         arena.release((0, 0))
         if not np.isfinite(basis).all():
-            warnings.warn(
-                f"the second derivatives of the loss are not finite at step {step}: no exponents from there on",
-                NonFiniteGradientWarning,
-                stacklevel=2,
-            )
+            reason = _not_finite(step, growth)
+            warnings.warn(reason, NonFiniteGradientWarning, stacklevel=2)
             break
         basis, triangle = np.linalg.qr(basis)
         with np.errstate(divide="ignore"):
             growth[step] = np.log(np.abs(np.diagonal(triangle)))
+        if not reason and np.isneginf(growth[step]).any():
+            lost = np.count_nonzero(np.isneginf(growth[step]))
+            reason = (
+                f"step {step} takes {lost} of {directions} direction{'s' if directions > 1 else ''} to 0, so nothing "
+                "of what was perturbed is left there: λ is −inf (a momentum of 0, or units that are off, do that)"
+            )
     running = np.cumsum(growth, axis=0) / np.arange(1, steps + 1)[:, None]
-    return Lyapunov(running[-1], running, growth)
+    return Lyapunov(running[-1], running, growth, reason)
+
+
+def _not_finite(step: int, growth: np.ndarray) -> str:
+    """Why there are no exponents from a step on, and what they were before."""
+    before = f"; over the {step} steps before λ is {growth[:step, 0].mean():.3g}" if step else ""
+    return (
+        f"the second derivatives of the loss are not finite at step {step}: no exponents from there on{before}. If "
+        "training saturates there, as a softmax with a logarithm after it does, write the loss so that it can "
+        "(hypergrad.nn.softmax_cross_entropy)"
+    )
 
 
 @reported

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..runs.parallel import compute
-from .edge import first_mismatch
+from .edge import DENSE, WIDTH, compare, first_failure
 from .evaluation import Point, evaluate
 
 _ROWS = 4  # of each end of a sweep that are printed
@@ -47,30 +47,77 @@ class Sweep:
                 continue
             step = "" if self.diverged_at[i] < 0 else f"  {self.diverged_at[i]}"
             rows.append(f"{self.values[i]:12.6g} {losses[i, -1]:12.6g} {slopes[i, -1]:12.6g}{step}")
+        edge = np.ravel(self.edge)[-1]
+        if self.note or np.isfinite(edge):
+            rows.append(self.note or f"edge at {edge:.6g}{of_last}")
         return "\n".join(rows)
 
     @property
     def smooth(self) -> np.ndarray:
-        """Where the derivative describes the loss, bool in the shape of ``loss``.
+        """The points up to which the derivative describes the loss, bool in the shape of ``loss``.
 
-        The points before :attr:`edge`, and before the first that is not finite.
+        Those before the right end of the first window over which it does not, and before the first that is not
+        finite. On a coarse grid that is where its values stop being close enough, which may be long before the edge.
         """
         finite = np.logical_and.accumulate(np.isfinite(self.loss) & np.isfinite(self.gradient), axis=0)
         index = np.arange(len(self.values)).reshape(-1, *[1] * (self.loss.ndim - 1))
-        return finite & (index < first_mismatch(self.values, self.loss, self.gradient))
+        windows = self._windows
+        return finite & (index < np.append(windows.ends, len(self.values))[first_failure(windows)])
+
+    @property
+    def matched(self) -> np.ndarray:
+        """Whether the derivative describes the loss, for each interval between neighbouring values.
+
+        Shape (n − 1,) or (n − 1, k). True before the first window that does not match, and within any later one
+        that matches in its single intervals too, so also on a smooth stretch past the edge.
+        """
+        windows = self._windows
+        before = np.arange(len(windows.starts)).reshape(-1, *[1] * (self.loss.ndim - 1)) < first_failure(windows)
+        counted = (windows.matches & before | windows.follows).astype(int)
+        covered = np.zeros((len(self.values), *self.loss.shape[1:]), int)
+        np.add.at(covered, windows.starts, counted)
+        np.subtract.at(covered, windows.ends, counted)
+        return np.cumsum(covered, axis=0)[:-1] > 0
 
     @property
     def edge(self) -> np.ndarray:
-        """The value past which the derivative no longer describes the loss, one for each loss; NaN if there is none.
+        """The value past which the derivative no longer describes the loss, one for each loss; NaN if none is marked.
 
         The right end of the first window of width 0.1 over which the integral of the derivative
         (trapezoids) differs from the difference of the loss by more than 5 % of the integral of its
-        magnitude. Where the grid is too coarse for that, with fewer than ten intervals in a window,
-        windows are single intervals if those are wider than 0.1, and 10 % are allowed: the trapezoids' own
-        error counts too. The values must increase for windows; else they are single intervals.
+        magnitude. A window needs ten intervals: where the first that does not match has fewer, what it misses may
+        be the trapezoids' own error, and no edge is marked; :attr:`note` then says how close values must be.
         """
-        index = np.asarray(first_mismatch(self.values, self.loss, self.gradient))
-        return np.append(self.values, np.nan)[index]
+        windows = self._windows
+        first = first_failure(windows)
+        places = np.append(self.values[windows.ends], np.nan)
+        return np.where(np.append(windows.resolved, False)[first], places[first], np.nan)
+
+    @property
+    def note(self) -> str:
+        """Why no edge is marked although the derivative does not match the loss, and what would show it; or empty."""
+        windows, n = self._windows, len(self.values)
+        first = first_failure(windows)
+        unresolved = (first < len(windows.starts)) & ~np.append(windows.resolved, True)[first]
+        if n > 1 and not len(windows.starts):
+            return (
+                f"no edge can be seen: all values lie within one window of width {WIDTH:g}; sweep a logarithm, or more"
+            )
+        if not unresolved.any():
+            return ""
+        low, high, steps = self.values.min(), self.values.max(), np.diff(self.values)
+        if (steps <= 0.0).any():
+            return "no edge is marked: the values do not increase"
+        needed = WIDTH / DENSE
+        count = int(np.ceil((high - low) / needed * (1.0 - 1e-9))) + 1
+        return (
+            f"no edge is marked: values {steps.max():.2g} apart are too few to place one, it takes {needed:g} or less "
+            f"({count:,} values from {low:g} to {high:g}), or hypergrad.probe.locate_edge"
+        )
+
+    @property
+    def _windows(self):
+        return compare(self.values, self.loss, self.gradient)
 
     def plot(self, *, xlabel: str = "value", ylabel: str = "loss", labels=None):
         """A figure with the loss above and its derivative below; see :func:`hypergrad.probe.figures.plot_sweep`."""

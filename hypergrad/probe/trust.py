@@ -14,13 +14,15 @@ from autograd import value_and_grad
 from ..bridge import Probe
 from ..checks import check_integer
 from ..errors import ArgumentError
-from ..nests import broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
+from ..nests import flatten, unflatten
 from .edge import TOLERANCE, check_repeatable, rounding
-from .evaluation import Point, evaluate
+from .evaluation import Point, check_finite_leaves, direction_like, evaluate
 
 _NEIGHBOURS = 4  # on either side, at the smallest distance
 _DOUBLINGS = 6  # from the smallest distance to the largest
 _BESIDE, _STEP = (4, 8, 16, 32), 2  # where steps of that length on either side begin, in smallest distances
+_USUAL_STEP = 50  # smallest distances in the step that is judged where none is given
+_HALF = 0.5  # by how much the slope over the step may differ from the derivative, relative to the larger
 _DIRECTION = 3  # the purpose of these random numbers, in seeds (seed, purpose)
 
 
@@ -29,11 +31,15 @@ class Trust:
     """What was found about a derivative, and the verdict.
 
     Attributes:
-      verdict: "trust", "trust at scales above s" (s in ``scale``) or "don't".
-      reason: of the verdict, one sentence.
-      scale: the distance from which on derivative and differences agree, or, for "trust", up to which they
-        do; NaN for "don't".
+      verdict: of the step: "trust", "trust below s", "trust at scales above s" (s in ``scale``) or "don't".
+      reason: of the verdict, one sentence with the derivative and the slope over the step.
+      scale: the distance from which on derivative and differences agree, or, for "trust" and "trust below s",
+        up to which they do; NaN for "don't".
       derivative: along the direction.
+      step: the length that was judged.
+      slope: of the difference of ``f`` from one step below to one above.
+      changes: of ``f`` one step below and one above, shape (2,).
+      nearby: the verdict at short range alone: "trust", "trust at scales above s" or "don't".
       distances: shape (m,), increasing.
       mismatch: how far the integral of the derivative over steps of each distance misses the difference
         of ``f``, relative to the integral of its magnitude; shape (m,).
@@ -53,6 +59,10 @@ class Trust:
     reason: str
     scale: float
     derivative: float
+    step: float
+    slope: float
+    changes: np.ndarray
+    nearby: str
     distances: np.ndarray
     mismatch: np.ndarray
     tolerance: float
@@ -77,12 +87,13 @@ def trust(
     hypers: Any,
     *,
     direction: Any = "gradient",
+    step: float | None = None,
     distance: float = 0.002,
     tolerance: float = TOLERANCE,
     seeds: int = 5,
     seed: int = 0,
 ) -> Trust:
-    """Whether the derivative of ``f`` at ``hypers`` describes ``f``.
+    """Whether the derivative of ``f`` at ``hypers`` tells what a step does to ``f``.
 
     Along one direction, ``f`` and its derivative are computed at equal distances s and compared:
 
@@ -93,12 +104,18 @@ def trust(
     smallest distance on if that is larger: near a minimum f' is no measure. The mismatch is 0 for a straight
     line, small where ``f`` is smooth over s, and about 1 where the derivative has nothing to do with
     ``f``. Steps of 2 s that begin 4, 8, 16 and 32 s away show whether ``f`` is rough on both sides: then a
-    match may be that of an island in chaos, smooth by chance. The verdict is
+    match may be that of an island in chaos, smooth by chance. The difference of ``f`` from one ``step`` below to one
+    above is computed as well. The verdict is
 
-    - "trust" if the mismatch is within ``tolerance`` at the smallest distance, and not on such an island;
-      ``scale`` is the largest distance to which that holds;
-    - "trust at scales above s" if it is not, but is at the two largest distances at least: ``f`` is rough at
-      short range, by rounding or kinks, and the derivative still tells its trend;
+    - "trust" if the mismatch is within ``tolerance`` at the smallest distance, and not on such an island, and the
+      derivative holds over the step: the slope of the difference is that of the derivative, give or take half of
+      the larger, and no distance up to the step is missed by more than four times ``tolerance``. (Where all of them
+      match within ``tolerance`` itself, as near a minimum, the slope may be any.) ``scale`` is the largest distance
+      to which the mismatch stays within ``tolerance``;
+    - "trust below s" if it is so at short range, but not over the step: take one no longer than s = ``scale``;
+    - "trust at scales above s" if the mismatch is not within ``tolerance`` at the smallest distance, but is at the two
+      largest at least, s is no longer than the step, and the slope over it is right: ``f`` is rough at short range, by
+      rounding or kinks, and the derivative still tells its trend;
     - "don't" otherwise. An island is where on both sides one of the steps misses by more than four times
       ``tolerance`` (on a smooth ``f`` steps of 2 s miss by four times as much as those of s) of what the slope
       there, or here if that is larger, makes over it; unless the two largest distances match.
@@ -111,6 +128,7 @@ def trust(
       f: takes ``hypers`` and returns a scalar; deterministic.
       hypers: a number or a nest of float arrays.
       direction: "gradient", "random", or a nest like ``hypers``; made a unit vector (for one number, +1).
+      step: how far you mean to move along the direction; 50 smallest distances if not given, so 0.1.
       distance: the smallest distance s: how finely the derivative is to describe ``f``. The default suits
         logarithms of learning rates and scales.
       tolerance: of the mismatch.
@@ -125,21 +143,18 @@ def trust(
       ArgumentError: an ``f`` that is not a scalar, does not depend on ``hypers`` or gives another result when
         called again; a bad number.
 
-    Cost: 26 runs in forward mode at 4 matrix products a step and layer, one in reverse mode for the
+    Cost: 28 runs in forward mode at 4 matrix products a step and layer, one in reverse mode for the
     direction of the gradient, and one for float32 and for each seed.
 
     >>> import autograd.numpy as np
     >>> trust(np.sin, 0.3).verdict, trust(lambda x: np.sin(1e6 * x), 0.3).verdict
     ('trust', "don't")
     """
-    leaves, structure = flatten(hypers)
-    leaves = check_leaves(leaves, leaf_places(structure, "hypers"))
-    for leaf, place in zip(leaves, leaf_places(structure, "hypers")):
-        if not np.isfinite(leaf).all():
-            raise ArgumentError(f"{place} is not finite")
-    for name, number in (("distance", distance), ("tolerance", tolerance)):
+    leaves, structure = check_finite_leaves(hypers)
+    for name, number in (("distance", distance), ("tolerance", tolerance), ("step", 1.0 if step is None else step)):
         if not (isinstance(number, int | float | np.floating) and 0.0 < number < math.inf):
             raise ArgumentError(f"{name} must be a finite number above 0, got {number!r}")
+    step = float(_USUAL_STEP * distance if step is None else step)
     seeds = check_integer(seeds, "seeds", 1)
     unit = _unit(f, unflatten(structure, leaves), leaves, structure, direction, check_integer(seed, "seed", 0))
 
@@ -152,6 +167,7 @@ def trust(
     ahead = {*range(1, _NEIGHBOURS + 1), *(2**k for k in range(_DOUBLINGS + 1)), *(i + _STEP for i in _BESIDE)}
     for index in (sign * i for i in ahead for sign in (-1, 1)):
         points[index] = evaluate(along, index * distance)
+    below, above = (evaluate(along, sign * step) for sign in (-1, 1))
     single, by_seed = math.nan, []
     if _takes(f, "dtype"):
         single = float(evaluate(lambda offset: along(offset, dtype=np.float32), 0.0).gradient)
@@ -167,9 +183,24 @@ def trust(
     slope = np.fmax(here, around)  # what is small next to the slope here does not matter
     beside = np.array([[_mismatch(points, [step], distance, slope) for step in side] for side in sides])
     distances = distance * np.array(multiples)
+    nearby, why, scale = _nearby(mismatch, distances, beside, tolerance, _growth(norms))
+    halves = (below, points[0]), (points[0], above)
+    over_step = np.mean([_mismatch({0: a, 1: b}, [(0, 1)], step, around) for a, b in halves])
+    reached = [*mismatch[distances <= step], float(over_step)]
+    with np.errstate(all="ignore"):
+        changes = np.array([below.loss - points[0].loss, above.loss - points[0].loss], dtype=float)
+        slope = float((changes[1] - changes[0]) / (2.0 * step))
+    derivative = float(points[0].gradient)
+    verdict, reason, scale = _over_step((nearby, why, scale), derivative, slope, changes, step, max(reached), tolerance)
     return Trust(
-        *_verdict(mismatch, distances, beside, tolerance, _growth(norms)),
-        derivative=float(points[0].gradient),
+        verdict,
+        reason,
+        scale,
+        derivative=derivative,
+        step=step,
+        slope=slope,
+        changes=changes,
+        nearby=nearby,
         distances=distances,
         mismatch=mismatch,
         tolerance=float(tolerance),
@@ -196,10 +227,7 @@ def _unit(f, hypers, leaves: list, structure, direction, seed: int) -> list:
     elif isinstance(direction, str):
         raise ArgumentError(f"direction must be 'gradient', 'random' or a nest like hypers, got {direction!r}")
     else:
-        parts, cover, places = broadcast_prefix(direction, structure, name="direction", target="hypers")
-        parts = check_leaves(parts, places)
-        if cover != list(range(len(leaves))) or any(np.shape(p) != np.shape(w) for p, w in zip(parts, leaves)):
-            raise ArgumentError("direction must have the structure and the shapes of hypers")
+        parts = direction_like(direction, leaves, structure)
     largest = max(float(np.abs(part).max(initial=0.0)) for part in parts)
     if not 0.0 < largest < math.inf:
         what = "zero" if largest == 0.0 else "not finite"
@@ -252,14 +280,35 @@ def _growth(norms: np.ndarray) -> float:
         return float((np.log(norms[-1]) - np.log(norms[half - 1])) / (len(norms) - half))
 
 
-def _verdict(mismatch, distances, beside, tolerance: float, growth: float) -> tuple[str, str, float]:
-    """Verdict, reason and scale."""
+def _over_step(
+    nearby: tuple, derivative: float, slope: float, changes, step: float, worst: float, tolerance: float
+) -> tuple[str, str, float]:
+    """Verdict, reason and scale for a step, from those at short range and the worst mismatch on the way."""
+    verdict, why, scale = nearby
+    numbers = f"the derivative is {derivative:.3g} and the slope of the difference over ±{step:.3g} is {slope:.3g}"
+    close = abs(slope - derivative) <= _HALF * max(abs(slope), abs(derivative))
+    if verdict == "don't":
+        return verdict, f"{why}; {numbers}", scale
+    if verdict != "trust":
+        if close and scale <= step * (1.0 + 1e-9):
+            return verdict, f"{why}; {numbers}", scale
+        return "don't", f"{why}, which does not hold for this step: {numbers}", math.nan
+    if not ((close and worst <= 4.0 * tolerance) or worst <= tolerance):
+        scale = min(scale, step / 2.0)  # where it matched over a longer distance by chance
+        return f"trust below {scale:.3g}", f"{numbers}: {why}, not over this step", scale
+    downhill = changes[0] if derivative > 0.0 else changes[1]
+    passes = ", which passes a minimum if taken downhill" if downhill > 0.0 and derivative != 0.0 else ""
+    return verdict, f"{numbers}{passes}; {why}", scale
+
+
+def _nearby(mismatch, distances, beside, tolerance: float, growth: float) -> tuple[str, str, float]:
+    """Verdict, reason and scale at short range."""
     matches = mismatch <= tolerance
     tells_trend = matches[-2:].all()
     island = (beside.max(axis=1) > 4.0 * tolerance).all() and not tells_trend
     if matches[0] and not island:
         scale = float(distances[np.argmin(np.append(matches, False)) - 1])
-        return "trust", f"the derivative matches differences of f over distances up to {scale:.3g} at least", scale
+        return "trust", f"the derivative matches differences of f over distances up to {scale:.3g}", scale
     grows = f" (its tangent grows by a factor {math.exp(min(growth, 700.0)):.3g} a step)" if growth > 0.0 else ""
     if matches[0]:
         reason = (

@@ -1,0 +1,222 @@
+"""28 November 2026: which recipe makes training differentiable, and at what cost in loss?
+
+Setting: 784-30-10 tanh on the first 500 MNIST training images, minibatches of 125 in order, log parameter scale −2,
+momentum 0.9, 50 steps, three seeds; each recipe changes one thing (or two). The hyperparameter is the log of
+the learning rate. For every recipe: the metasmoothness of Engstrom et al. (2025), the growth λ of
+perturbations, the edge of chaos located with 16 trainings, and the actual over the predicted change of the
+training loss over a step of 0.1. They change recipes of large models; this is their question on a net that
+trains in a tenth of a second.
+
+Part 1: 11 recipes at log learning rates 1 and 2.
+Part 2: three of them over log learning rates −1 to 4.
+With --full: 19 recipes, ten seeds, 40 trainings for each edge; five recipes over 41 learning rates.
+"""
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import autograd.numpy as anp
+import numpy as np
+
+import hypergrad as hg
+from experiments.shared import runner, small_net
+from experiments.shared.recipe_figures import plot_curves, plot_table
+from hypergrad.runs.parallel import compute
+
+LOOK_AT = (
+    "Look at the last two columns together: a late edge counts only if the loss that is reached before it is low.\n"
+    "A metasmoothness near 1 can be seen past the edge too: it asks less than the prediction of a step."
+)
+
+
+class Recipe(NamedTuple):
+    """What differs from the base of ``small_net``."""
+
+    change: tuple[tuple[str, float], ...] = ()  # fields of SmallNet and their values
+    activation: str = "tanh"
+    layer_norm: bool = False
+    warm_up: int = 0  # steps over which the learning rate grows linearly to its full value
+    weight_decay: float = 0.0  # decoupled
+
+
+RECIPES = {
+    "base": Recipe(),
+    "width 8": Recipe((("width", 8),)),
+    "width 120": Recipe((("width", 120),)),
+    "no hidden layer": Recipe((("hidden_layers", 0),)),
+    "2 hidden layers": Recipe((("hidden_layers", 2),)),
+    "3 hidden layers": Recipe((("hidden_layers", 3),)),
+    "relu": Recipe(activation="relu"),
+    "gelu": Recipe(activation="gelu"),
+    "batches of 25": Recipe((("batch_size", 25),)),
+    "all 500 images": Recipe((("batch_size", 500),)),
+    "warm-up 10 steps": Recipe(warm_up=10),
+    "warm-up 50 steps": Recipe(warm_up=50),
+    "weight decay 0.003": Recipe(weight_decay=0.003),
+    "weight decay 0.03": Recipe(weight_decay=0.03),
+    "momentum 0": Recipe((("momentum", 0.0),)),
+    "momentum 0.97": Recipe((("momentum", 0.97),)),
+    "layer norm": Recipe(layer_norm=True),
+    "3 hidden, layer norm": Recipe((("hidden_layers", 3),), layer_norm=True),
+    "all images, warm-up": Recipe((("batch_size", 500),), warm_up=10),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(small_net.Config):
+    """Recipes and log learning rates.
+
+    Attributes:
+      step: in the log learning rate: h of the metasmoothness, and that over which the change of the loss is predicted.
+      curves: whether the figure has the learning rates as its axis.
+    """
+
+    recipes: tuple[str, ...] = tuple(RECIPES)
+    log_lrs: tuple[float, ...] = (0.0, 1.0, 2.0)
+    step: float = 0.1
+    curves: bool = False
+    high: float = 5.0
+    budget: int = 16
+    quick_every: int = 10
+
+
+CHOSEN = ("base", "width 8", "no hidden layer", "3 hidden layers", "relu", "batches of 25", "all 500 images")
+CHOSEN += ("warm-up 10 steps", "weight decay 0.03", "momentum 0", "layer norm")
+CURVES = ("base", "3 hidden layers", "layer norm")
+PARTS = {
+    1: Config(recipes=CHOSEN, log_lrs=(1.0, 2.0)),
+    2: Config(recipes=CURVES, log_lrs=tuple(np.linspace(-1.0, 4.0, 11).tolist()), curves=True),
+}
+FULL = {
+    1: Config(seeds=10, budget=40),
+    2: Config(
+        recipes=(*CURVES, "all 500 images", "momentum 0"),
+        log_lrs=tuple(np.linspace(-1.0, 4.0, 41).tolist()),
+        curves=True,
+        seeds=10,
+        budget=40,
+    ),
+}
+
+
+class Results(NamedTuple):
+    """For s seeds, r recipes and l learning rates; NaN where training diverged."""
+
+    loss: np.ndarray  # (s, r, l), training loss on all images, nats
+    gradient: np.ndarray  # (s, r, l), its derivative, nats per unit of log learning rate
+    change: np.ndarray  # (s, r, l), of the loss over the step, nats
+    smoothness: np.ndarray  # (s, r, l), Ŝ
+    curvature: np.ndarray  # (s, r, l), of the loss over twice the step
+    growth: np.ndarray  # (s, r, l), λ per step over the second half of the run
+    edge: np.ndarray  # (s, r), log learning rate; NaN if there is none up to the highest
+    best: np.ndarray  # (s, r), lowest loss at the learning rates tried below the edge, nats
+
+    def ratio(self, config: Config) -> np.ndarray:
+        """The actual change over the step, over the one that the derivative predicts."""
+        return self.change / (self.gradient * config.step)
+
+
+class NormalisedMLP(hg.nn.MLP):
+    """A multilayer perceptron with layer normalisation before each activation."""
+
+    def logits(self, params, X):
+        a = X
+        for W, b in params[:-1]:
+            a = anp.tanh(hg.nn.layer_norm(anp.dot(a, W) + b))
+        W, b = params[-1]
+        return anp.dot(a, W) + b
+
+
+def training(config: Config, name: str, seed: int):
+    """The minibatch loss, the initial parameters, the optimizer of a log learning rate, and the loss on all images."""
+    recipe = RECIPES[name]
+    net = small_net.run_of(config, **dict(recipe.change))
+    ((X, T),) = hg.data.load_mnist(net.images)
+    sizes = (784, *[net.width] * net.hidden_layers, 10)
+    model = NormalisedMLP(sizes) if recipe.layer_norm else hg.nn.MLP(sizes, recipe.activation)
+    params = hg.init.scaled_normal(model.shapes, np.exp(net.log_scale), seed)
+    ramp = np.minimum(1.0, np.arange(1, net.steps + 1) / max(1, recipe.warm_up))
+
+    def optimizer(log_lr):
+        lr = anp.exp(log_lr) * ramp if recipe.warm_up else anp.exp(log_lr)
+        return hg.SGD(lr, net.momentum, weight_decay=recipe.weight_decay)
+
+    batch_loss = hg.nn.MinibatchLoss(model, X, T, net.batch_size)
+    return batch_loss, params, optimizer, lambda trained: model.loss(trained, X, T), net.steps
+
+
+def point(config: Config, seed: int, number: float) -> dict:
+    """All that is asked of one recipe."""
+    name = config.recipes[int(number)]
+    batch_loss, params, optimizer, outer, steps = training(config, name, seed)
+    train = lambda log_lr: hg.train(batch_loss, params, optimizer(log_lr), steps=steps)
+    final = lambda log_lr: outer(train(log_lr))
+    log_lrs = np.array(config.log_lrs[:: config.every])
+    sweep = hg.probe.sweep(final, log_lrs, progress=False)
+    rows = [measured(config, train, outer, batch_loss, params, optimizer, steps, x) for x in log_lrs]
+    found = hg.probe.locate_edge(final, config.low, config.high, budget=config.budget)
+    below = found.loss[found.values < (np.inf if np.isnan(found.location) else found.location)]
+    best = np.nanmin(below, initial=np.inf)
+    arrays = sweep.loss, sweep.gradient, *np.transpose(rows), found.location, best
+    return dict(zip(Results._fields, map(np.asarray, arrays)))
+
+
+def measured(config: Config, train, outer, batch_loss, params, optimizer, steps: int, log_lr: float) -> tuple:
+    """The change of the loss over the step, Ŝ, the curvature, and λ of the second half of the run."""
+    try:
+        smooth = hg.probe.metasmoothness(train, float(log_lr), 1.0, config.step, outer=outer)
+        growth = hg.chaos.lyapunov(batch_loss, params, optimizer(log_lr), steps=steps).growth[steps // 2 :].mean()
+    except hg.DivergedError:
+        return (np.nan,) * 4
+    return smooth.losses[1] - smooth.losses[0], smooth.value, smooth.curvature, growth
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    numbers = range(len(config.recipes))[:: config.every]
+    seeds = [
+        compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
+        for seed in range(config.seeds)
+    ]
+    return Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
+
+
+def columns(results: Results, config: Config) -> dict[str, np.ndarray]:
+    """Medians over seeds, one for each recipe, of what the table shows; an edge that was not found lies at the end."""
+    log_lrs = config.log_lrs[:: config.every]
+    edge = np.where(np.isnan(results.edge), config.high, results.edge)
+    found = {f"Ŝ at {x:g}": np.median(results.smoothness[..., i], axis=0) for i, x in enumerate(log_lrs)}
+    found |= {f"λ at {x:g}": np.median(results.growth[..., i], axis=0) for i, x in enumerate(log_lrs)}
+    found |= {
+        f"actual/predicted at {x:g}": np.median(results.ratio(config)[..., i], axis=0) for i, x in enumerate(log_lrs)
+    }
+    return found | {"edge": np.median(edge, axis=0), "lowest loss below it": np.median(results.best, axis=0)}
+
+
+def as_markdown(results: Results, config: Config) -> str:
+    """The table of the log."""
+    table = columns(results, config)
+    rows = [f"| recipe | {' | '.join(table)} |", f"|---|{'---|' * len(table)}"]
+    for i, name in enumerate(config.recipes[:: config.every]):
+        rows.append(f"| {name} | {' | '.join(in_words(head, column[i]) for head, column in table.items())} |")
+    return "\n".join(rows)
+
+
+def in_words(head: str, value: float) -> str:
+    """A number of the table; of loss and growth three decimals."""
+    digits = 3 if head.startswith(("λ", "lowest")) else 2
+    large = np.abs(value) >= 100.0
+    return "–" if np.isnan(value) else (f"{value:.0e}" if large else f"{value:.{digits}f}").replace("-", "−")
+
+
+def plot(results: Results, config: Config):
+    """A table of colours, or curves over the learning rate."""
+    names = config.recipes[:: config.every]
+    if config.curves:
+        return plot_curves(results, config, results.ratio(config), names)
+    return plot_table(columns(results, config), config, names, in_words)
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
