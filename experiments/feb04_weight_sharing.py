@@ -66,7 +66,7 @@ class Config(runner.PartConfig):
     pool: int = 6_000
 
 
-PARTS = {1: Config(80, quick_every=40)}
+PARTS = {1: Config(60, quick_every=30)}
 FULL = {1: Config(200, step_size=0.1, unseen=50, side=28, hidden=50, steps=200, held_out=400, pool=20_000)}
 
 
@@ -197,7 +197,7 @@ def learn(config: Config, name: str, seed: int, cache) -> tuple:
     nothing = [config.penalty * np.eye(10)] * LAYERS
     ways = [(nothing, 0), (nothing, 1), (nothing, LAYERS)]
     ways += [(matrices(config, logs), 0) for logs in (for_all(best_of_one), for_layers(best_of_layers), learned)]
-    losses = np.empty((2, len(WAYS), -(-config.unseen // config.every)))
+    losses = np.empty((2, len(WAYS), max(2, config.unseen // config.every)))
     for w, (A, tied) in enumerate(ways):
         for draw in range(losses.shape[-1]):
             params, X = trained(config, UNSEEN + draw, A, tied)

@@ -95,7 +95,8 @@ def _losses(axis, results) -> None:
     axis.plot([], [], "^", color="0.3", fillstyle="none", label="training images")
     axis.plot([], [], "o", color="0.3", label="test images")
     axis.set_xticks(range(len(WAYS)), WAYS, fontsize="x-small", rotation=30)
-    axis.set(ylabel="loss (nats a task), mean and 95 % interval", title=f"On {results.test.shape[-1]} unseen draws")
+    axis.set(yscale="log", ylabel="loss (nats a task), mean and 95 % interval")
+    axis.set(title=f"On {results.test.shape[-1]} unseen draws")
     axis.legend(frameon=False, fontsize="small")
 
 
