@@ -58,7 +58,7 @@ def test_the_transformer_in_jax_is_that_of_the_package():
     X, X_valid = feb10.grey_levels(20, 4)
     assert X.shape == (20, 49) and set(np.unique(X)) <= set(range(8)) and len(np.unique(X)) > 4
     problem = feb10.of_transformer(config, 0)
-    model = hg.nn.Transformer(8, width=16, depth=2, heads=2, length=48, position="learned")
+    model = hg.nn.Transformer(8, width=16, depth=1, heads=2, length=48, position="learned")
     params = problem.init(np.array([1.0, 0.5, 1.5, 2.0]))
     assert problem.validation_loss(params) == pytest.approx(float(model.loss(params, X_valid)), rel=1e-12)
     assert problem.batch_loss(params, None, 7) == pytest.approx(float(model.loss(params, X[8:12])), rel=1e-12)

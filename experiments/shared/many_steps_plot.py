@@ -9,7 +9,7 @@ from hypergrad.probe.figures import in_style
 
 GROUPS = {
     "mlp": ("layer 1", "layer 2", "layer 3", "layer 4"),
-    "transformer": ("embedding", "block 1", "block 2", "head"),
+    "transformer": ("embedding", "attention", "MLP", "head"),
 }
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")  # which colour-blind readers can tell apart (Okabe and Ito)
 MARKERS = "os^D"
@@ -31,7 +31,7 @@ def title(config) -> str:
     """The setting in words."""
     network = {
         "mlp": f"784-50-50-50-10 tanh, {config.images:,} MNIST images",
-        "transformer": "a transformer of width 16 with two blocks on sequences of 49 grey levels, "
+        "transformer": "a transformer of width 16 with one block on sequences of 49 grey levels, "
         f"{config.images:,} MNIST images of 7 by 7 pixels",
     }[config.network]
     return (
