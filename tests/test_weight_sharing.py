@@ -116,3 +116,13 @@ def test_kinds_of_pairs():
     assert kinds.sum(axis=1).tolist() == [20, 5, 20] and (kinds.sum(axis=0) == 1).all()
     same = [(a, b) for a, b, k in zip(t, u, kinds[1], strict=True) if k]
     assert same == [(i, i + 5) for i in range(5)]
+
+
+def test_the_strongest_couplings_are_those_that_the_log_names():
+    _, stored = checked_in()
+    found = []
+    for logs in stored.learned.mean(axis=0):
+        pair = np.argmax(logs)
+        found.append((feb04.TASKS[feb04.FIRST[pair]], feb04.TASKS[feb04.SECOND[pair]]))
+    assert found == [("2/3", "0/1 rotated"), ("2/3", "6/7"), ("0/1", "8/9")]
+    assert np.corrcoef(stored.learned[:, 0])[np.triu_indices(3, 1)].min() > 0.8

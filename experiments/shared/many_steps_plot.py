@@ -57,7 +57,7 @@ def plot(results, config, plt):
 def _memory(axis, results) -> None:
     steps, last = results.short_steps, results.curve_steps[-1]
     whole = np.array([steps[0], last])
-    axis.plot(whole, extrapolated(results, whole) / 1e6, "--", color=STORED, label="the line through them")
+    axis.plot(whole, extrapolated(results, whole) / 1e6, "--", color=STORED, label="extrapolated linearly")
     axis.plot(steps, results.short_bytes[:, 1] / 1e6, "s", color=STORED, label="every step stored")
     axis.plot(steps, results.short_bytes[:, 0] / 1e6, "o", color=REVERSED)
     axis.plot(np.full(len(results.bytes), last), results.bytes / 1e6, "o", color=REVERSED, label="exact reversal")
@@ -110,7 +110,7 @@ def _hypergradient(axis, results, config) -> None:
     axis.set_yscale("symlog", linthresh=float(np.median(np.abs(results.gradient))))
     axis.set(xlabel="training step", ylabel=f"hypergradient by the log learning rates\nof {width:.0f} steps (nats)")
     axis.set_title("Where the learning rates matter")
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize="small")
 
 
 def _agreement(axis, results) -> None:
@@ -140,7 +140,8 @@ def numbers(results, config) -> dict:
         "lowest loss": results.curve.mean(axis=0).min(),
         "loss at the end": results.curve[:, -1].mean(),
         "MB": results.bytes.max() / 1e6,
-        "MB after the longest short run": results.short_bytes[-1] / 1e6,
+        "MB of reversal after 200 steps": results.short_bytes[-1, 0] / 1e6,
+        "MB stored after 200 steps": results.short_bytes[-1, 1] / 1e6,
         "GB if stored": stored / 1e9,
         "times less": stored / results.bytes.max(),
         "MB of bits": results.bits[:, -1].mean() / 8e6,
@@ -149,6 +150,8 @@ def numbers(results, config) -> dict:
         "seconds of training": times[:, 0].mean(),
         "seconds of reversal": times[:, 3].mean(),
         "times training": (times[:, 1:] / times[:, :1]).mean(axis=0),
+        "reversal": (times[:, 3] / times[:, 0]).mean(),
+        "reversal by seed": times[:, 3] / times[:, 0],
         "times exact training": (times[:, 3] / times[:, 1]).mean(),
         "forward mode apart": np.abs(disagreement(results)[:, 0]).max(),
         "difference apart": np.abs(disagreement(results)[:, 1]).max(),

@@ -68,7 +68,7 @@ def _kinds(axis, results) -> None:
         axis.plot(np.arange(3) + 0.2 * (k - 1), found[..., k].mean(axis=0), "_", color=COLOURS[k], markersize=16)
     axis.set_xticks(range(3), ["input", "middle", "output"])
     axis.set(xlabel="weights", ylabel="mean log₁₀ coupling\n(one point a descent)", title="By kind of pair")
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 def _descents(axis, results) -> None:
@@ -94,7 +94,9 @@ def _losses(axis, results) -> None:
             axis.errorbar(x, mean, [[mean - low], [high - mean]], fmt=marker, **style)
     axis.plot([], [], "^", color="0.3", fillstyle="none", label="training images")
     axis.plot([], [], "o", color="0.3", label="test images")
-    axis.set_xticks(range(len(WAYS)), WAYS, fontsize="x-small", rotation=30)
+    labels = [f"{name}\n{mean:.3f}" for name, mean in zip(WAYS, results.test.mean(axis=(0, 2)))]
+    axis.set_xticks(range(len(WAYS)), labels, fontsize="x-small", rotation=40)
+    axis.set_xlabel("(under each name its mean test loss)", fontsize="small")
     axis.set(yscale="log", ylabel="loss (nats a task), mean and 95 % interval")
     axis.set(title=f"On {results.test.shape[-1]} unseen draws")
     axis.legend(frameon=False, fontsize="small")
@@ -114,10 +116,12 @@ def numbers(results, config) -> dict:
         named[f"test, {name}"] = t_interval(test[way])
         named[f"train, {name}"] = train[way].mean()
         if name != "learned":
-            named[f"learned less {name}"] = t_interval(test[-1] - test[way])
+            named[f"{name} less learned"] = t_interval(test[way] - test[-1])
     return named | {
-        "layers less one": t_interval(test[4] - test[3]),
-        "learned less layers by seed": (results.test[:, -1] - results.test[:, 4]).mean(axis=-1),
+        "learned less separate, %": 100.0 * (1.0 - test[-1].mean() / test[0].mean()),
+        "test, learned, mean": test[-1].mean(),
+        "one less layers": t_interval(test[3] - test[4]),
+        "layers less learned by seed": (results.test[:, 4] - results.test[:, -1]).mean(axis=-1),
         "trainings": config.trainings + 3 * results.value.shape[1],
         "candidates": results.per_layer.shape[1],
         "one, log10 by seed": best_one / np.log(10.0),
@@ -125,8 +129,10 @@ def numbers(results, config) -> dict:
         "kinds, input": kinds[0],
         "kinds, middle": kinds[1],
         "kinds, output": kinds[2],
+        "strongest, log10": log10.mean(axis=0).max(axis=-1),
         "spread in a layer": log10.std(axis=-1).mean(axis=0),
-        "agreement of the descents": [_agreement(log10[:, layer]) for layer in range(3)],
+        "agreement, input": _agreement(log10[:, 0]),
+        "agreement, above": [_agreement(log10[:, layer]) for layer in (1, 2)],
     }
 
 
