@@ -14,6 +14,8 @@ from matplotlib.text import Text
 import hypergrad as hg
 from experiments import feb03_training_schedules as feb03
 from experiments import feb13_equal_cost as feb13
+from experiments import feb04_weight_sharing as feb04
+from experiments import feb10_many_steps as feb10
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
@@ -438,6 +440,43 @@ def _recipes(figure, found, config) -> None:
     says(
         figure, config.title(), *names, "edge of chaos (median)", "metasmoothness Ŝ", "natural log of the learning rate"
     )
+def _many_steps(figure, found, config) -> None:
+    memory, bits, times, curves, gradients, agreement = figure.axes
+    steps, last = found.short_steps, found.curve_steps[-1]
+    shows(memory, steps[:, None], found.short_bytes / 1e6)
+    shows(memory, last, found.bytes / 1e6)
+    slope, offset = np.polyfit(steps, found.short_bytes[:, 1], 1)
+    shows(memory, last, (slope * last + offset) / 1e6)
+    shows(bits, found.curve_steps, found.bits / 8e6)
+    shows(bits, found.curve_steps, found.bound / 8e6)
+    shows(times, np.arange(4), found.seconds / found.seconds[:, :1])
+    shows(curves, found.curve_steps, found.curve)
+    bins = found.gradient.shape[-1]
+    shows(gradients, last / bins * (np.arange(bins) + 0.5), found.gradient)
+    far = np.abs(found.slope[:, 1:] / found.slope[:, :1] - 1.0)
+    shows(agreement, np.arange(config.seeds)[:, None], far)
+    says(figure, "every step stored", "exact reversal", "lost: T · P · log₂(1/β)", "forward mode", "central difference")
+    says(figure, f"learning rate {np.exp(config.log_lr):.3g}, momentum 0.9", f"minibatches of {config.batch_size}")
+
+
+def _sharing(figure, found, config) -> None:
+    layers, (kinds, descents, losses) = figure.axes[:3], figure.axes[4:7]
+    upper = np.triu_indices(10, 1)
+    for axis, logs in zip(layers, found.learned.mean(axis=0), strict=True):
+        (image,) = axis.images
+        np.testing.assert_allclose(np.asarray(image.get_array())[upper], logs / np.log(10.0))
+    t, u = upper
+    for k, kind in enumerate((t // 5 == u // 5, u - t == 5, (t // 5 != u // 5) & (u - t != 5))):
+        shows(kinds, np.arange(3) + 0.2 * (k - 1), found.learned[..., kind].mean(axis=-1) / np.log(10.0))
+    shows(descents, np.arange(found.value.shape[1]), found.value)
+    for row, array in enumerate((found.train, found.test)):
+        for way, values in enumerate(array.mean(axis=0)):
+            shows(losses, way + 0.18 * (2 * row - 1), values)
+            shows(losses, way + 0.18 * (2 * row - 1), values.mean())
+    says(
+        figure, "input weights", "middle weights", "output weights", "learned", "all tied", "separate", "meta-iteration"
+    )
+    says(figure, *feb04.TASKS[:5], f"Ten tasks of {2 * config.per_digit} images", "test images", "training images")
 
 
 CHECKS = {
@@ -452,6 +491,8 @@ CHECKS = {
     scales_and_rates: _scales_and_rates,
     jan19: _learned_data,
     jan21: _relevance,
+    feb04: _sharing,
+    feb10: _many_steps,
     edge_agreement: _agreement,
     edge_curves: _curves,
     edge_sharpness: _sharpness,

@@ -1,0 +1,142 @@
+"""The figure of :mod:`experiments.feb04_weight_sharing`, and what is read off its results."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import Normalize
+
+from experiments.shared.runner import seeds_in_words
+from hypergrad.probe.figures import in_style
+
+TASKS = [f"{a}/{a + 1}{turned}" for turned in ("", " ↺") for a in range(0, 10, 2)]
+FIRST, SECOND = np.triu_indices(10, 1)
+LAYERS = ("input weights", "middle weights", "output weights")
+KINDS = {  # of pairs of tasks
+    "both upright or both rotated": FIRST // 5 == SECOND // 5,
+    "the same digits, one rotated": SECOND - FIRST == 5,
+    "other digits, one rotated": (FIRST // 5 != SECOND // 5) & (SECOND - FIRST != 5),
+}
+WAYS = ("separate", "first layer\ntied", "all tied", "one coupling\n(search)", "one a layer\n(search)", "learned")
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # after Okabe and Ito
+MARKERS = "osD"
+
+
+def by_kind(log_coupling) -> np.ndarray:
+    """(…, kinds): the means of log couplings (…, pairs) over the kinds of pairs."""
+    return np.stack([log_coupling[..., kind].mean(axis=-1) for kind in KINDS.values()], axis=-1)
+
+
+def matrix(log_coupling) -> np.ndarray:
+    """The couplings of a layer as a symmetric matrix of their base-10 logarithms, NaN on the diagonal."""
+    full = np.full((10, 10), np.nan)
+    full[FIRST, SECOND] = full[SECOND, FIRST] = log_coupling / np.log(10.0)
+    return full
+
+
+@in_style
+def plot(results, config, plt):
+    """The learned matrices above; below what they say of kinds of pairs, the descents, and the losses of all ways."""
+    figure = plt.figure(figsize=(12.5, 8.2), layout="constrained")
+    grid = figure.add_gridspec(2, 6, height_ratios=(1.05, 1.0))
+    above = [figure.add_subplot(grid[0, 2 * layer : 2 * layer + 2]) for layer in range(3)]
+    ends = Normalize(np.log10(config.lowest), np.log10(config.largest))
+    for axis, name, logs in zip(above, LAYERS, results.learned.mean(axis=0)):
+        image = axis.imshow(matrix(logs), cmap="cividis", norm=ends)
+        axis.set_xticks(range(10), TASKS, rotation=90, fontsize="small")
+        axis.set_yticks(range(10), TASKS, fontsize="small")
+        axis.set_title(name)
+    bar = figure.colorbar(image, ax=above, shrink=0.9, pad=0.01)
+    bar.set_label("log₁₀ of the coupling c of two tasks\n(separate: −∞)")
+    _kinds(figure.add_subplot(grid[1, :2]), results)
+    _descents(figure.add_subplot(grid[1, 2:4]), results)
+    _losses(figure.add_subplot(grid[1, 4:]), results)
+    sizes = f"{config.side**2}-{config.hidden}-{config.hidden}-2"
+    figure.suptitle(
+        f"Ten tasks of {2 * config.per_digit} images, each with a {sizes} tanh network, {config.steps} steps; learned "
+        f"couplings (↺: images rotated by 90°), geometric mean of {seeds_in_words(len(results.value))}",
+        fontsize="medium",
+    )
+    return figure
+
+
+def _kinds(axis, results) -> None:
+    found = by_kind(results.learned) / np.log(10.0)
+    for k, name in enumerate(KINDS):
+        for seed, logs in enumerate(found[..., k]):
+            x = np.arange(3) + 0.2 * (k - 1)
+            axis.plot(x, logs, MARKERS[k], color=COLOURS[k], label=name if seed == 0 else None, fillstyle="none")
+        axis.plot(np.arange(3) + 0.2 * (k - 1), found[..., k].mean(axis=0), "_", color=COLOURS[k], markersize=16)
+    axis.set_xticks(range(3), ["input", "middle", "output"])
+    axis.set(xlabel="weights", ylabel="mean log₁₀ coupling\n(one point a descent)", title="By kind of pair")
+    axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18))
+
+
+def _descents(axis, results) -> None:
+    for seed, value in enumerate(results.value):
+        axis.plot(
+            value, MARKERS[seed % 3] + "-", color=COLOURS[seed % 6], linewidth=0.8, markersize=3, label=f"seed {seed}"
+        )
+    axis.set(xlabel="meta-iteration", ylabel="validation loss (nats a task),\nof another draw each time")
+    axis.set_title("The descents")
+    axis.legend(frameon=False, fontsize="small")
+
+
+def _losses(axis, results) -> None:
+    from experiments.shared.intervals import t_interval
+
+    for row, (losses, marker) in enumerate(((results.train, "^"), (results.test, "o"))):
+        by_draw = losses.mean(axis=0)
+        for way, values in enumerate(by_draw):
+            mean, low, high = t_interval(values)
+            x = way + 0.18 * (2 * row - 1)
+            axis.plot(np.full(len(values), x), values, ".", color="0.75", markersize=3, zorder=0)
+            style = {"color": COLOURS[way], "capsize": 3, "fillstyle": "none" if row == 0 else "full"}
+            axis.errorbar(x, mean, [[mean - low], [high - mean]], fmt=marker, **style)
+    axis.plot([], [], "^", color="0.3", fillstyle="none", label="training images")
+    axis.plot([], [], "o", color="0.3", label="test images")
+    labels = [f"{name}\n{mean:.3f}" for name, mean in zip(WAYS, results.test.mean(axis=(0, 2)))]
+    axis.set_xticks(range(len(WAYS)), labels, fontsize="x-small", rotation=40)
+    axis.set_xlabel("(under each name its mean test loss)", fontsize="small")
+    axis.set(yscale="log", ylabel="loss (nats a task), mean and 95 % interval")
+    axis.set(title=f"On {results.test.shape[-1]} unseen draws")
+    axis.legend(frameon=False, fontsize="small")
+
+
+def numbers(results, config) -> dict:
+    """What the log quotes, in nats a task. Intervals are over draws, of means over the descents."""
+    from experiments.shared.intervals import t_interval
+
+    train, test = results.train.mean(axis=0), results.test.mean(axis=0)
+    log10 = results.learned / np.log(10.0)
+    kinds = by_kind(log10).mean(axis=0)
+    best_one = results.one[np.arange(len(results.one)), results.one[..., 1].argmin(axis=1), 0]
+    best = results.per_layer[np.arange(len(results.per_layer)), results.per_layer[..., -1].argmin(axis=1), :-1]
+    named = {}
+    for way, name in enumerate(("separate", "first layer tied", "all tied", "one", "layers", "learned")):
+        named[f"test, {name}"] = t_interval(test[way])
+        named[f"train, {name}"] = train[way].mean()
+        if name != "learned":
+            named[f"{name} less learned"] = t_interval(test[way] - test[-1])
+    return named | {
+        "learned less separate, %": 100.0 * (1.0 - test[-1].mean() / test[0].mean()),
+        "test, learned, mean": test[-1].mean(),
+        "one less layers": t_interval(test[3] - test[4]),
+        "layers less learned by seed": (results.test[:, 4] - results.test[:, -1]).mean(axis=-1),
+        "trainings": config.trainings + 3 * results.value.shape[1],
+        "candidates": results.per_layer.shape[1],
+        "one, log10 by seed": best_one / np.log(10.0),
+        "layers, log10": best.mean(axis=0) / np.log(10.0),
+        "kinds, input": kinds[0],
+        "kinds, middle": kinds[1],
+        "kinds, output": kinds[2],
+        "strongest, log10": log10.mean(axis=0).max(axis=-1),
+        "spread in a layer": log10.std(axis=-1).mean(axis=0),
+        "agreement, input": _agreement(log10[:, 0]),
+        "agreement, above": [_agreement(log10[:, layer]) for layer in (1, 2)],
+    }
+
+
+def _agreement(log_coupling) -> float:
+    """The mean correlation over pairs of tasks between the couplings (s, p) that two descents learned."""
+    correlation = np.corrcoef(log_coupling)
+    return float(correlation[np.triu_indices(len(correlation), 1)].mean()) if len(log_coupling) > 1 else 1.0
