@@ -11,6 +11,10 @@ The R-operator (derivative in the direction (U, u), Pearlmutter 1994) turns thes
     R z_l = a_{l-1} U_l + R a_{l-1} W_l + u_l              R a_l = φ'(z_l) R z_l
     R δ_L = s (p R z − p ⟨p, R z⟩) / n
     R δ_l = (R δ_{l+1} W_{l+1}ᵀ + δ_{l+1} U_{l+1}ᵀ) φ'(z_l) + e_l φ''(z_l) R z_l
+
+With a weight ω for each row, in the mean of ω times the cross-entropy, δ_L is ω times that above, R δ_L also, and has
+ω̇ (s p − T) / n beside it where the weights have a tangent ω̇. The product of ∂²/∂ω∂(W, b) with the direction is for
+each row ⟨s p − T, R z_L⟩ / n.
     R ∂/∂W_l = a_{l-1}ᵀ R δ_l + R a_{l-1}ᵀ δ_l
 
 X has no tangent, so the first layer, the large one, costs one product forwards and one backwards,
@@ -35,15 +39,20 @@ _reported = np.errstate(over="ignore", invalid="ignore")
 
 
 @_reported
-def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty) -> None:
+def gradient(
+    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty, example_weights=None
+) -> None:
     """Gradient of the mean cross-entropy, written into ``to``, a list of (∂W, ∂b) like ``params``.
 
-    What it works with comes from ``empty``, which is like :func:`numpy.empty`.
+    What it works with comes from ``empty``, which is like :func:`numpy.empty`. ``example_weights`` are
+    those of the rows, of shape (rows, 1), or None.
     """
     inputs, preactivations = _forward(params, X, activation, empty)
     delta = softmax_of_rows(preactivations.pop())
     delta *= _row_weights(T)
     delta -= T / len(T)
+    if example_weights is not None:
+        delta *= example_weights
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
         _write_outer(a, delta, to_W)
@@ -55,10 +64,13 @@ def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation,
 
 @_reported
 def gradient_with_hvp(
-    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty
+    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty, example_weights=None
 ) -> Callable:
     """The same gradient, and ``hvp(direction, to, empty, add)``, which writes the product, or adds it, from
     the intermediates kept.
+
+    With ``example_weights`` it returns the product of ∂²/∂ω∂(W, b) with the direction, of shape (rows,), and takes
+    their tangent as ``weights_dot``, of shape (rows, 1).
 
     Keeps, in memory from ``empty``, two arrays of (rows, width) for each hidden layer, three for gelu, and copies of
     the weights of ``params`` but for the first.
@@ -71,6 +83,10 @@ def gradient_with_hvp(
     errors: list[Any] = [None] * last
     delta = probabilities * row_weights
     delta -= T / len(T)
+    errors_of_last = delta
+    if example_weights is not None:
+        delta = delta * example_weights
+        row_weights = row_weights * example_weights
     delta_of_last = delta
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
@@ -81,7 +97,7 @@ def gradient_with_hvp(
             delta = errors[layer - 1] * activation.slope(preactivations[layer - 1], a)
 
     @_reported
-    def hvp(direction: list, to: list, empty=np.empty, add: bool = False) -> None:
+    def hvp(direction: list, to: list, empty=np.empty, add: bool = False, weights_dot=None) -> np.ndarray | None:
         of_rows, of_weights, of_more = (_Reused(empty) for _ in range(3))
         r_zs: list[Any] = []
         r_inputs: list[Any] = [None]
@@ -99,6 +115,9 @@ def gradient_with_hvp(
         r_delta = probabilities * r_zs[last]
         r_delta -= probabilities * row_sums(r_delta)
         r_delta *= row_weights
+        if weights_dot is not None:
+            r_delta += errors_of_last * weights_dot
+        by_weight = None if example_weights is None else row_sums(errors_of_last * r_zs[last])[:, 0]
         delta = delta_of_last
         for layer in reversed(range(len(weights))):
             a, (to_W, to_b) = inputs[layer], to[layer]
@@ -125,6 +144,7 @@ def gradient_with_hvp(
                     bend *= error
                     r_delta += bend
                 delta = error * slope
+        return by_weight
 
     return hvp
 

@@ -1,10 +1,11 @@
-"""Probes: how a loss after training, and its derivative, depend on one number."""
+"""Probes: how a loss after training, and its derivative, depend on one number; and on each training example."""
 
 from ..errors import CacheWarning
+from .attribution import Attribution, attribution
 from .edge import Edge, locate_edge
 from .sweep import Sweep, sweep
 
-__all__ = ["CacheWarning", "Edge", "Sweep", "locate_edge", "sweep"]
+__all__ = ["Attribution", "CacheWarning", "Edge", "Sweep", "attribution", "locate_edge", "sweep"]
 
 
 def __dir__():
