@@ -19,7 +19,7 @@ def _pool(images: int) -> tuple[np.ndarray, np.ndarray]:
     return X, T
 
 
-def draw(seed: int, *counts: int, test: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def draw(seed: int, *counts: int, test: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     """Disjoint random pieces (X, T) of the first 10,000 training images, and the ``test`` images after those."""
     X, T = _pool(POOL + test)
     rows = np.random.default_rng((seed, _DRAW)).permutation(POOL)
@@ -35,6 +35,6 @@ def show(axis, images, words, columns: int) -> None:
     for i, (image, word) in enumerate(zip(images, words)):
         top, left = i // columns * 38, i % columns * 30
         page[top : top + 28, left : left + 28] = 1.0 - image.reshape(28, 28)
-        axis.text(left + 14, top + 33, word, ha="center", va="center", fontsize="xx-small")
+        axis.text(left + 14, top + 33, word, ha="center", va="center", fontsize="small")
     axis.imshow(page, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     axis.set_axis_off()
