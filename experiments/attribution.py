@@ -1,10 +1,10 @@
 """26 November 2026: which training examples is a prediction made of, and who can tell without training again?
 
 Setting: 1,000 MNIST images in minibatches of 100, 60 steps, momentum 0.9; 10 draws of images and initial weights, 8
-test images each. Predicted is how the loss on one test image changes with the weight of every training image; measured
-is what happens when the training is repeated, with the same initial weights and order of minibatches, on 100 random
-halves of the images (linear datamodelling score: the rank correlation over the halves of predicted and measured losses, Park
-et al. 2023, arXiv:2303.14186), and without single images (correlation over 20 of them).
+test images each. Predicted is how the loss on one test image changes with the weight of every training image;
+measured is what happens when the training is repeated, with the same initial weights and order of minibatches, on
+100 random halves of the images (linear datamodelling score: the rank correlation over the halves of predicted and
+measured losses, Park et al. 2023, arXiv:2303.14186), and without single images (correlation over 20 of them).
 
 Part 1: softmax regression. Part 2: 784-20-10 tanh.
 
