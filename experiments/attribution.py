@@ -1,6 +1,6 @@
 """26 November 2026: which training examples is a prediction made of, and who can tell without training again?
 
-Setting: 1,000 MNIST images in minibatches of 100, 60 steps, momentum 0.9; 10 draws of images and initial weights, 8
+Setting: 1,000 MNIST images in minibatches of 100, 40 steps, momentum 0.9; 10 draws of images and initial weights, 4
 test images each. Predicted is how the loss on one test image changes with the weight of every training image;
 measured is what happens when the training is repeated, with the same initial weights and order of minibatches, on
 100 random halves of the images (linear datamodelling score: the rank correlation over the halves of predicted and
@@ -39,10 +39,10 @@ class Config(runner.PartConfig):
     sizes: tuple[int, ...]
     examples: int = 1_000
     batch_size: int = 100
-    steps: int = 60
+    steps: int = 40
     lr: float = 0.3
     momentum: float = 0.9
-    tests: int = 8
+    tests: int = 4
     halves: int = 100
     left_out: int = 20
     checkpoints: int = 10
