@@ -25,6 +25,7 @@ from scipy.stats import spearmanr
 
 import hypergrad as hg
 from experiments.shared import attribution_figure, descents, digits, runner
+from experiments.shared.intervals import t_interval
 from hypergrad.nests import flatten, unflatten
 
 LOOK_AT = "Look at the scores: how much do those predict that look at the end of the run only, or at checkpoints?"
@@ -157,6 +158,15 @@ def correlations(predicted, measured, correlation) -> np.ndarray:
 
 def run(config: Config, jobs: int, cache) -> Results:
     return Results(*(array[0] for array in descents.in_parallel(attribute, config, ("attribution",), jobs, cache)))
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: means over seeds with their t intervals."""
+    found = {"change without an image": np.median(np.abs(results.measured_without))}
+    for m, method in enumerate(config.methods()):
+        found[f"halves, {method}"] = t_interval(results.value[:, m].mean(axis=-1))
+        found[f"without one, {method}"] = t_interval(results.left_out[:, m].mean(axis=-1))
+    return found
 
 
 def plot(results: Results, config: Config):

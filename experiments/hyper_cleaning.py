@@ -22,6 +22,8 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import cleaning_figure, descents, digits, runner
+from experiments.shared.cleaning_figure import precision_and_recall
+from experiments.shared.intervals import t_interval
 
 LOOK_AT = "Look at the weights of right and of wrong labels, and at how much of the difference the test error sees."
 
@@ -171,6 +173,24 @@ def run(config: Config, jobs: int, cache) -> Results:
     cleaned = descents.in_parallel(clean, config, config.budgets, jobs, cache)
     others = descents.in_parallel(without_hypergradient, config, ("others",), jobs, cache)
     return Results(*cleaned, *(array[0] for array in others))
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: means over seeds with their t intervals, in per cent where they are shares."""
+    wrong = results.wrong.astype(bool)
+    found = {"wrong labels": wrong.sum(axis=1).mean()}
+    removed = {f"R = {budget}": w == 0.0 for budget, w in zip(config.budgets, results.weights)}
+    for name, rows in {**removed, "filter": ~results.filtered.astype(bool)}.items():
+        for what, share in zip(("precision", "recall"), precision_and_recall(rows, wrong)):
+            found[f"{what}, {name}"] = t_interval(100.0 * share)
+    for name, errors in zip(("oracle", "baseline", "validation", "filter"), 100.0 * results.others.T):
+        found[f"error, {name}"] = t_interval(errors)
+    for budget, errors, values in zip(config.budgets, 100.0 * results.cleaned, results.value):
+        found[f"error, R = {budget}"] = t_interval(errors)
+        for name, others in zip(("oracle", "baseline", "validation", "filter"), 100.0 * results.others.T):
+            found[f"R = {budget} less {name}"] = t_interval(errors - others)
+        found[f"validation loss, R = {budget}"] = values[:, 0].mean(), values[:, -1].mean()
+    return found
 
 
 def plot(results: Results, config: Config):

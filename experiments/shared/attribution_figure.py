@@ -26,9 +26,10 @@ def plot_attribution(results, config, train, test):
         ):
             by_seed = scores.mean(axis=-1)
             for m in range(len(methods)):
-                mean, half = t_interval(by_seed[:, m])
                 axis.plot(np.full(len(by_seed), m), by_seed[:, m], ".", color=COLOURS[m], alpha=0.5)
-                if np.isfinite(half):
+                if len(by_seed) > 1:
+                    mean, low, high = t_interval(by_seed[:, m])
+                    half = 0.5 * (high - low)
                     axis.errorbar(m + 0.2, mean, half, color=COLOURS[m], marker="s", capsize=4)
             axis.axhline(0.0, color="0.7", linewidth=0.8)
             axis.set_xticks(range(len(methods)), methods, rotation=35, ha="right", fontsize="small")

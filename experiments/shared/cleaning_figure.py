@@ -40,21 +40,20 @@ def plot_cleaning(results, config, others, X, given):
         weights.set(yscale="log", xlabel="weight", ylabel=f"examples, {config.seeds} seeds")
         weights.set_title(f"weights found, R = {budgets[middle]}", fontsize="medium")
         weights.legend(frameon=False)
-        mean, half = t_interval(100.0 * results.cleaned)
-        errors.errorbar(budgets, mean, _drawn(half), color="black", marker="o", capsize=4, label="cleaned")
+        _intervals(errors, budgets, 100.0 * results.cleaned, color="black", label="cleaned")
         for column, label in enumerate(others):
-            mean, half = t_interval(100.0 * results.others[:, column])
-            errors.axhline(mean, color=COLOURS[column], linestyle="--", label=label)
-            if np.isfinite(half):
-                errors.axhspan(mean - half, mean + half, color=COLOURS[column], alpha=0.15, linewidth=0)
+            values = 100.0 * results.others[:, column]
+            errors.axhline(values.mean(), color=COLOURS[column], linestyle="--", label=label)
+            if len(values) > 1:
+                _, low, high = t_interval(values)
+                errors.axhspan(low, high, color=COLOURS[column], alpha=0.15, linewidth=0)
         errors.set(xlabel="R, the largest sum of the weights", ylabel="test error (%)", xticks=budgets)
         errors.set_title("trained again on what is kept and validation;\nmean and 95 % t interval", fontsize="medium")
         errors.legend(frameon=False, fontsize="small")
         for share, colour, label in zip(
             precision_and_recall(removed, wrong), (COLOURS[0], COLOURS[1]), ("precision", "recall")
         ):
-            mean, half = t_interval(100.0 * share)
-            found.errorbar(budgets, mean, _drawn(half), color=colour, marker="o", capsize=4, label=label)
+            _intervals(found, budgets, 100.0 * share, color=colour, label=label)
         by_loss = precision_and_recall(~results.filtered.astype(bool), wrong)
         for share, colour, label in zip(by_loss, (COLOURS[0], COLOURS[1]), ("precision", "recall")):
             found.axhline(100.0 * share.mean(), color=colour, linestyle=":", label=f"{label} of the filter by loss")
@@ -77,6 +76,8 @@ def plot_cleaning(results, config, others, X, given):
     return figure
 
 
-def _drawn(half) -> np.ndarray:
-    """Intervals of a single seed are infinite, and not drawn."""
-    return np.where(np.isfinite(half), half, 0.0)
+def _intervals(axis, x, values, **options) -> None:
+    """The mean over seeds of values (x, seeds), and the interval where there are several."""
+    means = values.mean(axis=1)
+    ends = [t_interval(row)[1:] if len(row) > 1 else (mean, mean) for row, mean in zip(values, means)]
+    axis.errorbar(x, means, np.abs(np.array(ends).T - means), marker="o", capsize=4, **options)

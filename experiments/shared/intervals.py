@@ -1,17 +1,28 @@
-"""Means over seeds, with intervals."""
+"""Means and their 95 % intervals."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 
-def t_interval(values, axis: int = -1, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """The mean along an axis, and half the width of Student's t interval around it; infinite for a single value."""
+class Interval(NamedTuple):
+    """A mean and the ends of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def t_interval(values) -> Interval:
+    """From Student's t distribution, for independent values (n,), n ≥ 2.
+
+    >>> [round(float(x), 2) for x in t_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.48, 4.48]
+    """
     from scipy.stats import t
 
-    values = np.asarray(values)
-    n = values.shape[axis]
-    if n == 1:
-        return values.mean(axis=axis), np.full(values.mean(axis=axis).shape, np.inf)
-    error = values.std(axis=axis, ddof=1) / np.sqrt(n)
-    return values.mean(axis=axis), t.ppf(0.5 + confidence / 2.0, n - 1) * error
+    values = np.asarray(values, dtype=float)
+    mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(float(mean), float(mean - half), float(mean + half))
