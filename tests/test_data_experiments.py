@@ -58,7 +58,6 @@ def test_weights_are_feasible_and_what_is_removed_is_wrong():
     assert (stored.value[..., -1] < stored.value[..., 0]).all()
 
 
-
 @pytest.mark.parametrize("part", attribution.PARTS)
 def test_scores_are_those_of_the_stored_predictions_and_measurements(part):
     config, stored = checked_in(attribution, part)
@@ -68,7 +67,7 @@ def test_scores_are_those_of_the_stored_predictions_and_measurements(part):
         for of_methods, y in zip(stored.predicted, stored.measured)
     ]
     np.testing.assert_allclose(ours, stored.value, atol=1e-9)
-    for seed, m, t in ((0, 0, 0), (3, 1, 5), (9, 3, 7)):
+    for seed, m, t in ((0, 0, 0), (3, 1, 2), (9, 3, 3)):
         r = np.corrcoef(stored.predicted_without[seed, m, :, t], stored.measured_without[seed, :, t])[0, 1]
         assert r == pytest.approx(stored.left_out[seed, m, t], abs=1e-9)
 
