@@ -12,17 +12,17 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 import hypergrad as hg
+from experiments import attribution, hyper_cleaning, smooth_recipes, trainability_map
 from experiments import feb03_training_schedules as feb03
-from experiments import feb13_equal_cost as feb13
 from experiments import feb04_weight_sharing as feb04
 from experiments import feb10_many_steps as feb10
+from experiments import feb13_equal_cost as feb13
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
 from experiments import nov26_schedule_transfer as nov26
-from experiments import smooth_recipes, trainability_map
 from experiments.shared import (
     edge_agreement,
     edge_curves,
@@ -440,6 +440,8 @@ def _recipes(figure, found, config) -> None:
     says(
         figure, config.title(), *names, "edge of chaos (median)", "metasmoothness Ŝ", "natural log of the learning rate"
     )
+
+
 def _many_steps(figure, found, config) -> None:
     memory, bits, times, curves, gradients, agreement = figure.axes
     steps, last = found.short_steps, found.curve_steps[-1]
@@ -479,6 +481,35 @@ def _sharing(figure, found, config) -> None:
     says(figure, *feb04.TASKS[:5], f"Ten tasks of {2 * config.per_digit} images", "test images", "training images")
 
 
+def _cleaning(figure, found, config) -> None:
+    descent, weights, errors, shares, *_ = figure.axes
+    for values in found.value.reshape(-1, found.value.shape[-1]):
+        shows(descent, np.arange(values.size), values)
+    middle, wrong, edges = len(config.budgets) // 2, found.wrong.astype(bool), np.linspace(0.0, 1.0, 21)
+    for rows in (wrong, ~wrong):
+        shows(weights, edges[:-1], np.histogram(found.weights[middle][rows], edges)[0])
+    shows(errors, config.budgets, 100.0 * found.cleaned.mean(axis=1))
+    for mean in 100.0 * found.others.mean(axis=0):
+        assert any(np.allclose(line.get_ydata(), mean) for line in errors.lines)
+    removed = found.weights == 0.0
+    hits = np.sum(removed & wrong, axis=-1)
+    shows(shares, config.budgets, 100.0 * np.mean(hits / removed.sum(axis=-1), axis=1))
+    shows(shares, config.budgets, 100.0 * np.mean(hits / wrong.sum(axis=-1), axis=1))
+    says(figure, *hyper_cleaning.OTHERS, "cleaned", "precision", "recall", "R, the largest sum of the weights")
+    says(figure, "removed, and the label is wrong", "removed, though the label is right", "right label", "wrong label")
+
+
+def _attribution(figure, found, config) -> None:
+    halves, single, points, *_ = figure.axes
+    for axis, scores in ((halves, found.value), (single, found.left_out)):
+        for m in range(len(config.methods())):
+            shows(axis, m, scores[:, m].mean(axis=-1))
+            shows(axis, m + 0.2, scores[:, m].mean())
+    for predicted in found.predicted[0, :2, :, 0]:
+        shows(points, (predicted - predicted.mean()) / predicted.std(), found.measured[0, :, 0])
+    says(figure, *config.methods(), "most helpful training images", "most harmful training images", "test image")
+
+
 CHECKS = {
     feb03: _learned_schedules,
     feb13: _equal_cost,
@@ -498,4 +529,6 @@ CHECKS = {
     edge_sharpness: _sharpness,
     trainability_map: _maps,
     smooth_recipes: _recipes,
+    hyper_cleaning: _cleaning,
+    attribution: _attribution,
 }

@@ -13,6 +13,10 @@ The R-operator (derivative in the direction (U, u), Pearlmutter 1994) turns thes
     R δ_l = (R δ_{l+1} W_{l+1}ᵀ + δ_{l+1} U_{l+1}ᵀ) φ'(z_l) + e_l φ''(z_l) R z_l
     R ∂/∂W_l = a_{l-1}ᵀ R δ_l + R a_{l-1}ᵀ δ_l
 
+With a weight ω for each row, in the mean of ω times the cross-entropy, δ_L is ω times that above, R δ_L also, and has
+ω̇ (s p − T) / n beside it where the weights have a tangent ω̇. The product of ∂²/∂ω∂(W, b) with the direction is for
+each row ⟨s p − T, R z_L⟩ / n.
+
 X has no tangent, so the first layer, the large one, costs one product forwards and one backwards,
 for the gradient and for the R-operator alike. :mod:`~hypergrad.nn.directions` has the R-operator in several directions.
 
@@ -36,15 +40,20 @@ reported = np.errstate(over="ignore", invalid="ignore")
 
 
 @reported
-def gradient(params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty) -> None:
+def gradient(
+    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty, example_weights=None
+) -> None:
     """Gradient of the mean cross-entropy, written into ``to``, a list of (∂W, ∂b) like ``params``.
 
-    What it works with comes from ``empty``, which is like :func:`numpy.empty`.
+    What it works with comes from ``empty``, which is like :func:`numpy.empty`. ``example_weights`` are
+    those of the rows, of shape (rows, 1), or None.
     """
     inputs, preactivations = _forward(params, X, activation, empty)
     delta = softmax_of_rows(preactivations.pop())
     delta *= _row_weights(T)
     delta -= T / len(T)
+    if example_weights is not None:
+        delta *= example_weights
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
         _write_outer(a, delta, to_W)
@@ -63,7 +72,8 @@ class Kept(NamedTuple):
       preactivations: z of hidden layers, where φ' is no function of a.
       weights: W of every layer but the first.
       errors: e of hidden layers.
-      probabilities, row_weights, delta: p, s / n and δ of the last layer.
+      probabilities, row_weights, delta: p, s / n and δ of the last layer, both times ω where examples have weights.
+      unweighted: δ of the last layer without them; None if there are none.
     """
 
     activation: Activation
@@ -74,19 +84,23 @@ class Kept(NamedTuple):
     probabilities: np.ndarray
     row_weights: np.ndarray
     delta: np.ndarray
+    unweighted: np.ndarray | None
 
 
 def gradient_with_hvp(
-    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty
+    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty, example_weights=None
 ) -> Callable:
     """The same gradient, and ``hvp(direction, to, empty, add)``, which writes the product, or adds it, from
-    the intermediates kept (:func:`linearize`).
+    the intermediates kept (:func:`linearize`). With weights of the examples ω it returns the product of ∂²/∂ω∂(W, b)
+    with the direction, of shape (rows,).
     """
-    return partial(_hvp, linearize(params, X, T, activation, to, empty))
+    return partial(_hvp, linearize(params, X, T, activation, to, empty, example_weights))
 
 
 @reported
-def linearize(params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty) -> Kept:
+def linearize(
+    params: list, X: np.ndarray, T: np.ndarray, activation: Activation, to: list, empty=np.empty, example_weights=None
+) -> Kept:
     """The same gradient, and what the R-operator needs of it.
 
     Keeps, in memory from ``empty``, two arrays of (rows, width) for each hidden layer, three for gelu, and copies of
@@ -100,6 +114,10 @@ def linearize(params: list, X: np.ndarray, T: np.ndarray, activation: Activation
     errors: list[Any] = [None] * last
     delta = probabilities * row_weights
     delta -= T / len(T)
+    unweighted = None
+    if example_weights is not None:
+        unweighted, delta = delta, delta * example_weights
+        row_weights = row_weights * example_weights
     delta_of_last = delta
     for layer in reversed(range(len(params))):
         a, (to_W, to_b) = inputs[layer], to[layer]
@@ -108,12 +126,13 @@ def linearize(params: list, X: np.ndarray, T: np.ndarray, activation: Activation
         if layer > 0:
             errors[layer - 1] = _product(delta, weights[layer].T, empty)
             delta = errors[layer - 1] * activation.slope(preactivations[layer - 1], a)
-    return Kept(activation, inputs, preactivations, weights, errors, probabilities, row_weights, delta_of_last)
+    kept = inputs, preactivations, weights, errors, probabilities, row_weights, delta_of_last
+    return Kept(activation, *kept, unweighted)
 
 
 @reported
-def _hvp(kept: Kept, direction: list, to: list, empty=np.empty, add: bool = False) -> None:
-    activation, inputs, preactivations, weights, errors, probabilities, row_weights, delta = kept
+def _hvp(kept: Kept, direction: list, to: list, empty=np.empty, add: bool = False) -> np.ndarray | None:
+    activation, inputs, preactivations, weights, errors, probabilities, row_weights, delta, unweighted = kept
     last = len(weights) - 1
     of_rows, of_weights, of_more = (Reused(empty) for _ in range(3))
     r_zs: list[Any] = []
@@ -129,6 +148,7 @@ def _hvp(kept: Kept, direction: list, to: list, empty=np.empty, add: bool = Fals
         if layer < last:
             slopes.append(activation.slope(preactivations[layer], inputs[layer + 1]))
             r_inputs.append(np.multiply(slopes[layer], r_z, out=empty(r_z.shape, r_z.dtype)))
+    by_weight = None if unweighted is None else row_sums(unweighted * r_zs[last])[:, 0]
     r_delta = probabilities * r_zs[last]
     r_delta -= probabilities * row_sums(r_delta)
     r_delta *= row_weights
@@ -157,6 +177,7 @@ def _hvp(kept: Kept, direction: list, to: list, empty=np.empty, add: bool = Fals
                 bend *= error
                 r_delta += bend
             delta = error * slope
+    return by_weight
 
 
 def _product(a: np.ndarray, b: np.ndarray, empty) -> np.ndarray:

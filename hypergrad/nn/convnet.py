@@ -99,16 +99,17 @@ class ConvNet(Classifier):
         W, b = params[-1]
         return anp.dot(anp.reshape(a, (len(getval(a)), -1)), W) + b
 
-    def loss(self, params, X, T):
+    def loss(self, params, X, T, weights=None):
         """Mean over the images of the cross-entropy with T, a scalar, in nats; see :func:`softmax_cross_entropy`.
 
         Args:
           T: integer classes of shape (n,), or distributions of shape (n, classes).
+          weights: None, or one for each image.
 
         Raises:
-          ArgumentError: parameters, images or labels that don't fit.
+          ArgumentError: parameters, images, labels or weights that don't fit.
         """
-        return softmax_cross_entropy(self.logits(params, X), T)
+        return softmax_cross_entropy(self.logits(params, X), T, weights)
 
     def check_data(self, X: np.ndarray, T: np.ndarray) -> np.ndarray:
         self._images(X, X.dtype)

@@ -20,23 +20,28 @@ import numpy as np
 
 from ..bridge import defjvp, defvjp, getval, isbox, primitive
 from ..errors import ArgumentError
-from .labels import labels_for
+from .labels import labels_for, weights_for
 
 
-def softmax_cross_entropy(logits, labels):
+def softmax_cross_entropy(logits, labels, weights=None):
     """Mean cross-entropy of softmax(logits) with labels, a scalar, in nats.
 
         L = mean over all rows of −Σ_c t_c log softmax(z)_c;   with t one-hot for a class
 
     The mean is over all axes of ``logits`` but the last, and also where the rows of a distribution do not sum to 1.
-    Differentiable in ``logits``, to any order and in both modes, and in a distribution.
+    With weights ω each row of the mean is multiplied by its own; the mean stays one over all rows, also where the
+    weights do not sum to their number. So the loss is linear in them, and with 1 for all the same to the last bit.
+    Differentiable in ``logits`` and ``weights``, to any order and in both modes, and in a distribution.
 
     Args:
       logits: log-probabilities up to a constant for each row, floats of shape (…, classes).
       labels: integer classes of shape (…), from 0; or a distribution, floats of shape (…, classes).
+      weights: None, or floats of shape (…), also negative ones, or of the first axes of that: one for each sequence,
+        say, and all its positions.
 
     Raises:
-      ArgumentError: logits that are no floats or have no rows, or labels that don't fit them.
+      ArgumentError: logits that are no floats or have no rows; labels or weights that don't fit them; weights that are
+        not finite.
 
     Costs one pass of exp over the logits for the value and one for its gradient, which products then use.
 
@@ -49,8 +54,13 @@ def softmax_cross_entropy(logits, labels):
     if rows == 0:
         raise ArgumentError(f"logits have shape {shape}: there are no rows to take the mean of")
     labels = labels_for(labels, shape, getval(logits).dtype)
+    if weights is not None:
+        weights = weights_for(weights, shape[:-1], getval(logits).dtype)
     if getval(labels).dtype.kind == "f":
+        labels = labels if weights is None else labels * weights[..., None]
         return -anp.sum(labels * log_softmax(logits)) / rows
+    if weights is not None:
+        return anp.sum(weights * _cross_entropies(logits, labels)) / rows
     return _mean_cross_entropy(logits, labels)
 
 
@@ -117,18 +127,37 @@ def _class_entries(rows: np.ndarray, labels: np.ndarray) -> tuple:
 
 @primitive
 def _mean_cross_entropy(logits, labels):
+    return np.mean(_losses_of_rows(logits, labels))
+
+
+@primitive
+def _cross_entropies(logits, labels):
+    return _losses_of_rows(logits, labels).reshape(labels.shape)
+
+
+def _losses_of_rows(logits, labels) -> np.ndarray:
     z = _rows(logits)
     largest = _row_maxima(z)
     log_normaliser = np.log(row_sums(np.exp(z - largest)))
-    return np.mean(log_normaliser[:, 0] + (largest[:, 0] - z[_class_entries(z, labels)]))
+    return log_normaliser[:, 0] + (largest[:, 0] - z[_class_entries(z, labels)])
 
 
 @primitive
 def _errors(probabilities, labels, weight):
     """weight · (p − e_y)."""
+    return _weighted_errors(probabilities, labels, weight)
+
+
+@primitive
+def _errors_of_rows(probabilities, labels, weights):
+    """The same with a weight for each row."""
+    return _weighted_errors(probabilities, labels, weights.reshape(-1, 1))
+
+
+def _weighted_errors(probabilities, labels, weights) -> np.ndarray:
     errors = _rows(probabilities).copy()
     errors[_class_entries(errors, labels)] -= 1.0
-    errors *= weight
+    errors *= weights
     return errors.reshape(probabilities.shape)
 
 
@@ -178,6 +207,28 @@ defjvp(
     _errors,
     lambda g, ans, p, labels, weight: g * weight,
     lambda g, ans, p, labels, weight: _errors(p, labels, g),
+    argnums=(0, 2),
+)
+defvjp(
+    _cross_entropies,
+    lambda ans, z, labels: lambda g: _errors_of_rows(_softmax(z), labels, g),
+    argnums=(0,),
+)
+defjvp(
+    _cross_entropies,
+    lambda g, ans, z, labels: anp.sum(_errors(_softmax(z), labels, 1.0) * g, axis=-1),
+    argnums=(0,),
+)
+defvjp(
+    _errors_of_rows,
+    lambda ans, p, labels, weights: lambda g: g * weights[..., None],
+    lambda ans, p, labels, weights: lambda g: anp.sum(g * _errors(p, labels, 1.0), axis=-1),
+    argnums=(0, 2),
+)
+defjvp(
+    _errors_of_rows,
+    lambda g, ans, p, labels, weights: g * weights[..., None],
+    lambda g, ans, p, labels, weights: _errors_of_rows(p, labels, g),
     argnums=(0, 2),
 )
 defvjp(_softmax, lambda ans, z: lambda g: _softmax_product(ans, g))

@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..init import scaled_normal
 from . import activations
 from .arrays import shape_of
-from .labels import check_classes
+from .labels import check_classes, weights_for
 from .lookup import embedding
 from .recurrence import diagonal_recurrence
 from .sequence_model import SequenceModel, check_characters, factors
@@ -143,20 +143,24 @@ class DiagonalRecurrence(SequenceModel):
         out = anp.dot(rows, params["output"]) + params["output_bias"]
         return anp.swapaxes(anp.reshape(out, (length, n, self.outputs)), 0, 1)
 
-    def loss(self, params, X, T=None):
+    def loss(self, params, X, T=None, weights=None):
         """The mean cross-entropy over all positions, in nats, or the mean of (output − T)² over all outputs.
 
         Args:
           T: integer classes of shape (n, T), or distributions of shape (n, T, outputs); real targets of that shape. If
             None, X are integers of shape (n, T + 1), and each is to be predicted from those before it.
+          weights: None, or one for each sequence, or for each position.
 
         Raises:
           ArgumentError: parameters or data that don't fit.
         """
         if self.targets == "classes":
-            return super().loss(params, X, T)
+            return super().loss(params, X, T, weights)
         outputs = self.logits(params, X)
-        return anp.mean((outputs - self._real_targets(T, shape_of(outputs), getval(outputs).dtype)) ** 2)
+        squares = (outputs - self._real_targets(T, shape_of(outputs), getval(outputs).dtype)) ** 2
+        if weights is not None:
+            squares = squares * weights_for(weights, shape_of(outputs)[:-1], getval(outputs).dtype)[..., None]
+        return anp.mean(squares)
 
     def predict(self, params, X):
         """The most probable class at each position, integers of shape (n, T)."""

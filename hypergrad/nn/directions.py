@@ -21,15 +21,16 @@ from .cross_entropy import row_sums
 
 
 @reported
-def products(kept: Kept, directions: list, to: list, empty=np.empty) -> None:
+def products(kept: Kept, directions: list, to: list, empty=np.empty, weights_dots=None) -> None:
     """Write the products of the Hessian with several directions.
 
     Args:
       kept: from :func:`hypergrad.nn.backprop.linearize`.
       directions, to: a list of (W, b) for the layers, each stacked along a first axis.
+      weights_dots: tangents of the weights of the examples, shape (K, rows), if they have some.
       empty: like :func:`numpy.empty`; where what it works with comes from, O(K) times what a gradient does.
     """
-    activation, inputs, preactivations, weights, errors, probabilities, row_weights, delta = kept
+    activation, inputs, preactivations, weights, errors, probabilities, row_weights, delta, unweighted = kept
     count, last = len(directions[0][0]), len(weights) - 1
     of_rows, of_weights = Reused(empty), Reused(empty)
     slopes: list[Any] = []
@@ -49,6 +50,8 @@ def products(kept: Kept, directions: list, to: list, empty=np.empty) -> None:
     sums = row_sums(r_delta.reshape(-1, r_delta.shape[2])).reshape(-1, count, 1)
     r_delta -= probabilities[:, None] * sums
     r_delta *= row_weights[:, None]
+    if weights_dots is not None:
+        r_delta += unweighted[:, None] * weights_dots.T[:, :, None]
     for layer in reversed(range(len(weights))):
         a, (to_W, to_b) = inputs[layer], to[layer]
         _write_outer(a, r_delta, to_W)

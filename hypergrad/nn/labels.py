@@ -1,9 +1,12 @@
-"""What rows are to be classified as: integer classes, or distributions over them (one-hot among those)."""
+"""What rows are to be classified as: integer classes, or distributions over them (one-hot among those); and weights
+of the rows.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 
 from ..bridge import getval, isbox
@@ -40,6 +43,39 @@ def labels_for(labels: Any, shape: tuple, dtype, name: str = "labels") -> Any:
             f"classes of shape {leading} or a distribution of shape {shape}{hint}"
         )
     return labels if isbox(labels) or value.dtype == dtype else value.astype(dtype)
+
+
+def weights_for(weights: Any, leading: tuple, dtype) -> Any:
+    """The weights of rows, in this dtype: one for each, or for each entry of the first axes, shape (n, 1, …).
+
+    They may be negative, as a loss is linear in them.
+
+    Args:
+      weights: floats whose shape is that of the first axes of the rows; a box if they are being differentiated.
+      leading: shape of the rows, that of the logits without the classes.
+      dtype: of the logits.
+
+    Raises:
+      ArgumentError: another shape or dtype, NaN or infinity.
+    """
+    weights = weights if isbox(weights) else np.asarray(weights)
+    value = np.asarray(getval(weights))
+    if value.dtype.kind != "f":
+        raise ArgumentError(f"weights have dtype {value.dtype}, but must be floats; use weights.astype(float)")
+    if value.ndim == 0 or value.shape != leading[: value.ndim]:
+        raise ArgumentError(f"weights have shape {value.shape}, but rows of shape {leading} need one for each of them")
+    check_weights(value, "weights")
+    if value.dtype != dtype:
+        weights = weights.astype(dtype)
+    return anp.reshape(weights, (*value.shape, *[1] * (len(leading) - value.ndim)))
+
+
+def check_weights(weights: np.ndarray, name: str) -> None:
+    """Raise unless all of these are finite."""
+    finite = np.isfinite(weights)
+    if not finite.all():
+        place = tuple(map(int, np.argwhere(~finite)[0]))
+        raise ArgumentError(f"{name}[{', '.join(map(str, place))}] is {weights[place]}: weights must be finite")
 
 
 def check_classes(labels: np.ndarray, classes: int, name: str, what: str = "classes") -> None:

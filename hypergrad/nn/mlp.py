@@ -12,7 +12,7 @@ from ..checks import check_integer
 from ..errors import ArgumentError
 from . import activations, backprop
 from .classifier import Classifier
-from .labels import one_hot
+from .labels import one_hot, weights_for
 
 
 class MLP(Classifier):
@@ -53,16 +53,19 @@ class MLP(Classifier):
                 a = phi(a)
         return a
 
-    def loss(self, params, X, T):
+    def loss(self, params, X, T, weights=None):
         """Mean over the rows of the cross-entropy −Σ T log softmax(logits), a scalar, in nats.
 
         T has shape (n, classes), one-hot or other distributions, or (n,), integer classes, as for all methods.
+        ``weights``, one for each row, multiply its cross-entropy: with 1 for all the loss is the same to the last bit.
         """
         z = self.logits(params, X)
         # Any constant may be taken off a row, so the largest entry is, without differentiating it.
         z = z - np.max(getval(z), axis=1, keepdims=True)
         log_normaliser = anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True))
         T = self._data_like(params, T, "T", len(z))
+        if weights is not None:
+            T = T * weights_for(weights, (len(z),), getval(T).dtype)[:, None]
         return -anp.sum(T * (z - log_normaliser)) / len(z)
 
     def _misses(self, params, X, T) -> np.ndarray:

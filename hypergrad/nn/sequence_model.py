@@ -24,18 +24,19 @@ class SequenceModel(Classifier):
 
     shapes: Any
 
-    def loss(self, params, X, T=None):
+    def loss(self, params, X, T=None, weights=None):
         """Mean over all positions of the cross-entropy with T, a scalar, in nats; see :func:`softmax_cross_entropy`.
 
         Args:
           T: integer classes of shape (n, T), or distributions of shape (n, T, classes). If None, X are integers of
             shape (n, T + 1), and each is to be predicted from those before it.
+          weights: None, or one for each sequence, or for each position.
 
         Raises:
           ArgumentError: parameters or data that don't fit.
         """
         X, T = self._pairs(X, T)
-        return softmax_cross_entropy(self.logits(params, X), T)
+        return softmax_cross_entropy(self.logits(params, X), T, weights)
 
     def accuracy(self, params, X, T=None) -> float:
         """Share of the positions whose most probable class is that of T, in [0, 1]; T as in :meth:`loss`."""

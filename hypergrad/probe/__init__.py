@@ -1,11 +1,22 @@
-"""Probes: how a loss after training, and its derivative, depend on one number."""
+"""Probes: how a loss after training, and its derivative, depend on one number; and on each training example."""
 
 from ..errors import CacheWarning
+from .attribution import Attribution, attribution
 from .edge import Edge, locate_edge
 from .smoothness import Metasmoothness, metasmoothness
 from .sweep import Sweep, sweep
 
-__all__ = ["CacheWarning", "Edge", "Metasmoothness", "Sweep", "locate_edge", "metasmoothness", "sweep"]
+__all__ = [
+    "Attribution",
+    "CacheWarning",
+    "Edge",
+    "Metasmoothness",
+    "Sweep",
+    "attribution",
+    "locate_edge",
+    "metasmoothness",
+    "sweep",
+]
 
 
 def __dir__():

@@ -1,0 +1,178 @@
+"""26 November 2026: which training examples is a prediction made of, and who can tell without training again?
+
+Setting: 1,000 MNIST images in minibatches of 100, 40 steps, momentum 0.9; 10 draws of images and initial weights, 4
+test images each. Predicted is how the loss on one test image changes with the weight of every training image;
+measured is what happens when the training is repeated, with the same initial weights and order of minibatches, on
+100 random halves of the images (linear datamodelling score: the rank correlation over the halves of predicted and
+measured losses, Park et al. 2023, arXiv:2303.14186), and without single images (correlation over 20 of them).
+
+Part 1: softmax regression. Part 2: 784-20-10 tanh.
+
+Compared are the exact derivative through the whole run, influence functions (Koh and Liang 2017, arXiv:1703.04730:
+−∇m (H + λ)⁻¹ ∇ℓ_i / n at the end, by conjugate gradients), a sum of products of gradients over 10 checkpoints, after
+TracIn (Pruthi et al. 2020, arXiv:2002.08484), and random numbers.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import autograd.numpy as anp
+import numpy as np
+from autograd import grad, make_jvp
+from scipy.sparse.linalg import LinearOperator, cg
+from scipy.stats import spearmanr
+
+import hypergrad as hg
+from experiments.shared import attribution_figure, descents, digits, runner
+from experiments.shared.intervals import t_interval
+from hypergrad.nests import flatten, unflatten
+
+LOOK_AT = "Look at the scores: how much do those predict that look at the end of the run only, or at checkpoints?"
+
+_HALVES, _LEFT_OUT, _RANDOM = 29, 30, 31  # the purposes of random numbers, in seeds (seed, purpose)
+
+
+@dataclass(frozen=True)
+class Config(runner.PartConfig):
+    """A quick run has ``every`` times fewer halves and left-out images."""
+
+    sizes: tuple[int, ...]
+    examples: int = 1_000
+    batch_size: int = 100
+    steps: int = 40
+    lr: float = 0.3
+    momentum: float = 0.9
+    tests: int = 4
+    halves: int = 100
+    left_out: int = 20
+    checkpoints: int = 10
+    dampings: tuple[float, ...] = (0.01, 0.1)
+
+    def methods(self) -> list[str]:
+        """In the order of the results."""
+        influence = [f"influence functions, λ = {damping:g}" for damping in self.dampings]
+        return ["through the whole run", *influence, "products at checkpoints", "random"]
+
+
+PARTS = {1: Config((784, 10), seeds=10, quick_every=20), 2: Config((784, 20, 10), seeds=10, quick_every=20)}
+FULL = {
+    part: Config(config.sizes, seeds=10, steps=1_000, tests=20, halves=300, left_out=100)
+    for part, config in PARTS.items()
+}
+
+
+class Results(NamedTuple):
+    """Arrays of s seeds, m methods, h halves, l left-out images, t test images."""
+
+    value: np.ndarray  # (s, m, t), rank correlation of predicted and measured over the halves
+    left_out: np.ndarray  # (s, m, t), correlation of predicted and measured over the left-out images
+    predicted: np.ndarray  # (s, m, h, t), loss on the test image after training on a half, up to a constant, nats
+    measured: np.ndarray  # (s, h, t), nats
+    predicted_without: np.ndarray  # (s, m, l, t), change of the loss without an image, nats
+    measured_without: np.ndarray  # (s, l, t), nats
+    helpful: np.ndarray  # (s, 8), numbers of the images that lower the first test image's loss most, whole run
+    harmful: np.ndarray  # (s, 8), and of those that raise it most
+
+
+def problem(config: Config, seed: int):
+    """The model, its weighted loss, initial weights, and the test images."""
+    (X, T), tests, _ = digits.draw(seed, config.examples, config.tests)
+    model = hg.nn.MLP(config.sizes)
+    return model, hg.nn.MinibatchLoss(model, X, T, config.batch_size, weights="hyper"), model.init(seed), tests
+
+
+def attribute(config: Config, _, seed: int, cache) -> tuple:
+    """What each method predicts and what training again measures: a piece of each array of the results."""
+    model, loss, params, (X_test, T_test) = problem(config, seed)
+    n, every = config.examples, config.every
+    ones, optimizer = np.ones(n), hg.SGD(config.lr, config.momentum)
+    checkpoints = np.linspace(0, config.steps, config.checkpoints + 1).astype(int)[1:].tolist()
+
+    def losses_of(params, X=X_test, T=T_test):
+        return -anp.sum(T * hg.nn.log_softmax(model.logits(params, X)), axis=1)
+
+    def losses_after(weights):
+        return losses_of(hg.train(loss, params, optimizer, weights, steps=config.steps))
+
+    saved = hg.train(loss, params, optimizer, ones, steps=config.steps, save_at=checkpoints)
+    hvp = model.gradient_with_hvp(saved[-1], loss.X, loss.T)[1]
+
+    def along(params, direction):
+        """The derivative of the loss on each training image along a direction of the parameters."""
+        return make_jvp(lambda p: losses_of(p, loss.X, loss.T))(params)(direction)[1]
+
+    scores, first = [], None
+    for x, t in zip(X_test, T_test):
+        measure = lambda p, x=x, t=t: model.loss(p, x[None], t[None])
+        found = hg.probe.attribution(loss, params, optimizer, steps=config.steps, measure=measure, adjoint=hg.Stored())
+        first = found if first is None else first
+        slopes = [grad(measure)(checkpoint) for checkpoint in saved]
+        influence = [-along(saved[-1], solve(hvp, slopes[-1], damping)) / n for damping in config.dampings]
+        products = -sum(along(p, slope) for p, slope in zip(saved, slopes))
+        scores.append([found.gradient, *influence, products])
+    random = np.random.default_rng((seed, _RANDOM)).standard_normal((config.tests, 1, n))
+    scores = np.moveaxis(np.concatenate([scores, random], axis=1), 0, -1)  # (m, n, t)
+
+    rng = np.random.default_rng((seed, _HALVES))
+    halves = np.zeros((max(4, config.halves // every), n))
+    for half in halves:
+        half[rng.permutation(n)[: n // 2]] = 2.0  # so that the mean over the rows is one over those that are left
+    without = np.ones((max(4, config.left_out // every), n))
+    without[np.arange(len(without)), np.random.default_rng((seed, _LEFT_OUT)).permutation(n)[: len(without)]] = 0.0
+    base = losses_of(saved[-1])
+    measured, measured_without = (np.array([losses_after(w) for w in many]) for many in (halves, without))
+    measured_without = measured_without - base
+    predicted, predicted_without = ((many - 1.0) @ scores for many in (halves, without))
+    return (
+        correlations(predicted, measured, lambda a, b: spearmanr(a, b)[0]),
+        correlations(predicted_without, measured_without, lambda a, b: np.corrcoef(a, b)[0, 1]),
+        predicted,
+        measured,
+        predicted_without,
+        measured_without,
+        first.most_helpful(8),
+        first.most_harmful(8),
+    )
+
+
+def solve(hvp, right, damping: float):
+    """(H + λ)⁻¹ times a nest, by conjugate gradients."""
+    leaves, structure = flatten(right)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+
+    def nest(vector):
+        return unflatten(structure, [p.reshape(w.shape) for p, w in zip(np.split(vector, ends[:-1]), leaves)])
+
+    def vector(nest):
+        return np.concatenate([np.ravel(leaf) for leaf in flatten(nest)[0]])
+
+    damped = LinearOperator((ends[-1], ends[-1]), matvec=lambda v: vector(hvp(nest(v))) + damping * v, dtype=float)
+    return nest(cg(damped, vector(right), rtol=1e-3, maxiter=30)[0])
+
+
+def correlations(predicted, measured, correlation) -> np.ndarray:
+    """(m, t), of predicted (m, k, t) and measured (k, t)."""
+    return np.array([[correlation(p[:, t], measured[:, t]) for t in range(measured.shape[1])] for p in predicted])
+
+
+def run(config: Config, jobs: int, cache) -> Results:
+    return Results(*(array[0] for array in descents.in_parallel(attribute, config, ("attribution",), jobs, cache)))
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: means over seeds with their t intervals."""
+    found = {"change without an image": np.median(np.abs(results.measured_without))}
+    for m, method in enumerate(config.methods()):
+        found[f"halves, {method}"] = t_interval(results.value[:, m].mean(axis=-1))
+        found[f"without one, {method}"] = t_interval(results.left_out[:, m].mean(axis=-1))
+    return found
+
+
+def plot(results: Results, config: Config):
+    _, loss, _, (X_test, T_test) = problem(config, 0)
+    return attribution_figure.plot_attribution(results, config, (loss.X, loss.T), (X_test[0], T_test[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
