@@ -51,7 +51,7 @@ def products(kept: Kept, directions: list, to: list, empty=np.empty, weights_dot
     r_delta -= probabilities[:, None] * sums
     r_delta *= row_weights[:, None]
     if weights_dots is not None:
-        r_delta += unweighted[:, None] * weights_dots.T[:, :, None]
+        r_delta += unweighted[:, None] * weights_dots.T[:, :, None]  # type: ignore[index]
     for layer in reversed(range(len(weights))):
         a, (to_W, to_b) = inputs[layer], to[layer]
         _write_outer(a, r_delta, to_W)
