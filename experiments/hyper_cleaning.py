@@ -189,6 +189,8 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"error, R = {budget}"] = t_interval(errors)
         for name, others in zip(("oracle", "baseline", "validation", "filter"), 100.0 * results.others.T):
             found[f"R = {budget} less {name}"] = t_interval(errors - others)
+        found[f"gain on validation, R = {budget}"] = t_interval(100.0 * results.others[:, 2] - errors)
+        found[f"gain on baseline, R = {budget}"] = (100.0 * results.others[:, 1] - errors).mean()
         found[f"validation loss, R = {budget}"] = values[:, 0].mean(), values[:, -1].mean()
     return found
 
