@@ -402,7 +402,7 @@ def _equal_cost(figure, found, config) -> None:
         for m in range(len(feb13.METHODS)):
             means = found.value[:, m, p].mean(axis=(0, -1))
             for budget, mean in zip(config.budgets, means[np.isfinite(means)]):
-                near = np.abs(np.log(drawn[:, 0] / budget)) < 0.1
+                near = np.abs(drawn[:, 0] / budget - 1.0) < 0.1
                 assert np.abs(drawn[near, 1] / mean - 1.0).min() < 1e-9, (feb13.METHODS[m], space, budget)
         shows(axis, config.budgets, found.shaped.mean(axis=(0, -1)))
         says(figure, f"{space:,} hyperparameter")
