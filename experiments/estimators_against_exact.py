@@ -21,7 +21,7 @@ from experiments.shared import estimator_descents, estimator_errors, estimator_t
 
 LOOK_AT = "Look at where the exact hypergradient stops being the best: past the edge, and only there."
 PARTS = {
-    1: estimator_truncation.Config(seeds=1, quick_every=3),
+    1: estimator_truncation.Config(seeds=1, quick_every=4),
     2: estimator_errors.Config(quick_every=8),
     3: estimator_descents.Config(quick_every=20),
 }

@@ -27,6 +27,9 @@ from experiments.shared import (
     edge_agreement,
     edge_curves,
     edge_sharpness,
+    estimator_descents,
+    estimator_errors,
+    estimator_truncation,
     precision,
     results,
     scales_and_rates,
@@ -510,7 +513,40 @@ def _attribution(figure, found, config) -> None:
     says(figure, *config.methods(), "most helpful training images", "most harmful training images", "test image")
 
 
+def _truncation(figure, found, config) -> None:
+    for axis, values in zip(figure.axes, (found.cosine, found.total)):
+        for steps, line, length in zip(found.steps, values, found.lengths):
+            shows(axis, steps / length, line)
+    says(figure, *(f"T = {length:g}" for length in found.lengths), "cosine with the exact hypergradient")
+
+
+def _estimator_errors(figure, found, config) -> None:
+    loss, errors, weights = figure.axes
+    for seed in range(config.seeds):
+        shows(loss, found.log_lr, found.loss[seed])
+        shows(weights, found.log_lr, found.weight[seed])
+    for relative in estimator_errors.relative(found).T:
+        shows(errors, found.log_lr, relative)
+    says(figure, "log learning rate", "error over the true derivative", *estimator_errors.LABELS.values())
+
+
+def _estimator_descents(figure, found, config) -> None:
+    *curves, tests = figure.axes
+    for m, axis in enumerate(curves):
+        for e, name in enumerate(estimator_descents.NAMES[:-1]):
+            reached = np.isfinite(found.value[e, 0, m])
+            best = np.median(np.fmin.accumulate(found.value[e, :, m], axis=1), axis=0)
+            spent = np.arange(1, len(best) + 1) * config.products()[name] / 2.0
+            shows(axis, spent[reached], best[reached])
+        for e in range(len(estimator_descents.NAMES)):
+            shows(tests, estimator_descents.interval(found.test[e, :, m])[0], e + 0.2 * m)
+    says(figure, *estimator_descents.NAMES[:-1], "trainings' worth of products")
+
+
 CHECKS = {
+    estimator_truncation: _truncation,
+    estimator_errors: _estimator_errors,
+    estimator_descents: _estimator_descents,
     feb03: _learned_schedules,
     feb13: _equal_cost,
     nov26: _transfer,

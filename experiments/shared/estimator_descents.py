@@ -131,6 +131,19 @@ def interval(losses: np.ndarray) -> tuple[float, float]:
     return float(per_draw.mean()), float(half)
 
 
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: the lowest training loss, median of the seeds; test losses with their intervals."""
+    found = {}
+    for e, name in enumerate(NAMES):
+        for m, start in enumerate(config.starts):
+            found[f"training, {name}, {start:g}"] = np.median(np.nanmin(results.value[e, :, m], axis=1))
+            mean, half = interval(results.test[e, :, m])
+            found[f"test, {name}, {start:g}"] = mean, mean - half, mean + half
+    for m, start in enumerate(config.starts):
+        found[f"test, start, {start:g}"] = interval(results.at_start[0, :, m])[0]
+    return found
+
+
 @in_style
 def plot(results: Results, config: Config, plt):
     figure, axes = plt.subplots(1, 1 + len(config.starts), figsize=(14.0, 4.4), layout="constrained")
@@ -159,6 +172,7 @@ def plot(results: Results, config: Config, plt):
         axes[-1].errorbar(
             means, places + 0.2 * m, xerr=halves, fmt=marker, color=f"C{m}", capsize=3, label=f"started at {start:g}"
         )
+    axes[-1].set_xscale("log")
     axes[-1].set_yticks(places, NAMES)
     axes[-1].invert_yaxis()
     axes[-1].set_xlabel(

@@ -117,6 +117,18 @@ def relative(results: Results) -> np.ndarray:
     return np.median(results.error / np.abs(results.truth)[..., None], axis=0)
 
 
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: relative errors, medians over seeds and learning rates of the calm, the edge and past it."""
+    found = {}
+    for where, low, high in (("calm", -1.0, 1.0), ("edge", 1.75, 2.25), ("chaos", 2.5, 3.0)):
+        inside = (results.log_lr >= low) & (results.log_lr <= high)
+        for e, name in enumerate(NAMES):
+            found[f"{name}, {where}"] = np.median((results.error / np.abs(results.truth)[..., None])[:, inside, e])
+        found[f"weight, {where}"] = np.median(results.weight[:, inside])
+        found[f"truth, {where}"] = np.median((results.truth_error / np.abs(results.truth))[:, inside])
+    return found
+
+
 @in_style
 def plot(results: Results, config: Config, plt):
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.4), layout="constrained")

@@ -1,0 +1,42 @@
+"""The experiment on estimators: a few points computed again, and closed forms."""
+
+import numpy as np
+import pytest
+
+from experiments import estimators_against_exact as module
+from experiments.shared import estimator_descents, estimator_errors, estimator_truncation
+from experiments.shared.results import FIGURES, load
+
+TRUNCATION, ERRORS, DESCENTS = (load(module, FIGURES / "estimators_against_exact", part) for part in (1, 2, 3))
+
+
+def test_truncation_of_a_final_loss_keeps_the_last_steps_and_nothing_else():
+    """So cosine and ratio of the norms are one number."""
+    config, found = TRUNCATION
+    np.testing.assert_allclose(found.cosine, found.ratio, rtol=1e-9)
+    again = estimator_truncation.point(config, 10)
+    for name in ("steps", "cosine", "total"):
+        np.testing.assert_allclose(again[name], getattr(found, name)[0], rtol=1e-9)
+
+
+def test_the_quadrature_finds_the_derivative_of_a_smoothed_sine():
+    """E sin(ω (x + σ z)) = exp(−ω² σ² / 2) sin ω x."""
+    found = estimator_errors.derivative_by_quadrature(lambda x: np.sin(3.0 * x), 0.4, 0.5, 24)
+    assert found == pytest.approx(3.0 * np.exp(-9.0 * 0.25 / 2.0) * np.cos(1.2), rel=1e-9)
+
+
+def test_a_point_in_the_calm_is_reproduced():
+    config, found = ERRORS
+    again = estimator_errors.point(config, 0, float(found.log_lr[0]))
+    for name in ("loss", "truth", "bias", "error", "weight"):
+        np.testing.assert_allclose(again[name], getattr(found, name)[0, 0], rtol=1e-6)
+    calm = found.log_lr <= 1.0
+    assert np.all(found.truth_error[:, calm] < 1e-3 * np.abs(found.truth[:, calm]))
+
+
+def test_the_best_constant_rate_is_reproduced(tmp_path):
+    config, found = DESCENTS
+    again = estimator_descents.descend(config, estimator_descents.CONSTANT, 0, tmp_path)
+    e = estimator_descents.NAMES.index(estimator_descents.CONSTANT)
+    np.testing.assert_allclose(again[1], found.log_lr[e, 0], rtol=1e-12)
+    np.testing.assert_allclose(again[3], found.at_start[e, 0], rtol=1e-6)
