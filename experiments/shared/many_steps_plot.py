@@ -159,5 +159,14 @@ def numbers(results, config) -> dict:
         "by rates": results.gradient.sum(axis=2).mean(axis=0),
         "by scales": results.by_scale.mean(axis=0),
         "share of the first tenth": 100.0 * (by_step[:, :tenth].sum(axis=1) / by_step.sum(axis=1)).mean(),
+        "correlation after an epoch": _after_an_epoch(results, config),
         "share of the last tenth": 100.0 * (by_step[:, -tenth:].sum(axis=1) / by_step.sum(axis=1)).mean(),
     }
+
+
+def _after_an_epoch(results, config) -> float:
+    """Correlation of a group's hypergradient with itself an epoch later, between its first bins and the last two."""
+    bins = results.gradient.shape[-1]
+    epoch = round(config.images / config.batch_size * bins / results.curve_steps[-1])
+    rows = results.gradient[..., bins // 5 : -2].reshape(-1, bins - bins // 5 - 2)
+    return float(np.mean([np.corrcoef(row[:-epoch], row[epoch:])[0, 1] for row in rows])) if epoch else np.nan
