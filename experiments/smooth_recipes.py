@@ -27,7 +27,7 @@ from hypergrad.runs.parallel import compute
 
 LOOK_AT = (
     "Look at the last two columns together: a late edge counts only if the loss that is reached before it is low.\n"
-    "A metasmoothness near 1 can be seen past the edge too: it asks less than the prediction of a step."
+    "And where metasmoothness has fallen while λ has not: there a step does not do what the derivative says."
 )
 
 
@@ -204,10 +204,13 @@ def as_markdown(results: Results, config: Config) -> str:
 
 
 def in_words(head: str, value: float) -> str:
-    """A number of the table; of loss and growth three decimals."""
-    digits = 3 if head.startswith(("λ", "lowest")) else 2
-    large = np.abs(value) >= 100.0
-    return "–" if np.isnan(value) else (f"{value:.0e}" if large else f"{value:.{digits}f}").replace("-", "−")
+    """A number of the table: of λ three decimals, of the loss two digits, else two decimals."""
+    if np.isnan(value):
+        return "–"
+    if head.startswith("lowest") or np.abs(value) >= 100.0:
+        return f"{value:.2g}".replace("-", "−")
+    digits = 3 if head.startswith("λ") else 2
+    return f"{np.round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0 makes 0 of −0
 
 
 def plot(results: Results, config: Config):

@@ -67,7 +67,7 @@ def test_goodness_is_1_where_training_is_differentiable():
 
 def test_a_run_that_diverges_is_recorded(tmp_path):
     config = smooth_recipes.Config(
-        recipes=("no hidden layer",), log_lrs=(0.0, 800.0), images=50, batch_size=25, steps=10, budget=16, seeds=1
+        recipes=("no hidden layer",), log_lrs=(0.0, 709.0), images=50, batch_size=25, steps=10, budget=16, seeds=1
     )
     found = smooth_recipes.run(config, 1, tmp_path)
     assert np.isfinite(found.smoothness[0, 0, 0]) and np.isnan(found.smoothness[0, 0, 1])
@@ -77,6 +77,48 @@ def test_a_run_that_diverges_is_recorded(tmp_path):
 def test_the_table_of_the_log_is_that_of_the_results():
     config, stored = PART1
     assert smooth_recipes.as_markdown(stored, config) in LOG
+
+
+def held(part, chosen) -> str:
+    """At how many of the chosen points the actual change is within a factor of two of the predicted one."""
+    config, stored = part
+    within = (stored.ratio(config) > 0.5) & (stored.ratio(config) < 2.0)
+    return f"{(within & chosen).sum()} of {chosen.sum()}"
+
+
+def test_the_counts_of_the_log_are_those_of_the_results():
+    text = " ".join(ENTRY.split())
+    (_, one), (_, two) = PART1, PART2
+    counts = []
+    for part, stored in ((PART1, one), (PART2, two)):
+        high, low = stored.smoothness >= 0.9, stored.smoothness < 0.6
+        counts.append([held(part, which) for which in (high, ~high & ~low, low, stored.growth < 0.01)])
+    (a, b, c, calm), (d, e, f, calm_too) = counts
+    assert f"at {a} points with Ŝ ≥ 0.9, {b} between 0.6 and 0.9, and {c} below; in part 2 at {d}, {e} and {f}." in text
+    assert f"it is {calm} and {calm_too}." in text
+
+
+def test_the_ranges_of_the_answer_are_those_of_the_results():
+    config, stored = PART1
+    text = " ".join(ENTRY.split())
+    at = config.recipes.index
+
+    def span(array, name, digits):
+        return f"{array[:, at(name)].min():.{digits}f} to {array[:, at(name)].max():.{digits}f}"
+
+    edges, losses = (
+        [span(a, n, d) for n in ("base", "all 500 images", "layer norm")]
+        for a, d in ((stored.edge, 2), (stored.best, 4))
+    )
+    assert f"from {edges[0]} up to {edges[1]} and {edges[2]}" in text
+    assert f"below the edge is {losses[1]} and {losses[2]}, against {losses[0]}" in text
+    assert f"the edge moves from {span(stored.edge, 'batches of 25', 2)} to {edges[1]}" in text
+    decay = at("weight decay 0.03")
+    assert (np.median(stored.growth[..., 0], axis=0) < 0.0).nonzero()[0].tolist() == [decay]
+    assert stored.edge[:, decay].max() < stored.edge[:, at("base")].min()
+    assert np.median(stored.best, axis=0).argmax() == decay
+    late = np.median(stored.ratio(config)[..., 1], axis=0) > 0.5
+    assert {config.recipes[i] for i in late.nonzero()[0]} == {"no hidden layer", "all 500 images", "layer norm"}
 
 
 def test_full_runs_are_larger_ones_of_the_same():
