@@ -1,4 +1,4 @@
-"""28 November 2026: which recipe makes training differentiable, and at what cost in loss?
+"""26 November 2026: which recipe makes training differentiable, and at what cost in loss?
 
 Setting: 784-30-10 tanh on the first 500 MNIST training images, minibatches of 125 in order, log parameter scale −2,
 momentum 0.9, 50 steps, three seeds; each recipe changes one thing (or two). The hyperparameter is the log of
