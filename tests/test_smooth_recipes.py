@@ -10,7 +10,7 @@ from experiments.shared.recipe_figures import goodness
 
 PART1, PART2 = (results.load(smooth_recipes, results.FIGURES / "smooth_recipes", part) for part in (1, 2))
 LOG = (results.EXPERIMENTS / "LOG.md").read_text()
-ENTRY = LOG[LOG.index("## 28 November 2026: which recipe") :].split("\n## ")[0]
+ENTRY = LOG[LOG.index("## 26 November 2026: which recipe") :].split("\n## ")[0]
 
 
 @pytest.mark.parametrize("name", ["base", "layer norm", "warm-up 10 steps", "weight decay 0.03"])
