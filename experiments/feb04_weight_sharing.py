@@ -181,7 +181,7 @@ def learn(config: Config, name: str, seed: int, cache) -> tuple:
         hg.schedules.unbounded(for_all(inside), *ends),
         steps=iterations,
         step_size=config.step_size,
-        numbered=True,
+        seeds=1,
         optimizer=hg.Adam(1.0),
         cache=cache / f"seed{seed}",
     )

@@ -194,10 +194,13 @@ def test_figures_show_the_checked_in_results(name, part):
     module = importlib.import_module(f"experiments.{name}")
     config, found = checked_in(module, part)
     assert config == module.PARTS[part], "the checked-in results are those of the full run"
-    assert config.seeds >= 3 or name == "trainability_map"  # which has other windows instead
+    unseeded = name == "trainability_map", (name, part) == ("estimators_against_exact", 1)
+    assert config.seeds >= 3 or any(unseeded), "other windows instead, or nothing random"
     figure = results.kind(config).plot(found, config)
     drawn.check(figure, found, config)
-    field = next(field for field in ("value", "measure", "sharpness", "gradient") if field in found._fields)
+    field = next(
+        field for field in ("value", "measure", "sharpness", "gradient", "cosine", "error") if field in found._fields
+    )
     array = getattr(found, field)
     other = found._replace(**{field: -array if array.dtype.kind == "i" else 1.01 * array})
     with pytest.raises(AssertionError):

@@ -24,7 +24,7 @@ def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, ca
     return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*pieces)]
 
 
-def history(f: Callable, start, *, cache, step_size=1.0, **options) -> list[hg.meta.Evaluation]:
+def history(f: Callable, start, *, cache=None, step_size=1.0, **options) -> list[hg.meta.Evaluation]:
     """The history of a meta-descent, also of one that came to an end because a training diverged."""
     found: list[hg.meta.Evaluation] = []
     try:
