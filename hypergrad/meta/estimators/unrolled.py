@@ -27,7 +27,8 @@ class Exact:
         leaves, structure = plain(hypers)
         value, gradient = value_and_grad(lambda leaves: self._f(unflatten(structure, list(leaves)), seed))(leaves)
         steps = self.of.steps if isinstance(self.of, Problem) else np.nan
-        return Estimate(float(value), unflatten(structure, gradient), Diagnostics(products=4.0 * steps))
+        leaves = [np.asarray(g, dtype=float)[()] for g in gradient]
+        return Estimate(float(value), unflatten(structure, leaves), Diagnostics(products=4.0 * steps))
 
     @property
     def _f(self):
@@ -76,7 +77,7 @@ def forward(of: Any) -> Forward:
     Source: Franceschi et al. (2017); Micaelli & Storkey (2021) for the sharing.
 
     >>> forward(lambda h, seed: (h - seed) ** 2)(3.0, 1)[:2]
-    (4.0, 4.0)
+    (4.0, np.float64(4.0))
     """
     function_of(of, "forward")
     return Forward(of)
