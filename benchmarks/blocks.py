@@ -9,8 +9,6 @@ functions. They are compared first, then take turns, in a process on one core; `
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,14 +17,12 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from benchmarks.report import DOCS, machine
-from benchmarks.timing import apart, interleaved, medians
+from benchmarks import one_table
+from benchmarks.timing import interleaved, medians
 from hypergrad.losses import loss_of
 from hypergrad.losses.base import Inputs
 from hypergrad.nests import flatten
 from hypergrad.workspace import Arena
-
-BEGIN, END = "<!-- blocks -->", "<!-- end of blocks -->"
 
 
 class Block(NamedTuple):
@@ -221,7 +217,7 @@ def in_jax(block: Block, directions: list) -> Callable[[], list]:
 LIBRARIES = {"hypergrad": ours, "PyTorch": in_torch, "JAX": in_jax}
 
 
-def measure(quick: bool, repeats: int) -> list[dict]:
+def measure(part: str, quick: bool, repeats: int) -> list[dict]:
     """A row for each block: seconds by library.
 
     Raises:
@@ -255,34 +251,12 @@ def as_markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict]) -> None:
-    """``docs/blocks.json``, and the table between its marks in ``docs/benchmarks.md``."""
-    described = machine()
-    (DOCS / "blocks.json").write_text(json.dumps({"machine": described, "rows": rows}, indent=1) + "\n")
-    page = DOCS / "benchmarks.md"
-    before, rest = page.read_text().split(BEGIN)
-    on = f"On 1 core of an {described['processor']}, in float64; {described['blas']}."
-    page.write_text(f"{before}{BEGIN}\n\n{on}\n\n{as_markdown(rows)}\n\n{END}{rest.split(END)[1]}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.blocks", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--write", action="store_true", help="put results and table into docs/")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.write and args.quick:
-        parser.error("--write is for full sizes")
-    if args.here:
-        print(json.dumps(measure(args.quick, args.repeats)))
-        return
-    options = ["--here", "--repeats", str(args.repeats), *["--quick"] * args.quick]
-    rows = json.loads(apart("benchmarks.blocks", *options, threads=1))
-    print(as_markdown(rows))
-    if args.write:
-        write(rows)
-
-
 if __name__ == "__main__":
-    main()
+    one_table.main(
+        "blocks",
+        __doc__,
+        measure,
+        as_markdown,
+        repeats=15,
+        introduction="On 1 core of an {processor}, in float64; {blas}.",
+    )

@@ -6,22 +6,19 @@ own loop. ``--write`` puts results and table into ``docs/``.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 from collections.abc import Callable
 from unittest import mock
 
 import hypergrad as hg
+from benchmarks import one_table
 from benchmarks.entries import of_foreign
 from benchmarks.peers import pytorch
 from benchmarks.problems import Attention, Network
-from benchmarks.report import DOCS, machine
-from benchmarks.timing import apart, interleaved, medians
+from benchmarks.timing import interleaved, medians
 from hypergrad.engine import purity
 from hypergrad.losses import _torch_run
 
-BEGIN, END = "<!-- safety -->", "<!-- end of safety -->"
 PLAIN, WHOLE, NOTHING = "PyTorch, unrolled with create_graph", "everything on", "without all three"
 
 
@@ -55,7 +52,7 @@ def _without_all():
         yield
 
 
-def measure(quick: bool, repeats: int) -> list[dict]:
+def measure(part: str, quick: bool, repeats: int) -> list[dict]:
     """A row for each way: seconds on (a) and (c)."""
     problems = {
         "a": Network((784, 20, 10), 3, 250) if quick else Network((784, 200, 50, 10), 50, 250),
@@ -89,33 +86,5 @@ def as_markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict]) -> None:
-    """``docs/safety.json``, and the table between its marks in ``docs/benchmarks.md``."""
-    described = machine()
-    (DOCS / "safety.json").write_text(json.dumps({"machine": described, "rows": rows}, indent=1) + "\n")
-    page = DOCS / "benchmarks.md"
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{as_markdown(rows)}\n\n{END}{rest.split(END)[1]}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.safety", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--write", action="store_true", help="put results and table into docs/")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.write and args.quick:
-        parser.error("--write is for full sizes")
-    if args.here:
-        print(json.dumps(measure(args.quick, args.repeats)))
-        return
-    options = ["--here", "--repeats", str(args.repeats), *["--quick"] * args.quick]
-    rows = json.loads(apart("benchmarks.safety", *options, threads=1))
-    print(as_markdown(rows))
-    if args.write:
-        write(rows)
-
-
 if __name__ == "__main__":
-    main()
+    one_table.main("safety", __doc__, measure, as_markdown, repeats=15)

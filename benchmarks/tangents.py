@@ -9,8 +9,6 @@ products alone let be (2 + 2K) / 4K. Times are those of the processor, since oth
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 
 import autograd.numpy as anp
@@ -18,20 +16,20 @@ import numpy as np
 from autograd import grad, make_jvp
 
 import hypergrad as hg
+from benchmarks import one_table
 from benchmarks.problems import Network
-from benchmarks.report import DOCS, machine
-from benchmarks.timing import apart, interleaved
+from benchmarks.timing import interleaved
 
-BEGIN, END = "<!-- tangents -->", "<!-- end of tangents -->"
 COUNTS = (5, 20)  # K
 
 
-def measure(count: int, repeats: int, quick: bool) -> dict:
+def measure(part: str, quick: bool, repeats: int) -> list[dict]:
     """One row: median seconds of a run with one direction and with K; and quartiles of the ratio.
 
     Raises:
       SystemExit: the derivatives disagree; then nothing is timed.
     """
+    count = int(part)
     problem = Network((784, 20, 10), 20, 50) if quick else Network((784, 200, 50, 10), 50, 250)
 
     def f(log_lrs):
@@ -51,7 +49,7 @@ def measure(count: int, repeats: int, quick: bool) -> dict:
     times = interleaved(runs, threads=1, repeats=repeats, clock=time.process_time)
     ratios = [whole / (count * one) for whole, one in zip(times["all"], times["one"])]
     low, middle, high = np.percentile(ratios, [25, 50, 75])
-    return {
+    row = {
         "K": count,
         "repeats": repeats,
         **{name: float(np.median(seconds)) for name, seconds in times.items()},
@@ -61,6 +59,7 @@ def measure(count: int, repeats: int, quick: bool) -> dict:
         "products": (2 + 2 * count) / (4 * count),
         "difference": difference,
     }
+    return [row]
 
 
 def as_markdown(rows: list[dict]) -> str:
@@ -74,34 +73,13 @@ def as_markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict]) -> None:
-    """``docs/tangents.json``, and the table between its marks in ``docs/benchmarks.md``."""
-    described = machine()
-    (DOCS / "tangents.json").write_text(json.dumps({"machine": described, "rows": rows}, indent=1) + "\n")
-    page = DOCS / "benchmarks.md"
-    before, rest = page.read_text().split(BEGIN)
-    on = f"Processor time on 1 core of an {described['processor']}, in float64; {described['blas']}."
-    page.write_text(f"{before}{BEGIN}\n\n{on}\n\n{as_markdown(rows)}\n\n{END}{rest.split(END)[1]}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tangents", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--write", action="store_true", help="put results and table into docs/")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--here", type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.write and args.quick:
-        parser.error("--write is for full sizes")
-    if args.here:
-        print(json.dumps(measure(args.here, args.repeats, args.quick)))
-        return
-    options = ["--repeats", str(args.repeats), *["--quick"] * args.quick]
-    rows = [json.loads(apart("benchmarks.tangents", "--here", str(k), *options, threads=1)) for k in COUNTS]
-    print(as_markdown(rows))
-    if args.write:
-        write(rows)
-
-
 if __name__ == "__main__":
-    main()
+    one_table.main(
+        "tangents",
+        __doc__,
+        measure,
+        as_markdown,
+        repeats=7,
+        parts=[str(count) for count in COUNTS],
+        introduction="Processor time on 1 core of an {processor}, in float64; {blas}.",
+    )
