@@ -11,6 +11,7 @@ from ...bridge import isbox
 from ...checks import check_integer
 from ...errors import ArgumentError, NestError
 from ...nests import Structure, broadcast_prefix, check_leaves, flatten, leaf_places
+from ...runs.parallel import workers
 from ..objective import UNTRAINABLE
 from ..problem import Problem
 
@@ -111,6 +112,15 @@ def normal_like(leaves: list, seed: int, sample: int) -> list:
     """Standard normal numbers in the shapes of the leaves; the same whoever draws them."""
     rng = np.random.default_rng([seed, _PURPOSE, sample])
     return [rng.standard_normal(np.shape(leaf))[()] for leaf in leaves]
+
+
+def results_of(function: Callable, calls: list[tuple], n_jobs: int) -> list:
+    """``function(*call)`` for each of the calls, in this process if ``n_jobs`` is 1, else by joblib's workers."""
+    if n_jobs == 1:
+        return [function(*call) for call in calls]
+    import joblib
+
+    return workers(n_jobs)(joblib.delayed(function)(*call) for call in calls)
 
 
 def value_or_inf(compute: Callable[[], Any]) -> float:

@@ -9,7 +9,6 @@ import numpy as np
 from ...checks import check_integer
 from ...errors import ArgumentError
 from ...nests import unflatten
-from ...runs.parallel import workers
 from ..objective import UNTRAINABLE
 from ..problem import Problem
 from ..unroll import Unroll
@@ -20,6 +19,7 @@ from .base import (
     normal_like,
     plain,
     problem_of,
+    results_of,
     spread_sigma,
     standard_error,
     worst_for_diverged,
@@ -44,8 +44,6 @@ class Persistent:
         self._perturbations: list[list] = [[] for _ in range(self.samples)]
 
     def __call__(self, hypers, seed: int = 0) -> Estimate:
-        import joblib
-
         leaves, structure = plain(hypers)
         sigmas = spread_sigma(self.sigma, structure, "persistent")
         if self.step == 0:
@@ -58,11 +56,11 @@ class Persistent:
         self._perturbations = [[a + b for a, b in zip(old, new)] for old, new in zip(self._perturbations, steps)]
         moved = [[leaf + sign * d for leaf, d in zip(leaves, step)] for step in steps for sign in (1.0, -1.0)]
         stop = min(self.step + self.steps, self.problem.steps)
-        tasks = [
-            joblib.delayed(_piece)(self.problem, unflatten(structure, at), self.episode, particle, self.step, stop)
+        calls = [
+            (self.problem, unflatten(structure, at), self.episode, particle, self.step, stop)
             for at, particle in zip(moved, self._particles)
         ]
-        found = [task[0](*task[1]) for task in tasks] if self.n_jobs == 1 else workers(self.n_jobs)(tasks)
+        found = results_of(_piece, calls, self.n_jobs)
         self._particles = [arrays for _, arrays in found]
         values, diverged = worst_for_diverged(np.array([v for v, _ in found]).reshape(-1, 2), "persistent")
         slopes = (values[:, 0] - values[:, 1]) / 2.0

@@ -10,7 +10,6 @@ import numpy as np
 from autograd import value_and_grad
 
 from ...nests import unflatten
-from ...runs.parallel import workers
 from ..objective import UNTRAINABLE
 from .base import (
     Diagnostics,
@@ -19,6 +18,7 @@ from .base import (
     function_of,
     normal_like,
     plain,
+    results_of,
     spread_sigma,
     standard_error,
     value_or_inf,
@@ -47,15 +47,9 @@ class Smoothed:
 
     def _values(self, leaves, structure, sigmas, seed: int) -> np.ndarray:
         """f at h + σ z and h − σ z, shape (samples, 2); inf where training diverged."""
-        import joblib
-
-        tasks = (
-            joblib.delayed(_value)(self.f, unflatten(structure, moved), seed)
-            for sample in range(self.samples)
-            for moved in moved_both_ways(leaves, sigmas, seed, sample)
-        )
-        found = [task[0](*task[1]) for task in tasks] if self.n_jobs == 1 else workers(self.n_jobs)(tasks)
-        return np.array(found).reshape(self.samples, 2)
+        points = _points(leaves, sigmas, seed, self.samples)
+        calls = [(self.f, unflatten(structure, moved), seed) for moved in points]
+        return np.array(results_of(_value, calls, self.n_jobs)).reshape(self.samples, 2)
 
 
 def smoothed(of: Any, *, sigma: Any, samples: int = 10, n_jobs: int = 1) -> Smoothed:
@@ -94,16 +88,10 @@ class Mixed:
     n_jobs: int
 
     def __call__(self, hypers, seed: int = 0) -> Estimate:
-        import joblib
-
         leaves, structure = plain(hypers)
         sigmas = spread_sigma(self.sigma, structure, "mixed")
-        tasks = [
-            joblib.delayed(_value_and_gradient)(self.f, structure, moved, seed)
-            for sample in range(self.samples)
-            for moved in moved_both_ways(leaves, sigmas, seed, sample)
-        ]
-        found = [task[0](*task[1]) for task in tasks] if self.n_jobs == 1 else workers(self.n_jobs)(tasks)
+        calls = [(self.f, structure, moved, seed) for moved in _points(leaves, sigmas, seed, self.samples)]
+        found = results_of(_value_and_gradient, calls, self.n_jobs)
         values = np.array([value for value, _ in found]).reshape(self.samples, 2)
         values, diverged = worst_for_diverged(values, "mixed")
         by_values = _scores(leaves, sigmas, values, seed)
@@ -139,10 +127,13 @@ def mixed(of: Any, *, sigma: Any, samples: int = 10, n_jobs: int = 1) -> Mixed:
     return Mixed(function_of(of, "mixed"), sigma, check_samples(samples, "mixed"), n_jobs)
 
 
-def moved_both_ways(leaves: list, sigmas: list, seed: int, sample: int) -> list[list]:
-    """h + σ z and h − σ z."""
-    z = normal_like(leaves, seed, sample)
-    return [[leaf + sign * sigma * step for leaf, sigma, step in zip(leaves, sigmas, z)] for sign in (1.0, -1.0)]
+def _points(leaves: list, sigmas: list, seed: int, samples: int) -> list[list]:
+    """h + σ z and h − σ z, one sample after another."""
+    return [
+        [leaf + sign * sigma * step for leaf, sigma, step in zip(leaves, sigmas, normal_like(leaves, seed, sample))]
+        for sample in range(samples)
+        for sign in (1.0, -1.0)
+    ]
 
 
 def _scores(leaves: list, sigmas: list, values: np.ndarray, seed: int) -> list[np.ndarray]:
