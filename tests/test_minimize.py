@@ -192,7 +192,8 @@ def test_a_method_of_scipy_comes_back_from_what_cannot_be_trained():
         return anp.sum(trained**2) - 20.0 * h
 
     result = minimize(diverging, -4.0, steps=25, method="L-BFGS-B")
-    assert any(e.diverged_at >= 0 for e in result.history) and result.value < result.history[0].value
+    assert any(e.diverged_at >= 0 for e in result.history)
+    assert all(e.taken_back == (e.diverged_at >= 0) for e in result.history) and result.value < result.history[0].value
     assert np.isfinite(result.value)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import descents, small_net
+from experiments.shared.intervals import Interval, t_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.probe.figures import in_style
@@ -122,13 +123,9 @@ def run(config: Config, jobs: int, cache) -> Results:
     return Results(*descents.in_parallel(descend, config, NAMES, jobs, cache))
 
 
-def interval(losses: np.ndarray) -> tuple[float, float]:
-    """Mean, and half of its 95 % interval by Student's t over the initialisations, seeds averaged; losses (s, f)."""
-    from scipy.stats import t
-
-    per_draw = losses.mean(axis=0)
-    half = t.ppf(0.975, len(per_draw) - 1) * per_draw.std(ddof=1) / np.sqrt(len(per_draw))
-    return float(per_draw.mean()), float(half)
+def interval(losses: np.ndarray) -> Interval:
+    """Over the initialisations, seeds averaged; losses (s, f)."""
+    return t_interval(losses.mean(axis=0))
 
 
 def numbers(results: Results, config: Config) -> dict:
@@ -137,8 +134,7 @@ def numbers(results: Results, config: Config) -> dict:
     for e, name in enumerate(NAMES):
         for m, start in enumerate(config.starts):
             found[f"training, {name}, {start:g}"] = np.median(np.nanmin(results.value[e, :, m], axis=1))
-            mean, half = interval(results.test[e, :, m])
-            found[f"test, {name}, {start:g}"] = mean, mean - half, mean + half
+            found[f"test, {name}, {start:g}"] = interval(results.test[e, :, m])
     for m, start in enumerate(config.starts):
         found[f"test, start, {start:g}"] = interval(results.at_start[0, :, m])[0]
     return found
@@ -168,9 +164,15 @@ def plot(results: Results, config: Config, plt):
     axes[0].legend(frameon=False, fontsize="small")
     places = np.arange(len(NAMES))
     for m, (start, marker) in enumerate(zip(config.starts, "os")):
-        means, halves = zip(*(interval(results.test[e, :, m]) for e in range(len(NAMES))))
+        means, lows, highs = np.transpose([interval(results.test[e, :, m]) for e in range(len(NAMES))])
         axes[-1].errorbar(
-            means, places + 0.2 * m, xerr=halves, fmt=marker, color=f"C{m}", capsize=3, label=f"started at {start:g}"
+            means,
+            places + 0.2 * m,
+            xerr=(means - lows, highs - means),
+            fmt=marker,
+            color=f"C{m}",
+            capsize=3,
+            label=f"started at {start:g}",
         )
     axes[-1].set_xscale("log")
     axes[-1].set_yticks(places, NAMES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections import namedtuple
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,17 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..bridge import isbox
 from ..checks import check_integer
-from ..errors import ArgumentError, HypergradError, NestError
-from ..nests import Structure, broadcast_prefix, check_leaves, flatten, leaf_places, unflatten
-from ..optimizers import SGD, Optimizer, WholeNest
-from ..optimizers.wrappers import Wrapper
+from ..errors import ArgumentError, HypergradError
+from ..nests import flatten, unflatten
+from ..optimizers import SGD, Optimizer
 from ..ranges import Range
 from ..runs.lock import claimed
 from . import doubts, stored
 from .evaluation import Evaluation, TakeBack, joint_error
 from .objective import Mapping, Objective, check_seeds, checked_gradient
+from .step import Bounds, Rule, check_hypers, plain, spread
 from .step_size import line_search
 
 
@@ -69,7 +67,7 @@ def descend(
       validate: takes the hyperparameters and returns a number, not differentiated: each evaluation has it.
       estimator: one of :mod:`hypergrad.meta.estimators`, called ``estimator(hypers, seed)`` for value and gradient in
         the place of f and autograd; the seed is that of ``seeds``, or without those the number of the iteration. f is
-        then asked for values only, by the line search.
+        then called ``f(hypers, seed)`` too, for values only, by the line search.
       transform: takes the hypergradient by the free variables and returns what is used in its place, a nest of the same
         shapes; the evaluation keeps the hypergradient itself.
       take_back: rule for steps that jump; if None every step is kept, and divergence raises.
@@ -116,16 +114,14 @@ def checked(
     Raises:
       NestError, ArgumentError: they don't.
     """
-    leaves, structure = _check_hypers(hypers)
+    leaves, structure = check_hypers(hypers)
     mapping = Mapping.of(maps, structure)
-    limits = _Bounds.of(bounds, leaves, structure, mapping)
-    if n_jobs == 0 or check_integer(n_jobs, "n_jobs", -1) == 0:
+    limits = Bounds.of(bounds, leaves, structure, mapping)
+    if check_integer(n_jobs, "n_jobs", -1) == 0:
         raise ArgumentError("n_jobs must be a number of workers, or -1 for all cores, got 0")
     objective = Objective(f, structure, mapping, check_seeds(seeds), validate, n_jobs, on_chaos is not None, estimator)
     if estimator is not None and not callable(estimator):
         raise ArgumentError(f"estimator must be one of hypergrad.meta.estimators, got {estimator!r}")
-    if hasattr(estimator, "reset"):
-        estimator.reset()
     if take_back is not None and not isinstance(take_back, TakeBack):
         raise ArgumentError(f"take_back must be a hypergrad.meta.TakeBack(...) or None, got {take_back!r}")
     if not (on_chaos in (None, "shrink", "stop") or callable(on_chaos)):
@@ -133,9 +129,9 @@ def checked(
     searched = step_size is None and optimizer is None
     if take_back is None and (searched or on_chaos == "shrink"):
         take_back = TakeBack()
-    rates = _spread(1.0 if step_size is None else step_size, leaves, structure, "step_size", Range(0.0))
-    rule = _Rule.of(SGD(1.0, momentum=0.0) if optimizer is None else optimizer, rates, leaves, structure)
-    free = leaves if mapping is None else [_plain(w) for w in mapping.free(leaves)]
+    rates = spread(1.0 if step_size is None else step_size, leaves, structure, "step_size", Range(0.0))
+    rule = Rule.of(SGD(1.0, momentum=0.0) if optimizer is None else optimizer, rates, leaves, structure)
+    free = leaves if mapping is None else [plain(w) for w in mapping.free(leaves)]
     return Setting(objective, free, rule, limits, searched, transform, take_back, on_chaos)
 
 
@@ -149,8 +145,8 @@ class Setting(NamedTuple):
 
     objective: Objective
     start: list
-    rule: _Rule
-    bounds: _Bounds
+    rule: Rule
+    bounds: Bounds
     searched: bool
     transform: Callable | None
     take_back: TakeBack | None
@@ -185,6 +181,8 @@ class Setting(NamedTuple):
 
         And whether the first evaluation is to be compared with another of f, since none was.
         """
+        if hasattr(self.objective.estimator, "reset"):
+            self.objective.estimator.reset()  # type: ignore[union-attr]
         if store is None:
             yield None, recheck
             return
@@ -258,148 +256,3 @@ def evaluated(
         error.context = (f"in meta-iteration {iteration}", *error.context)
         error.iteration = iteration  # type: ignore[attr-defined]
         raise
-
-
-class _Position(NamedTuple):
-    """Where the descent stands: free variables, the optimizer's state for each, and the number of steps to here."""
-
-    free: list
-    state: list
-    steps: int
-
-
-class _Rule(NamedTuple):
-    """An optimizer, and its hyperparameters for each leaf, the step sizes in the learning rates."""
-
-    optimizer: Optimizer
-    settings: list
-
-    @classmethod
-    def of(cls, optimizer, rates: list, leaves: list, structure: Structure) -> _Rule:
-        if not isinstance(optimizer, Optimizer):
-            raise ArgumentError(f"optimizer must be one such as hypergrad.Adam(0.1), got {optimizer!r}")
-        name = type(optimizer).__name__
-        if isinstance(optimizer, Wrapper | WholeNest):
-            raise ArgumentError(
-                f"a meta-descent steps leaf by leaf, and {name} needs all gradients at once; to clip the "
-                "hypergradient, or to combine its leaves, give transform="
-            )
-        if "lr" not in optimizer.names:
-            raise ArgumentError(f"{name} has no hyperparameter lr, which step_size multiplies: give it one")
-        if getattr(optimizer, "exact", False):
-            raise ArgumentError(f"a meta-descent is not computed in exact arithmetic: leave out {name}(exact=True)")
-        columns = []
-        for each, (value, place, allowed) in zip(optimizer.names, optimizer.settings):
-            values = _spread(value, leaves, structure, place, allowed)
-            columns.append([value * rate for value, rate in zip(values, rates)] if each == "lr" else values)
-        kind = namedtuple("Hyperparameters", optimizer.names)  # type: ignore[misc]
-        return cls(optimizer, [kind(*row) for row in zip(*columns)])
-
-    def start(self, leaves: list) -> _Position:
-        return _Position(leaves, [self.optimizer.init(w) for w in leaves], 0)
-
-    def after(self, position: _Position, direction: list, scale: float, bounds: _Bounds) -> _Position:
-        """One step further, with the learning rates times ``scale``, and not over the bounds."""
-        stepped = [
-            self.optimizer.step(w, s, g, h._replace(lr=scale * h.lr), position.steps)
-            for w, s, g, h in zip(position.free, position.state, direction, self.settings)
-        ]
-        free = bounds.inside([_plain(w) for w, _ in stepped])
-        return _Position(free, [s for _, s in stepped], position.steps + 1)
-
-
-class _Bounds(NamedTuple):
-    """Bounds on the free variables, arrays of their shapes; None without any."""
-
-    low: list | None = None
-    high: list | None = None
-
-    @classmethod
-    def of(cls, bounds, leaves: list, structure: Structure, mapping: Mapping | None) -> _Bounds:
-        """From those of the hyperparameters.
-
-        Raises:
-          NestError, ArgumentError: they are no pair of prefixes, or exclude the start, or belong to a map that has
-            none.
-        """
-        if bounds is None:
-            return cls()
-        if not isinstance(bounds, tuple) or len(bounds) != 2:
-            raise ArgumentError(
-                f"bounds must be a pair (low, high), each for all leaves or a nest, got {bounds!r:.200}"
-            )
-        ends = [_end(end, leaves, structure, f"bounds[{i}]") for i, end in enumerate(bounds)]
-        for low, high, leaf, place in zip(*ends, leaves, leaf_places(structure, "hypers")):
-            if not np.all((low <= leaf) & (leaf <= high)):
-                raise ArgumentError(
-                    f"{place} starts outside its bounds: it is {leaf!r:.100}, and must lie between {low!r:.100} and "
-                    f"{high!r:.100}"
-                )
-        if mapping is None:
-            return cls(*ends)
-        for index, place in enumerate(leaf_places(structure, "hypers")):
-            one = mapping.map_of(index)
-            bounded = any(np.isfinite(end[index]).any() for end in ends)
-            if bounded and not one.takes_bounds:
-                raise ArgumentError(f"{place} is mapped by {one!r}, which mixes its entries: it takes no bounds")
-            for end in ends:
-                end[index] = np.asarray(one.bound(end[index])) if one.takes_bounds else end[index]
-        return cls(*ends)
-
-    def inside(self, free: list) -> list:
-        """The free variables, those outside moved to their bound."""
-        if self.low is None or self.high is None:
-            return free
-        return [np.clip(w, low, high)[()] for w, low, high in zip(free, self.low, self.high)]
-
-
-def _end(end, leaves: list, structure: Structure, name: str) -> list:
-    """One end of the bounds for each leaf, in its shape."""
-    given, cover, places = broadcast_prefix(end, structure, name=name, target="hypers")
-    for value, place in zip(given, places):
-        if isbox(value) or np.asarray(value).dtype.kind not in "fiu" or np.isnan(np.asarray(value, float)).any():
-            raise ArgumentError(
-                f"{place} must be a number or an array, inf where there is no bound, got {value!r:.200}"
-            )
-    _check_shapes([np.shape(value) for value in given], cover, places, leaves, structure)
-    return [np.broadcast_to(np.asarray(given[i], float), np.shape(w)) for i, w in zip(cover, leaves)]
-
-
-def _check_hypers(hypers) -> tuple[list, Structure]:
-    leaves, structure = flatten(hypers)
-    if not leaves:
-        raise NestError("hypers has no leaves: give a number, an array, or a dict, list or tuple of those")
-    places = leaf_places(structure, "hypers")
-    leaves = check_leaves(leaves, places, allow_int=True)
-    for leaf, place in zip(leaves, places):
-        if isbox(leaf) or not np.isfinite(leaf).all():
-            raise NestError(f"{place} must be finite, and nothing that is being differentiated, got {leaf!r}")
-    return [_plain(leaf) for leaf in leaves], structure
-
-
-def _plain(leaf):
-    """A number or an array in float64, so that a resumed descent sees the same types."""
-    return np.array(leaf, dtype=float)[()]
-
-
-def _spread(value, leaves: list, structure: Structure, name: str, allowed: Range) -> list:
-    """What was given as a number, an array that fits a leaf, or a prefix with those, for each leaf.
-
-    Raises:
-      NestError, ArgumentError: it has another structure or shape, or lies outside its range.
-    """
-    given, cover, places = broadcast_prefix(value, structure, name=name, target="hypers")
-    given = check_leaves(given, places, allow_int=True)
-    for leaf, place in zip(given, places):
-        if isbox(leaf) or not allowed.contains(np.asarray(leaf, dtype=float)).all():
-            raise ArgumentError(f"{place} must lie in {allowed}, got {leaf!r}")
-    _check_shapes([np.shape(leaf) for leaf in given], cover, places, leaves, structure)
-    return [given[index] for index in cover]
-
-
-def _check_shapes(shapes: list, cover: list[int], places: list[str], leaves: list, structure: Structure) -> None:
-    for leaf, index, below in zip(leaves, cover, leaf_places(structure, "hypers")):
-        if shapes[index] not in ((), np.shape(leaf)):
-            raise ArgumentError(
-                f"{places[index]} has shape {shapes[index]}, but {below} has {np.shape(leaf)}: both must agree"
-            )

@@ -106,9 +106,9 @@ def minimize(
         hg.meta.minimize(validation_loss, {"lr": 0.1}, steps=20, maps={"lr": hg.meta.maps.log()}, test=test_loss)
 
     Args:
-      f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs, validate, estimator, transform, take_back, on_chaos,
-      store,
-        recheck: as in :func:`descend`. ``on_chaos="stop"`` ends where the hypergradient is in doubt.
+      f, hypers, step_size, optimizer, maps, bounds, seeds, n_jobs: as in :func:`descend`.
+      validate, estimator, transform, take_back, store, recheck: likewise.
+      on_chaos: likewise; "stop" ends where the hypergradient is in doubt.
       steps: number of steps; ``f`` is evaluated at most steps + 1 times, at the start and after each.
       method: one of SciPy's gradient methods in place of our own steps, such as "L-BFGS-B", for an f without fresh
         seeds; then ``step_size``, ``optimizer``, ``transform``, ``take_back`` and ``on_chaos`` stay None. Each
@@ -252,9 +252,10 @@ class _Stops(NamedTuple):
             return f"the hypergradient is in doubt: {found.doubt}"
         if not found.taken_back and found.gradient_norm <= self.tolerance * history[0].gradient_norm:
             return f"the norm of the hypergradient is down to {found.gradient_norm:.3g}"
-        since = len(history) - 1 - next(i for i, e in enumerate(history) if e is best(history))
-        if self.patience is not None and since >= self.patience:
-            return f"no new best in {since} evaluations"
+        if self.patience is not None:
+            since = found.iteration - best(history).iteration
+            if since >= self.patience:
+                return f"no new best in {since} evaluations"
         return ALL_STEPS if len(history) > self.steps else ""
 
     def _callback_ends(self, found: Evaluation) -> bool:

@@ -120,9 +120,9 @@ class Objective(NamedTuple):
             return unflatten(self.structure, [np.array(w, dtype=float)[()] for w in self._mapped(free)])
 
     def seeds_of(self, iteration: int) -> list[int | None]:
-        """The seeds of an iteration; [None] where f takes none."""
+        """The seeds of an iteration; without seeds its number for an estimator, and [None] for f, which takes none."""
         if self.seeds is None:
-            return [None]
+            return [None if self.estimator is None else iteration]
         if isinstance(self.seeds, tuple):
             return list(self.seeds)
         return [self.seeds * iteration + k for k in range(self.seeds)]
@@ -249,7 +249,7 @@ class Objective(NamedTuple):
         return free if self.mapping is None else self.mapping.hypers(free)
 
     def _draws(self, free: list, iteration: int) -> tuple[list, dict[str, list]]:
-        seeds = self.seeds_of(iteration) if self.estimator is None or self.seeds is not None else [iteration]
+        seeds = self.seeds_of(iteration)
         if len(seeds) == 1 or self.n_jobs == 1:
             found = [_draw(self, free, seed) for seed in seeds]
         else:

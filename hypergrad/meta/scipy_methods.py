@@ -41,7 +41,7 @@ def run(method: str, setting: Setting, store, recheck: bool, record: Callable[[E
     """Minimize; ``record`` is given each evaluation. Returns why the method ended, a sentence.
 
     What cannot be trained, after the start, counts as a value larger than any before, and without a slope: line
-    searches then come back.
+    searches then come back, and the evaluation is marked as taken back.
     """
     from scipy.optimize import Bounds, minimize
 
@@ -62,9 +62,10 @@ def run(method: str, setting: Setting, store, recheck: bool, record: Callable[[E
                 setting.objective.check_repeatable(found)
             if seen:
                 found = found._replace(mismatch=doubts.mismatch(seen[-1], found))
-            seen.append(found._replace(doubt=doubts.doubt(found)))
+            is_finite = bool(np.isfinite([found.value, found.gradient_norm]).all())
+            seen.append(found._replace(doubt=doubts.doubt(found), taken_back=not is_finite))
             record(seen[-1])
-            if np.isfinite([found.value, found.gradient_norm]).all():
+            if is_finite:
                 return found.value, flat(flatten(found.gradient)[0])
             values = [e.value for e in seen if np.isfinite(e.value)]
             return max(values) + _WORSE * (max(values) - min(values) + abs(values[0])), np.zeros(len(x))

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_integer
-from ..errors import MissingExtraError
+from ..checks import check_integer, import_extra
 from ..nests import flatten, leaf_places
 from ..runs.journal import Journal
 from ..runs.store import written
@@ -83,14 +82,8 @@ def tensorboard(folder) -> Callable[[Evaluation], None]:
     Raises:
       MissingExtraError: ``tensorboard`` is not installed.
     """
-    try:
-        summary = importlib.import_module("tensorboard.summary")
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "hg.track.tensorboard needs tensorboard, which is not installed: pip install -e '.[tensorboard]' in the "
-            "clone of hypergrad"
-        ) from None
-    writer = summary.Writer(str(folder))
+    import_extra("tensorboard", "hg.track.tensorboard")
+    writer = importlib.import_module("tensorboard.summary").Writer(str(folder))
 
     def track(evaluation: Evaluation) -> None:
         for name, number in scalars(evaluation).items():
