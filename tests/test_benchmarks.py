@@ -156,3 +156,30 @@ def test_the_ratios_of_the_workspace_in_the_documents_are_the_measured_ones():
             assert f"{row['median']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in text
     one_thread = [row for row in ratios if row["threads"] == 1]
     assert len(one_thread) == 24 and all(row["low"] <= 1.03 for row in one_thread)
+
+
+def test_the_ratios_in_the_text_are_those_of_the_tables():
+    rows = json.loads((ROOT / "docs" / "benchmarks.json").read_text())["rows"]
+    found = {(row["table"], row["threads"], row["entry"]): row for row in rows}
+    ratio = lambda table, above, below, threads=1, of="seconds": (
+        found[table, threads, above][of] / found[table, threads, below][of]
+    )
+    ours, floor, theirs = "Stored()", "floor of Stored()", "PyTorch, unrolled with create_graph"
+    of_jax, scan, of_torch = "Stored(), loss from JAX", "JAX, scan under jit", "Stored(), loss from PyTorch"
+    own_floors = lambda table: (ratio(table, ours, floor), ratio(table, theirs, "floor of Stored(), by PyTorch"))
+    (ours_a, theirs_a), (ours_b, theirs_b) = own_floors("a"), own_floors("b")
+    rebuilt = ratio("a", "Reversible(), loss from PyTorch", theirs, of="bytes")
+    text = " ".join((ROOT / "docs" / "benchmarks.md").read_text().split())
+    for sentence in (
+        f"that is {ratio('a', 'floor of Stored(), and its passes over arrays', floor):.2f} times the floor",
+        f"Stored() takes {ours_a:.2f} times the floor",
+        f"is {ratio('a', ours, theirs):.2f} times as fast as Stored() there, at {theirs_a:.2f} times its own floor "
+        f"where ours takes {ours_a:.2f}: per equal speed of the products Stored() is {theirs_a / ours_a:.2f} times as",
+        f"the faster one by {ratio('b', theirs, ours):.2f}, and by {theirs_b / ours_b:.2f} per equal speed",
+        f"{ratio('a', of_jax, scan):.2f} of its time on (a) and {ratio('c', of_jax, scan):.2f} on (c)",
+        f"it takes {ratio('a', of_jax, scan, 2):.2f} and {ratio('c', of_jax, scan, 2):.2f} times as long",
+        f"takes {ratio('a', of_torch, theirs):.2f} times as long as PyTorch's unrolled loop on (a), and "
+        f"{ratio('c', of_torch, theirs):.2f} on (c); rebuilt by Reversible() it needs {rebuilt:.2f} of its memory",
+    ):
+        assert sentence in text
+    assert ratio("a", of_jax, scan, of="bytes") < 0.5
