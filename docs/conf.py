@@ -24,7 +24,8 @@ version = release = hypergrad.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "docs/generated/**.rst", "experiments/LOG.md", "CHANGELOG.md", "CONTRIBUTING.md"]
-exclude_patterns = ["docs/_build", "**/.*"]
+exclude_patterns = [".*", "docs/_build"]
+smartquotes = False  # "raise" is an argument
 nitpicky = True  # a name in a docstring that leads nowhere is an error
 myst_heading_anchors = 4
 autodoc_typehints = "none"  # what arguments are say the docstrings

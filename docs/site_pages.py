@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from site_docstrings import escaped, prepared, summary
 
 import hypergrad
+from experiments.check_log import LOG
 from experiments.shared.results import FIGURES, questions
 
 
@@ -86,13 +87,12 @@ def gallery() -> str:
         "Every figure of the :doc:`log </experiments/LOG>`, with what it shows and the command that makes it. How long "
         "each takes says ``python -m experiments``.",
     ]
+    log = LOG.read_text(encoding="utf-8")
     for name, (day, question) in reversed(questions().items()):
         module = importlib.import_module(f"experiments.{name}")
-        blocks += [
-            _title(f"{day}: {question}", "-"),
-            escaped(" ".join(module.LOOK_AT.split())),
-            ".. container:: gallery",
-        ]
+        title, words = f"{day}: {question}", escaped(" ".join(module.LOOK_AT.split()))
+        entry = f"`What was seen. <../../experiments/LOG.html#{slug(title)}>`__" if f"## {title}\n" in log else ""
+        blocks += [_title(title, "-"), f"{words} {entry}".strip(), ".. container:: gallery"]
         for part in module.PARTS:
             command = f"python -m experiments.{name}" + (f" --part {part}" if part != 1 else "")
             lines = [f".. figure:: /{FIGURES.name}/{name}/part{part}.png", "   :width: 480", "   :loading: lazy"]
@@ -117,6 +117,11 @@ def sentence(module, part: int) -> str:
     if len(module.PARTS) > 1:
         raise ValueError(f"the docstring of {module.__name__} has no sentence for part {part}")
     return ""
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading in Markdown, as code hosts and MyST make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def write(folder: Path) -> None:

@@ -139,6 +139,9 @@ def test_the_gallery_has_every_figure_with_a_sentence_and_the_command():
             sentence = site_pages.sentence(module, part)
             assert f"{site_docstrings.escaped(sentence)} {command}".strip() in text
             assert sentence or len(module.PARTS) == 1
+    entry = "14-january-2015-how-wiggly-is-the-loss-after-training-as-a-function-of-the-learning-rate"
+    assert f"`What was seen. <../../experiments/LOG.html#{entry}>`__" in text
+    assert text.count("What was seen. <") == len(experiments), "every experiment has its entry in the log"
     assert text.index("\n14 January 2015") < text.index("\n9 January 2015")  # the newest first
 
 
