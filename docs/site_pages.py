@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -153,11 +154,27 @@ def _joined(*blocks: str) -> str:
 
 
 def _directive(promise: Promise) -> str:
-    if isinstance(promise.value, type):
-        return f".. autoclass:: {promise.name}\n   :members:"
-    if inspect.isfunction(promise.value):
-        signature = (
-            str(inspect.signature(promise.value.fun)) if hasattr(promise.value, "fun") else ""
-        )  # autograd's wrapper
+    value = promise.value
+    if isinstance(value, type):
+        signature = _signature(value) if dataclasses.is_dataclass(value) else ""  # Sphinx would show that of __new__
+        return f".. autoclass:: {promise.name}{signature}" + (
+            "\n   :members:" if _has_members_of_its_own(promise) else ""
+        )
+    if inspect.isfunction(value):
+        signature = _signature(value.fun) if hasattr(value, "fun") else ""  # autograd's wrapper has none
         return f".. autofunction:: {promise.name}{signature}"
     return f".. autodata:: {promise.name}\n   :no-value:"
+
+
+def _signature(value) -> str:
+    """The names of the arguments and their defaults."""
+    bare = inspect.Parameter.empty
+    signature = inspect.signature(value)
+    parameters = [parameter.replace(annotation=bare) for parameter in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=bare))
+
+
+def _has_members_of_its_own(promise: Promise) -> bool:
+    """Optimizers and adjoints to be used are described without what their base asks of who writes one."""
+    bases = (hypergrad.Optimizer, hypergrad.Adjoint)
+    return promise.name.count(".") > 1 or promise.value in bases or not issubclass(promise.value, bases)
