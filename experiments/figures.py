@@ -1,6 +1,7 @@
 """``python -m experiments.figures`` draws every figure again from its stored results, and says which would differ.
 
-The pixels are compared. Nothing is written without ``--write``, which replaces the figures that differ.
+The pixels are compared; with names, those of these experiments alone. Nothing is written without ``--write``, which
+replaces the figures that differ.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.shared.results import FIGURES, CommandError, describe, draw, load, questions
+from experiments.shared.results import FIGURES, CommandError, describe, draw, load, named, questions
 
 
 def every_part() -> list[tuple[str, int]]:
@@ -57,12 +58,19 @@ def compare(name: str, part: int, folder: Path) -> tuple[Path, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 1 if a figure differs or could not be drawn, else 0."""
+    """Returns 1 if a figure differs or could not be drawn, 2 if a name is that of no experiment, else 0."""
     parser = argparse.ArgumentParser(prog="python -m experiments.figures", description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace the figures that differ")
-    write = parser.parse_args(argv).write
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an experiment (default: all)")
+    args = parser.parse_args(argv)
+    try:
+        wanted = [named(name) for name in args.names]
+    except CommandError as error:
+        parser.error(str(error))
     failed = 0
     for name, part in every_part():
+        if wanted and name not in wanted:
+            continue
         place = f"{FIGURES.name}/{name}/part{part}.png"
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -71,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{place}: cannot be drawn: {error}")
                 failed += 1
                 continue
-            if words and write:
+            if words and args.write:
                 shutil.copyfile(path, FIGURES / name / path.name)
                 print(f"{place}: replaced, {words}")
             else:

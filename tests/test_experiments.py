@@ -18,7 +18,8 @@ import small_experiment
 from autograd import make_jvp
 
 import hypergrad as hg
-from experiments import figures
+from experiments import __main__ as listing
+from experiments import check_log, figures
 from experiments import jan09_param_scale_wiggliness as jan09
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan14_lr_wiggliness as jan14
@@ -327,6 +328,55 @@ def test_the_list_of_experiments():
     assert [line for line in lines if " January 2015: " in line] == sorted(
         (line for line in lines if " January 2015: " in line), key=lambda line: int(line.split()[0])
     )
+
+
+@pytest.mark.parametrize("command", [listing.main, figures.main, check_log.main], ids=lambda main: main.__module__)
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("jan14_lr_wigliness", "did you mean jan14_lr_wiggliness?"),
+        ("jan14", "did you mean jan14_lr_wiggliness?"),
+        ("edge", "did you mean edge_of_chaos?"),
+        ("figures", "`python -m experiments` lists them"),
+        ("xyz", "`python -m experiments` lists them"),
+    ],
+)
+def test_a_name_of_no_experiment_is_an_error_that_tells_the_nearest(command, name, hint, capsys):
+    try:
+        status = command([name])
+    except SystemExit as error:
+        status = error.code
+    printed = capsys.readouterr()
+    assert status == 2 and f"there is no experiment {name}; {hint}" in printed.err and not printed.out
+
+
+def test_the_list_has_help_and_takes_names(capsys):
+    for command in (listing.main, figures.main, check_log.main):
+        with pytest.raises(SystemExit) as caught:
+            command(["--help"])
+        assert caught.value.code == 0 and "usage: python -m experiments" in capsys.readouterr().out
+    assert listing.main([]) == 0
+    everything = capsys.readouterr().out
+    assert listing.main(["--list"]) == 0 and capsys.readouterr().out == everything
+    assert listing.main(["jan11_gradient_by_magnitude", "edge_of_chaos"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1::3] == [
+        f"    python -m experiments.{name}" for name in ("jan11_gradient_by_magnitude", "edge_of_chaos")
+    ]
+    assert set(printed) < set(everything.splitlines())
+    with pytest.raises(SystemExit) as caught:
+        listing.main(["--lsit"])
+    assert caught.value.code == 2
+
+
+def test_figures_of_the_experiments_that_are_named(capsys, monkeypatch):
+    parts = [("jan11_gradient_by_magnitude", 1), ("edge_of_chaos", 1), ("edge_of_chaos", 2)]
+    monkeypatch.setattr(figures, "every_part", lambda: parts)
+    monkeypatch.setattr(figures, "compare", lambda name, part, folder: (folder, ""))
+    assert figures.main(["edge_of_chaos"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"figures/edge_of_chaos/part{part}.png: the same" for part in (1, 2)
+    ]
 
 
 def test_what_experiments_share_needs_none_of_them():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import json
 import platform
 import re
@@ -42,6 +43,22 @@ def questions() -> dict[str, tuple[str, str]]:
             day, _, question = first.partition(": ")
             found[path.stem] = (day, question)
     return dict(sorted(found.items(), key=lambda item: datetime.strptime(item[1][0], "%d %B %Y")))
+
+
+def named(name: str) -> str:
+    """The name, if it is that of an experiment.
+
+    Raises:
+      CommandError: it is not; says which is nearest.
+    """
+    names = list(questions())
+    if name in names:
+        return name
+    beginnings = {other[: len(name)]: other for other in reversed(names)}  # of names that were not written to the end
+    near = difflib.get_close_matches(name, names, 1)
+    near = near or [beginnings[begun] for begun in difflib.get_close_matches(name, beginnings, 1)]
+    hint = f"did you mean {near[0]}?" if near else "`python -m experiments` lists them"
+    raise CommandError(f"there is no experiment {name}; {hint}")
 
 
 def kind(config):
