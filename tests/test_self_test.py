@@ -63,7 +63,7 @@ def test_what_is_wrong_is_noticed(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(arithmetic, "divide", one_bit_off)
-        with pytest.raises((AssertionError, ReversalError), match="did not come back|is not what was done"):
+        with pytest.raises((AssertionError, ReversalError), match=r"did not come back|is not what was done"):
             self_test.exact_reversal_returns()
     with monkeypatch.context() as patch:
         patch.setattr(self_test, "_problem", lambda: lambda x: self_test.np.sin(1e4 * x))
