@@ -1,7 +1,7 @@
 """``python -m experiments.figures`` draws every figure again from its stored results, and says which would differ.
 
 The pixels are compared; with names, those of these experiments alone. Nothing is written without ``--write``, which
-replaces the figures that differ.
+replaces the figures that differ, and the PDF beside each.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def compare(name: str, part: int, folder: Path) -> tuple[Path, str]:
 
     path = redraw(name, part, folder)
     words = difference(FIGURES / name / path.name, path)
+    if not words and not (FIGURES / name / path.with_suffix(".pdf").name).exists():
+        words = "there is no PDF beside it yet"
     drawn_with = describe(FIGURES / name, part)["versions"]["matplotlib"]
     if words and drawn_with != matplotlib.__version__:
         words += f" (drawn with matplotlib {drawn_with}, this is {matplotlib.__version__})"
@@ -74,13 +76,14 @@ def main(argv: list[str] | None = None) -> int:
         place = f"{FIGURES.name}/{name}/part{part}.png"
         with tempfile.TemporaryDirectory() as folder:
             try:
-                path, words = compare(name, part, Path(folder))
+                _, words = compare(name, part, Path(folder))
             except CommandError as error:
                 print(f"{place}: cannot be drawn: {error}")
                 failed += 1
                 continue
             if words and args.write:
-                shutil.copyfile(path, FIGURES / name / path.name)
+                for drawn in Path(folder).iterdir():  # the PDF beside it too
+                    shutil.copyfile(drawn, FIGURES / name / drawn.name)
                 print(f"{place}: replaced, {words}")
             else:
                 print(f"{place}: {words or 'the same'}", flush=True)

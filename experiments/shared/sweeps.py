@@ -104,20 +104,22 @@ def run(config: Sweeps, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Sweeps) -> dict:
-    """What the log quotes."""
-    edges, found = results.edges(), {}
-    calm = results.values < (edges.min() if len(edges) else np.inf)
-    lowest = results.loss[..., -1].min(axis=-1)
-    found["lowest loss"] = lowest.min(), lowest.max()
-    best = results.values[results.loss[..., -1].argmin(axis=-1)]
-    found["lowest at"], found["lowest at by seed"] = (best.min(), best.max()), best
-    found["lowest loss by seed"] = lowest
-    finite = np.abs(results.gradient[np.isfinite(results.gradient)])
-    found["largest derivative"] = finite.max()
+    """What the log quotes, of the losses after the last step count if nothing else is said."""
+    edges, (last, slope) = results.edges(), (a[..., -1] for a in (results.loss, results.gradient))
+    at, lowest = results.values[last.argmin(axis=-1)], last.min(axis=-1)
+    found = {"lowest loss": (lowest.min(), lowest.max()), "lowest at": (at.min(), at.max())}
+    found |= {"lowest loss by seed": lowest, "lowest at by seed": at}
+    found["largest derivative"] = np.abs(results.gradient[np.isfinite(results.gradient)]).max()
     if len(edges):
         found["edge"], found["edges, lowest and highest"] = edges, (edges.min(), edges.max())
-        below = results.loss[:, calm]
-        found["seeds apart, %"] = 100.0 * np.max(np.ptp(below, axis=0) / below.mean(axis=0))
+        apart = 100.0 * np.ptp(results.loss, axis=0) / results.loss.mean(axis=0)  # of all step counts
+        calm = results.values < edges.min()
+        found["seeds apart before the edge, %"] = apart[calm].max()
+        if (results.values < 0.0).any():
+            found["seeds apart below 0, %"] = apart[calm & (results.values < 0.0)].max()
+    for value, slopes in zip(results.values, slope.T):
+        found[f"derivatives at {value:.2f}"] = slopes
+        found[f"sizes of the derivatives at {value:.2f}"] = np.abs(slopes).min(), np.abs(slopes).max()
     return found
 
 

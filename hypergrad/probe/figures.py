@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ..errors import ArgumentError
 from .edge import DENSE, WIDTH
-from .style import STYLE, seed_colour
+from .style import BLUE, ORANGE, STYLE, seed_colour
 
 
 def in_style(plot):
@@ -172,23 +172,23 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.4), layout="constrained")
         low, high = smooth_limits(report.loss, np.isfinite(report.loss))
-        left.plot(report.offsets, report.loss, ".", color="C0", label="f")
+        left.plot(report.offsets, report.loss, ".", color=BLUE, label="f")
         half = np.diff(report.offsets).min() * 0.4 * np.maximum(1.0, np.abs(report.offsets) / report.distances[2])
         with np.errstate(all="ignore"):
             rise = np.clip(half * report.gradient, low - high, high - low)
         for x, y, dx, dy in zip(report.offsets, report.loss, half, rise):
-            left.plot([x - dx, x + dx], [y - dy, y + dy], color="C1", linewidth=1.3)
-        left.plot([], [], color="C1", label="its derivative")
+            left.plot([x - dx, x + dx], [y - dy, y + dy], color=ORANGE, linewidth=1.3)
+        left.plot([], [], color=ORANGE, label="its derivative")
         ends = report.loss[np.argmin(np.abs(report.offsets))] + report.changes
         label = f"difference over the step, slope {report.slope:.3g}"
         left.plot([-report.step, report.step], ends, "--", color="0.3", linewidth=1, label=label)
         left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
         left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         shown = np.clip(report.mismatch, 1e-12, 1e3)
-        right.loglog(report.distances, shown, ".-", color="C0", label="steps of that length")
+        right.loglog(report.distances, shown, ".-", color=BLUE, label="steps of that length")
         for side, marker, name in zip(report.beside, "<>", ("below", "above")):
             label = f"short steps that far {name}"
-            right.plot(report.distances[2:6], np.clip(side, 1e-12, 1e3), marker, color="C1", label=label)
+            right.plot(report.distances[2:6], np.clip(side, 1e-12, 1e3), marker, color=ORANGE, label=label)
         right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="what is tolerated")
         right.axvline(report.step, color="0.3", linestyle=":", linewidth=1, label="the step that is judged")
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
@@ -207,7 +207,7 @@ def plot_metasmoothness(report, *, xlabel: str, ylabel: str) -> Figure:
         on = report.first * report.second > 0.0
         size = np.abs(np.concatenate([report.first, report.second]))
         linear = float(np.quantile(size[size > 0.0], 0.25)) if (size > 0.0).any() else 1.0
-        for chosen, marker, colour, words in ((on, ".", "C0", "go on"), (~on, "x", "C1", "turn round or rest")):
+        for chosen, marker, colour, words in ((on, ".", BLUE, "go on"), (~on, "x", ORANGE, "turn round or rest")):
             share = f"{words}: {100 * np.mean(chosen):.3g} % of the parameters"
             left.plot(report.first[chosen], report.second[chosen], marker, ls="", ms=3, color=colour, label=share)
         for scale in (left.set_xscale, left.set_yscale):
@@ -221,7 +221,7 @@ def plot_metasmoothness(report, *, xlabel: str, ylabel: str) -> Figure:
         left.set(xlabel="move of a parameter over the first half", ylabel="over the second half")
         left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17))
         at = report.h * np.arange(3)
-        right.plot(at, report.losses, ".-", color="C0", label="outer loss")
+        right.plot(at, report.losses, ".-", color=BLUE, label="outer loss")
         right.plot(at[[0, 2]], report.losses[[0, 2]], "--", color="0.5", linewidth=1, label="straight line")
         right.set(xlabel=xlabel, ylabel=ylabel)
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
@@ -327,14 +327,14 @@ def shade_beyond(axes, sweeps: tuple, edges: np.ndarray, which: str) -> None:
     x, prefix, found = sweeps[0].values, f"{which}: " if which else "", np.sort(edges[np.isfinite(edges)])
     if not len(found):
         words = f"no edge is marked: values {np.diff(x).max():.2g} apart\nare too few to place one"
-        axes[0].plot([], [], linestyle="none", label=prefix + words)
+        axes[0].plot([], [], linestyle="none", label=words)
         return
     for axis in axes:
         for number, (start, end) in enumerate(zip(found, [*found[1:], max(x[-1], found[-1])])):
             axis.axvspan(start, end, facecolor=str(0.94 - 0.09 * (number + 1) / len(found)), linewidth=0, zorder=-1)
         for edge in found:
             axis.axvline(edge, color="0.3", linestyle="--", linewidth=1)
-    listed = ", ".join(f"{edge:.2f}" for edge in found)
+    listed = ", ".join(f"{edge:.2f}" for edge in found).replace("-", "−")
     words = f"edge{'s, one a seed' if len(found) > 1 else ''}: {listed}"
     axes[0].plot([], [], color="0.3", linestyle="--", linewidth=1, label=prefix + words)
     low, high = axes[0].get_xlim()
