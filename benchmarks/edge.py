@@ -15,10 +15,10 @@ from pathlib import Path
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.tracer import getval
 
 import hypergrad as hg
 from experiments import jan14_lr_wiggliness as jan14
+from experiments.shared import sweeps
 from experiments.shared.results import FIGURES, load
 from hypergrad.probe.edge import WIDTH
 
@@ -83,13 +83,7 @@ def dense(name: str, jobs: int = 1, seed: int = 0) -> hg.probe.Sweep:
 
 def played_back(sweep: hg.probe.Sweep):
     """The function a sweep was made of, at its own values."""
-    low, spacing = sweep.values[0], (sweep.values[-1] - sweep.values[0]) / (len(sweep.values) - 1)
-
-    def f(x):
-        index = np.clip(round((getval(x) - low) / spacing), 0, len(sweep.values) - 1)
-        return sweep.loss[index] + sweep.gradient[index] * (x - getval(x))
-
-    return f
+    return sweeps.played_back(sweep.values, sweep.loss, sweep.gradient)
 
 
 def shifted(sweep: hg.probe.Sweep, searches: int = 20) -> tuple[float, float]:

@@ -16,6 +16,18 @@ from benchmarks.peers import PEERS
 DOCS = Path(__file__).parent.parent / "docs"
 LIBRARIES = ("numpy", "scipy", "autograd", "numba", "torch", "higher", "torchopt", "jax")
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+README = Path(__file__).parent.parent / "README.md"
+IN_README = {  # entries of the small table there, and what they are called
+    "Stored()": "`Stored()`",
+    "Reversible(), exact arithmetic": "`Reversible()`, backwards bit for bit",
+    "forward mode, one direction": "forward mode, one direction",
+    "autograd through the unrolled loop": "autograd through the unrolled loop",
+    "PyTorch, unrolled with create_graph": "PyTorch, unrolled",
+    "higher": "higher",
+    "TorchOpt": "TorchOpt",
+    "JAX, scan under jit": "JAX, scan under jit",
+}
+COSTS = {"a": "50 steps, one rate", "b": "100 steps, 800 rates and momenta"}
 
 
 def machine() -> dict:
@@ -84,6 +96,29 @@ def as_markdown(rows: list[dict], base: str) -> str:
             memory = f"{row['bytes'] / 1e6:,.0f} MB" if row.get("bytes") is not None else memory
         lines.append("| " + " | ".join(line + [memory] * with_memory) + " |")
     return "\n".join(lines)
+
+
+def for_readme(rows: list[dict], base: str = "training") -> str:
+    """The small table: times on one thread relative to training, and memory."""
+    at_one = {(row["table"], row["entry"]): row for row in rows if row["threads"] == 1}
+    header = ["", *(cell for words in COSTS.values() for cell in (words, "memory"))]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for entry, name in IN_README.items():
+        cells = []
+        for table in COSTS:
+            row = at_one[table, entry]
+            if not row["seconds"]:
+                cells += ["", ""]
+                continue
+            cells += [f"{row['seconds'] / at_one[table, base]['seconds']:.1f}", f"{row['bytes'] / 1e6:,.0f} MB"]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def between(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two marks on a page."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def exponents(rows: list[dict]) -> dict[str, float]:
@@ -163,7 +198,7 @@ def merged(rows: list[dict], described: dict, names: list[str]) -> list[dict]:
 
 
 def write(rows: list[dict], names: list[str], base: str = "training") -> None:
-    """``docs/benchmarks.json``, the figure, and the tables between the marks in ``docs/benchmarks.md``.
+    """``docs/benchmarks.json``, the figure, and the tables between the marks in ``docs/benchmarks.md`` and the README.
 
     ``names``: all tables, in order. Those without rows stay as they are.
     """
@@ -182,7 +217,5 @@ def write(rows: list[dict], names: list[str], base: str = "training") -> None:
             parts += [f"**({name})**", growth_as_markdown(table, name[2:])]
         else:
             parts += [f"**({name})** {table[0]['title']}", as_markdown(table, base)]
-    page = DOCS / "benchmarks.md"
-    before, rest = page.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}")
+    between(DOCS / "benchmarks.md", BEGIN, END, "\n\n".join(parts))
+    between(README, "<!-- costs -->", "<!-- end of costs -->", for_readme(rows, base))

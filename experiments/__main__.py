@@ -1,6 +1,15 @@
-"""``python -m experiments`` lists the experiments: date, question, and how long each part ran for the figures here."""
+"""``python -m experiments`` lists the experiments: date, question, and how long each part ran for the figures here.
 
-from experiments.shared.results import FIGURES, CommandError, describe, questions
+With names it lists those alone. Each is run by a command of its own, ``python -m experiments.NAME``, whose ``--help``
+says more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from experiments.shared.results import FIGURES, CommandError, describe, named, questions
 
 
 def took(description: dict) -> str:
@@ -10,8 +19,20 @@ def took(description: dict) -> str:
     return f"more than {time}" if description.get("resumed") else time
 
 
-def main() -> None:
-    for name, (day, question) in questions().items():
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, or 2 if a name is that of no experiment."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an experiment (default: all)")
+    parser.add_argument("--list", action="store_true", help="the same as without it")
+    args = parser.parse_args(argv)
+    try:
+        wanted = [named(name) for name in args.names] or list(questions())
+    except CommandError as error:
+        parser.error(str(error))
+    for name in wanted:
+        day, question = questions()[name]
         times = []
         for path in sorted((FIGURES / name).glob("part*.json")):
             part = path.stem.removeprefix("part")
@@ -20,7 +41,8 @@ def main() -> None:
             except CommandError as error:
                 times.append(f"part {part}: {error}")
         print(f"{day}: {question}\n    python -m experiments.{name}\n    {', '.join(times) or 'not run yet'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

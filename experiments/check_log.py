@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from experiments.shared.log_numbers import disagreements
-from experiments.shared.results import EXPERIMENTS, FIGURES, CommandError, kind, load
+from experiments.shared.results import EXPERIMENTS, FIGURES, CommandError, kind, load, named
 
 LOG = EXPERIMENTS / "LOG.md"
 
@@ -24,10 +24,7 @@ def numbers_of(name: str, part: int) -> dict:
     Raises:
       CommandError: there is no such experiment or part, no results of it, or it names no numbers.
     """
-    try:
-        module = importlib.import_module(f"experiments.{name}")
-    except ModuleNotFoundError as error:
-        raise CommandError(f"there is no experiment {name}") from error
+    module = importlib.import_module(f"experiments.{named(name)}")
     if part not in module.PARTS:
         raise CommandError(f"there is no part {part} of {name}")
     config, results = load(module, FIGURES / name, part)

@@ -1,6 +1,7 @@
 """``python -m experiments.figures`` draws every figure again from its stored results, and says which would differ.
 
-The pixels are compared. Nothing is written without ``--write``, which replaces the figures that differ.
+The pixels are compared; with names, those of these experiments alone. Nothing is written without ``--write``, which
+replaces the figures that differ, and the PDF beside each.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.shared.results import FIGURES, CommandError, describe, draw, load, questions
+from experiments.shared.results import FIGURES, CommandError, describe, draw, load, named, questions
 
 
 def every_part() -> list[tuple[str, int]]:
@@ -50,6 +51,8 @@ def compare(name: str, part: int, folder: Path) -> tuple[Path, str]:
 
     path = redraw(name, part, folder)
     words = difference(FIGURES / name / path.name, path)
+    if not words and not (FIGURES / name / path.with_suffix(".pdf").name).exists():
+        words = "there is no PDF beside it yet"
     drawn_with = describe(FIGURES / name, part)["versions"]["matplotlib"]
     if words and drawn_with != matplotlib.__version__:
         words += f" (drawn with matplotlib {drawn_with}, this is {matplotlib.__version__})"
@@ -57,22 +60,30 @@ def compare(name: str, part: int, folder: Path) -> tuple[Path, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 1 if a figure differs or could not be drawn, else 0."""
+    """Returns 1 if a figure differs or could not be drawn, 2 if a name is that of no experiment, else 0."""
     parser = argparse.ArgumentParser(prog="python -m experiments.figures", description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace the figures that differ")
-    write = parser.parse_args(argv).write
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an experiment (default: all)")
+    args = parser.parse_args(argv)
+    try:
+        wanted = [named(name) for name in args.names]
+    except CommandError as error:
+        parser.error(str(error))
     failed = 0
     for name, part in every_part():
+        if wanted and name not in wanted:
+            continue
         place = f"{FIGURES.name}/{name}/part{part}.png"
         with tempfile.TemporaryDirectory() as folder:
             try:
-                path, words = compare(name, part, Path(folder))
+                _, words = compare(name, part, Path(folder))
             except CommandError as error:
                 print(f"{place}: cannot be drawn: {error}")
                 failed += 1
                 continue
-            if words and write:
-                shutil.copyfile(path, FIGURES / name / path.name)
+            if words and args.write:
+                for drawn in Path(folder).iterdir():  # the PDF beside it too
+                    shutil.copyfile(drawn, FIGURES / name / drawn.name)
                 print(f"{place}: replaced, {words}")
             else:
                 print(f"{place}: {words or 'the same'}", flush=True)

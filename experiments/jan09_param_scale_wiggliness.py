@@ -22,8 +22,10 @@ LOOK_AT = (
     "that past it the derivative is still the slope of the loss, over distances too small to see."
 )
 PARTS = {
-    1: Sweeps(low=-4.0, high=1.0, values=40, quick_every=8, counts=(0, 1, 5, 10, 20, 50), log_lr=0.0),
-    2: Sweeps(low=-2.0, high=1.0, values=100, quick_every=10, counts=(10, 15), log_lr=0.0, moving_average=20),
+    1: Sweeps(low=-4.0, high=1.0, values=40, quick_every=8, counts=(0, 1, 5, 10, 20, 50), log_lr=0.0, locate=True),
+    2: Sweeps(
+        low=-2.0, high=1.0, values=100, quick_every=10, counts=(10, 15), log_lr=0.0, moving_average=20, locate=True
+    ),
     3: Sweeps(low=-4.0, high=1.0, values=20, quick_every=5, counts=(50, 100, 200, 400), log_lr=0.0, magnitude=True),
     4: Precision(low=-2.0, high=1.75, values=31, quick_every=10, decades=16, zoom_at=1.0, zooms=(1e-1, 1e-4, 1e-8)),
 }

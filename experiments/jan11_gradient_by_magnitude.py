@@ -18,6 +18,7 @@ from experiments.shared import runner
 from experiments.shared.setting import Setting, initial_params, training_losses
 from hypergrad.nests import flatten
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import BLUE, ORANGE
 from hypergrad.runs.parallel import compute
 
 LOOK_AT = (
@@ -93,7 +94,7 @@ def plot(results: Results, config: Config, plt):
     for array, (layer, kind) in enumerate(ARRAYS):
         for row, log_lr in enumerate(log_lrs):
             axis, biases = axes[row, layer - 1], kind == "biases"
-            style = {"color": "C1" if biases else "C0", "zorder": 2 + biases}
+            style = {"color": ORANGE if biases else BLUE, "zorder": 2 + biases}
             points = (np.abs(values[:, row, array].ravel()) for values in (results.weight, results.gradient))
             axis.plot(*points, ".", markersize=4 if biases else 2, alpha=0.6 if biases else 0.25, label=kind, **style)
             lines = axis.plot(centres, results.median[:, row, array].T, "--" if biases else "-", color="black")

@@ -18,7 +18,7 @@ LOOK_AT = (
     "derivative grows by many orders of magnitude and no longer tells anything about the loss nearby."
 )
 PARTS = {
-    1: Sweeps(low=-4.0, high=3.0, values=20, quick_every=3, counts=(0, 1, 5, 10, 20, 50), log_scale=-2.0),
+    1: Sweeps(low=-4.0, high=3.0, values=20, quick_every=3, counts=(0, 1, 5, 10, 20, 50), log_scale=-2.0, locate=True),
     2: Sweeps(low=0.5, high=2.5, values=1_000, quick_every=50, counts=(50,), log_scale=-2.0),
 }
 

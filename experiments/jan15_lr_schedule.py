@@ -188,7 +188,24 @@ def numbers(results: Results, config: Config) -> dict:
     found["power of the mean, start"] = power[:, 0, 0].min(), power[:, 0, 0].max()
     above = power[..., fast].sum(axis=-1) / power[:, :1, fast].sum(axis=-1)
     found["growth of the power above 1/8, seeds 0 and 1"] = above[0, 2], above[1, 3]
+    found.update(_after_the_loss_rises(results))
     return found
+
+
+def _after_the_loss_rises(results: Results) -> dict:
+    """How much the power of the hypergradient of plain descent has grown, and what of it is in the mean."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = np.abs(np.fft.rfft(results.gradient[0], axis=-1)) ** 2 / results.gradient.shape[-1]
+    fast = np.fft.rfftfreq(results.gradient.shape[-1]) > 0.125
+    seeds, last = np.arange(len(power)), np.isfinite(results.value[0]).sum(axis=-1) - 1
+    grown = np.log10(power[:, 4].sum(axis=-1) / power[:, 2].sum(axis=-1))
+    flat = power[:, 4, 1:].mean(axis=-1) / power[:, 4, 0]  # 1 for a spectrum whose mean is like its other frequencies
+    end = power[seeds, last]
+    return {
+        "decades from 2 to 4": grown,
+        "a frequency over the mean, at 4": flat,
+        "power above 1/8 over that of the mean, seed 1 at the end": end[1, fast].sum() / end[1, 0],
+    }
 
 
 plot = schedule_plots.plot_schedules

@@ -172,6 +172,8 @@ def numbers(results: Results, config: Config) -> dict:
     found, seeds = {"start": results.value[0, :, 0]}, onp.arange(config.seeds)
     for name, value in zip(config.ways, results.value):
         found[f"best, {name}"], found[f"best at, {name}"] = onp.nanmin(value, axis=-1), onp.nanargmin(value, axis=-1)
+    if config.probes:
+        found.update(_of_increments(results))
     if not config.log_rates:
         return found
     start, _, fan_in = onp.moveaxis(results.held_out[0], -1, 0)
@@ -198,6 +200,21 @@ def numbers(results: Results, config: Config) -> dict:
     for name in [f"held out, {config.ways[-1]}", "held out, fan-in", "search"]:
         found[f"{name}, mean"] = found[name].mean
     found["learned best over rates"] = onp.nanmin(learned.mean(axis=(0, 1)))
+    return found
+
+
+def _of_increments(results: Results) -> dict:
+    """How large the hypergradients by the increments of each array's distribution are, beside the last weights'."""
+    by_draw = results.by_draw[0, ..., 1:]  # (s, draws, arrays, 19)
+    size = onp.linalg.norm(by_draw.mean(axis=1), axis=-1)  # of the mean over the draws, (s, arrays)
+    each = onp.sqrt(onp.mean(onp.sum(by_draw**2, axis=-1), axis=1))
+    weights = distribution_plots.ARRAYS.index("weights 50-10")
+    found = {}
+    for array, name in enumerate(distribution_plots.ARRAYS):
+        found[f"last weights over {name}, means"] = size[:, weights] / size[:, array]
+        found[f"last weights over {name}, draws"] = each[:, weights] / each[:, array]
+        mean, spread = by_draw[:, :, array].mean(axis=(0, 1)), by_draw[:, :, array].std(axis=(0, 1))
+        found[f"mean over deviation, {name}"] = onp.median(onp.abs(mean) / spread)
     return found
 
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from experiments.shared import runner, tiny_nets
 from experiments.shared.box_counting import boundary
-from experiments.shared.trainability_figure import plot
+from experiments.shared.trainability_figure import dimensions, plot
 from hypergrad.runs.parallel import compute
 
-__all__ = ["LOOK_AT", "PARTS", "Results", "plot", "run"]
+__all__ = ["LOOK_AT", "PARTS", "Results", "numbers", "plot", "run"]
 LOOK_AT = "Look whether the zooms of the boundary get simpler: a smooth curve would be a straight line in the second."
 BLOCK, ZOOM = 256, 8  # runs trained at once, and the factor between a map and the next
 
@@ -114,6 +114,17 @@ def run(config: Config, jobs: int, cache) -> Results:
             frame = zoomed(config, frame, measure, growth)
         seeds.append(maps)
     return Results(*(np.array([[one[i] for one in maps] for maps in seeds]) for i in range(3)))
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: dimensions of seed 0's boundaries, with the errors of their fits."""
+    whole, *zooms = dimensions(results.measure)[0]
+    found = {"whole range": (whole.value, whole.error)}
+    if zooms:
+        values = [one.value for one in zooms]
+        fits = [x for one in zooms for x in (one.value, one.error)]
+        found["dimensions"] = [whole.value, *fits, np.mean(values), np.std(values, ddof=1)]
+    return found
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from experiments.shared import (
     precision,
     results,
     scales_and_rates,
+    schedule_plots,
     sweeps,
 )
 from experiments.shared.box_counting import boundary, dimension
@@ -104,15 +105,23 @@ def _sweeps(figure, found, config) -> None:
                     around = (np.mean(y[i - half : i + half]) + np.mean(y[i - half + 1 : i + half + 1])) / 2.0
                     at = points(figure.axes[2])
                     assert np.abs(at[at[:, 0] == found.values[i], 1] - (y[i] - around)).min() < 1e-12
-    edges = [sweep.edge[-1] for sweep in found.sweeps()]
+    edges = found.edges()
     for axis in figure.axes:
-        marks(axis, [edge for edge in edges if np.isfinite(edge)])
+        marks(axis, edges)
     dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--" and len(line.get_xdata())]
-    assert len(dashed) == np.isfinite(edges).sum(), "no edge that the values do not resolve"
-    if not np.isfinite(edges).any():
-        says(
-            figure, f"losses {np.diff(found.values)[0]:.2g} apart do not match the derivative", "it takes 0.01 or less"
-        )
+    assert len(dashed) == len(edges), "no edge that neither the values nor a search resolve"
+    spacing = np.diff(found.values)[0]
+    assert config.locate or spacing <= 0.01 or not len(edges)
+    if len(edges):
+        assert len(edges) == config.seeds and np.isfinite(edges).all()
+        says(figure, "calm: the derivative is the slope", "chaotic: it is not")
+        listed = ", ".join(f"{edge:.2f}" for edge in np.sort(edges)).replace("-", "−")
+        says(figure, f"edges, one a seed: {listed}")
+    else:
+        says(figure, f"no edge is marked: values {spacing:.2g} apart\nare too few to place one")
+    if len(config.counts) == 1:
+        assert figure.axes[0].get_yscale() == "log"
+        says(figure, *(f"seed {seed}" for seed in range(config.seeds)), "linear within ±")
     varied = "learning rate" if config.log_lr is None else "scale of the initial parameters"
     says(figure, config.title(), f"natural log of the {varied}", "training loss (nats)")
     says(figure, *(f"{count} step" for count in config.counts), "its derivative (nats per unit of log)")
@@ -146,13 +155,24 @@ def _schedules(figure, found, config) -> None:
     if len(config.remedies) > 1:
         return _remedies(figure, found, config)
     steps, at = np.arange(found.log_lr.shape[-1]), found.curve_steps[0, 0]
+    mapped = steps.size <= schedule_plots.FEW
     for seed in range(config.seeds):
         rates, gradients, curves = figure.axes[seed : 3 * config.seeds : config.seeds]
-        shows(rates, steps, found.log_lr[0, seed])
-        shows(gradients, steps, found.gradient[0, seed])
+        for axis, array in ((rates, found.log_lr[0, seed]), (gradients, found.gradient[0, seed])):
+            if mapped:
+                (mesh,) = axis.collections
+                np.testing.assert_array_equal(np.ma.filled(mesh.get_array(), np.nan), array)
+            else:
+                shows(axis, steps, array)
         shows(curves, at, found.curve[0, seed])
-        says(figure, f"seed {seed}: loss {found.value[0, seed, 0]:.3g}, best {np.nanmin(found.value[0, seed]):.3g}")
-    says(figure, "log learning rate", "hypergradient (nats per unit\nof log learning rate)", "meta-iteration")
+        losses = found.value[0, seed]
+        says(figure, f"seed {seed}: final loss at first {losses[0]:#.3g},\nlowest {np.nanmin(losses):#.3g}")
+    says(
+        figure,
+        "log learning rate",
+        "hypergradient (nats per unit of log\nlearning rate), linear within ±",
+        "meta-iteration",
+    )
     says(figure, f"{steps.size:,} steps, meta-step {config.meta_step:g}", f"{config.images:,} MNIST images")
 
 
@@ -193,7 +213,7 @@ def _distributions(figure, found, config) -> None:
         for array, percentiles in enumerate(np.moveaxis(found.by_weight[0], 1, 0)):
             shows(axes[0], percentiles, np.arange(101))
             shows(axes[4 + array], np.arange(1, 20), found.by_draw[0, :, :, array, 1:])
-        for array in range(3):
+        for array in range(4):
             shows(axes[1], array, found.by_draw[0, :, :, array, 0])
         shows(axes[2], iterations, found.value)
         _held_out(axes[3], found)

@@ -80,6 +80,21 @@ def test_every_part_of_the_safety_is_measured():
     assert all(f"| {name} |" in printed for name in (safety.WHOLE, *safety.PARTS, safety.NOTHING, safety.PLAIN))
 
 
+def test_the_costs_in_the_readme_are_the_measured_ones(tmp_path):
+    rows = json.loads((ROOT / "docs" / "benchmarks.json").read_text())["rows"]
+    readme, table = (ROOT / "README.md").read_text(encoding="utf-8"), report.for_readme(rows)
+    assert f"<!-- costs -->\n\n{table}\n\n<!-- end of costs -->" in readme
+    seconds = {(row["table"], row["threads"], row["entry"]): row["seconds"] for row in rows}
+    for name, entry in (("`Stored()`", "Stored()"), ("PyTorch, unrolled", "PyTorch, unrolled with create_graph")):
+        cells = next(line for line in table.splitlines() if line.startswith(f"| {name} |")).split(" | ")
+        for cell, part in ((cells[1], "a"), (cells[3], "b")):
+            assert float(cell) == pytest.approx(seconds[part, 1, entry] / seconds[part, 1, "training"], abs=0.051)
+    page = tmp_path / "README.md"
+    page.write_text("before <!-- costs -->\n\nold\n\n<!-- end of costs --> after", encoding="utf-8")
+    report.between(page, "<!-- costs -->", "<!-- end of costs -->", "new")
+    assert page.read_text(encoding="utf-8") == "before <!-- costs -->\n\nnew\n\n<!-- end of costs --> after"
+
+
 def test_several_directions_are_measured():
     printed = run("benchmarks.tangents", "--quick", "--repeats", "1")
     assert all(f"\n| {count} | " in printed for count in tangents.COUNTS)

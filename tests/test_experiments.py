@@ -18,7 +18,8 @@ import small_experiment
 from autograd import make_jvp
 
 import hypergrad as hg
-from experiments import figures
+from experiments import __main__ as listing
+from experiments import check_log, figures
 from experiments import jan09_param_scale_wiggliness as jan09
 from experiments import jan11_gradient_by_magnitude as jan11
 from experiments import jan14_lr_wiggliness as jan14
@@ -58,7 +59,8 @@ def quick(tmp_path_factory):
 def test_quick_run_says_where_the_figure_is_and_leaves_no_cache(quick):
     output, printed = quick
     assert str(output / "part1.png") in printed and "Look at" in printed
-    assert {path.name for path in output.iterdir()} == {"part1.png", "part1.npz", "part1.json", ".cache"}
+    names = {"part1.png", "part1.pdf", "part1.npz", "part1.json", ".cache"}
+    assert {path.name for path in output.iterdir()} == names
     assert not any((output / ".cache").iterdir())
     description = json.loads((output / "part1.json").read_text())
     assert description["experiment"] == "jan14_lr_wiggliness" and description["config"]["every"] == 3
@@ -118,16 +120,19 @@ def test_the_log_takes_no_edge_from_a_grid_that_cannot_place_one():
             ends.setdefault((module, part), []).append(np.append(sweep.values, np.nan)[first])
     log = (results.EXPERIMENTS / "LOG.md").read_text()
     edges = [f"{edge:.2f}" for edge in np.ravel(ends[jan14, 2])]
-    assert f"the edge, which is {edges[0]}, {edges[1]} and {edges[2]} for" in log.replace("\n", " ")
-    last = [row[-1] for row in ends[jan14, 1]]
-    assert [f"{end:.2f}" for end in last] == ["1.89", "1.89", "1.53"]
+    assert f"on the same 1,000 values at {edges[0]}, {edges[1]} and {edges[2]};" in log.replace("\n", " ")
+    found = {place: checked_in(*place)[1] for place in SWEEPS}
+    assert [place for place in SWEEPS if len(found[place].edges())] == [(jan09, 1), (jan09, 2), (jan14, 1), (jan14, 2)]
+    for place, results_of_place in found.items():
+        config = place[0].PARTS[place[1]]
+        assert config.locate == bool(len(results_of_place.edge)), place
+        assert not config.locate or (config.low < results_of_place.edge).all()
+    assert np.abs(found[jan14, 1].edges() - found[jan14, 2].edges()).max() < 0.2, "the same edges, on two grids"
     for column, words in ((0, "end between 0.06 and 0.18"), (1, "between −0.18 and −0.09 (15")):
         places = [row[column] for row in ends[jan09, 2]]
         assert f"between {min(places):.2f} and {max(places):.2f}".replace("-", "−") in words and words in log
-    hatched = [sweep.values[np.flatnonzero(~sweep.matched[:, -1])[0]] for sweep in checked_in(jan09, 3)[1].sweeps()]
-    assert f"{min(hatched):.1f}" == "-2.7"
-    hatched = [sweep.values[np.flatnonzero(~sweep.matched[:, -1])[0]] for sweep in checked_in(jan09, 1)[1].sweeps()]
-    assert f"{min(hatched):.2f}" == "-1.95"
+    missed = [sweep.values[np.flatnonzero(~sweep.matched[:, -1])[0]] for sweep in checked_in(jan09, 3)[1].sweeps()]
+    assert f"{min(missed):.1f}" == "-2.7"
 
 
 def test_gradients_of_single_weights_in_the_calm_regime_are_reproduced():
@@ -327,6 +332,55 @@ def test_the_list_of_experiments():
     assert [line for line in lines if " January 2015: " in line] == sorted(
         (line for line in lines if " January 2015: " in line), key=lambda line: int(line.split()[0])
     )
+
+
+@pytest.mark.parametrize("command", [listing.main, figures.main, check_log.main], ids=lambda main: main.__module__)
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("jan14_lr_wigliness", "did you mean jan14_lr_wiggliness?"),
+        ("jan14", "did you mean jan14_lr_wiggliness?"),
+        ("edge", "did you mean edge_of_chaos?"),
+        ("figures", "`python -m experiments` lists them"),
+        ("xyz", "`python -m experiments` lists them"),
+    ],
+)
+def test_a_name_of_no_experiment_is_an_error_that_tells_the_nearest(command, name, hint, capsys):
+    try:
+        status = command([name])
+    except SystemExit as error:
+        status = error.code
+    printed = capsys.readouterr()
+    assert status == 2 and f"there is no experiment {name}; {hint}" in printed.err and not printed.out
+
+
+def test_the_list_has_help_and_takes_names(capsys):
+    for command in (listing.main, figures.main, check_log.main):
+        with pytest.raises(SystemExit) as caught:
+            command(["--help"])
+        assert caught.value.code == 0 and "usage: python -m experiments" in capsys.readouterr().out
+    assert listing.main([]) == 0
+    everything = capsys.readouterr().out
+    assert listing.main(["--list"]) == 0 and capsys.readouterr().out == everything
+    assert listing.main(["jan11_gradient_by_magnitude", "edge_of_chaos"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1::3] == [
+        f"    python -m experiments.{name}" for name in ("jan11_gradient_by_magnitude", "edge_of_chaos")
+    ]
+    assert set(printed) < set(everything.splitlines())
+    with pytest.raises(SystemExit) as caught:
+        listing.main(["--lsit"])
+    assert caught.value.code == 2
+
+
+def test_figures_of_the_experiments_that_are_named(capsys, monkeypatch):
+    parts = [("jan11_gradient_by_magnitude", 1), ("edge_of_chaos", 1), ("edge_of_chaos", 2)]
+    monkeypatch.setattr(figures, "every_part", lambda: parts)
+    monkeypatch.setattr(figures, "compare", lambda name, part, folder: (folder, ""))
+    assert figures.main(["edge_of_chaos"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"figures/edge_of_chaos/part{part}.png: the same" for part in (1, 2)
+    ]
 
 
 def test_what_experiments_share_needs_none_of_them():

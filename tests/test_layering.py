@@ -27,6 +27,7 @@ FLOORS = (  # from the ground up; each imports only from those before it, or fro
     ("probe", "chaos", "testing"),
     ("meta",),
     ("",),
+    ("__main__",),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 

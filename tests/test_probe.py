@@ -5,10 +5,12 @@ import joblib
 import numpy as np
 import pytest
 from autograd import grad
+from matplotlib.text import Text
 from problems import classifier
 
 import hypergrad as hg
 from hypergrad.probe import CacheWarning, Sweep, sweep
+from hypergrad.probe.figures import plot_sweep
 from hypergrad.runs.parallel import compute, workers
 
 MODEL, LOSS, PARAMS, X, T = classifier()
@@ -219,6 +221,37 @@ def test_low_losses_past_the_edge_stay_in_the_frame():
     assert upper.get_ylim()[0] < loss.min() and upper.get_ylim()[1] < 3.0 and lower.get_ylim()[1] < 1.0
     loss[-1] = -1e6
     assert Sweep(x, loss, gradient, np.full(301, -1)).plot().axes[0].get_ylim()[0] > -100.0
+
+
+def test_edges_that_were_located_are_marked_and_their_sides_named():
+    x = np.linspace(0.0, 1.0, 21)
+    sweeps = [Sweep(x, np.exp(-(x + seed)), -np.exp(-(x + seed)), np.full(21, -1)) for seed in (0.0, 0.1)]
+    figure = plot_sweep(*sweeps, edges=[0.7, 0.6])
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert {"calm: the derivative is the slope", "chaotic: it is not", "edges, one a seed: 0.60, 0.70"} <= set(words)
+    assert {"seed 0", "seed 1"} <= set(words)
+    for axis in figure.axes:
+        dashed = [line.get_xdata()[0] for line in axis.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+        assert sorted(dashed) == [0.6, 0.7]
+        (first, second) = (patch.get_x() for patch in axis.patches)
+        assert (first, second) == (0.6, 0.7), "shaded from each edge on"
+    for none in ([], [np.nan, np.nan]):
+        figure = plot_sweep(*sweeps, edges=none)
+        words = [text.get_text() for text in figure.findobj(Text)]
+        assert any(word.startswith("no edge is marked: values 0.05 apart") for word in words)
+        assert not any("chaotic" in word for word in words) and not figure.axes[0].patches
+
+
+def test_on_a_logarithmic_axis_nothing_is_outside():
+    x = np.linspace(0.0, 1.0, 301)
+    gradient = np.where(x > 0.7, 1e12 * np.sin(1e5 * x), -np.exp(-x))
+    sweep = Sweep(x, np.exp(-x) + np.where(x > 0.7, 100.0, 0.0), gradient, np.full(301, -1))
+    upper, lower = plot_sweep(sweep, log=True).axes
+    assert upper.get_yscale() == "log" and lower.get_yscale() == "symlog"
+    assert upper.get_ylim()[0] < sweep.loss.min() < sweep.loss.max() < upper.get_ylim()[1]
+    assert lower.get_ylim()[0] < gradient.min() < gradient.max() < lower.get_ylim()[1]
+    within = lower.yaxis.get_transform().linthresh
+    assert 0.3 <= within <= 3.0 and any(f"linear within ±{within:g}" == text.get_text() for text in lower.texts)
 
 
 def test_overflow_of_exact_arithmetic_counts_as_divergence():

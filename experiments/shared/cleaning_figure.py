@@ -9,8 +9,9 @@ from experiments.shared import digits
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.probe.figures import STYLE
+from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # of Okabe and Ito, for all kinds of sight
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)  # of Okabe and Ito, for all kinds of sight
 EDGES = np.linspace(0.0, 1.0, 21)
 
 

@@ -10,11 +10,23 @@ import numpy as np
 import hypergrad as hg
 from hypergrad.nests import flatten
 from hypergrad.probe.figures import STYLE, Panel, iteration_colours, plot_by_iteration
+from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, seed_colour
 
 SETTING = "784-50-10 tanh, 1,000 MNIST images in minibatches of 250, 20 steps, learning rate 1, momentum 0.9"
 ARRAYS = ("weights 784-50", "biases 50", "weights 50-10", "biases 10")
 SHAPES = [((784, 50), (50,)), ((50, 10), (10,))]
 KNOTS = np.linspace(0.0, 1.0, 20)
+ARRAY_COLOURS = (BLUE, ORANGE, GREEN, VERMILION)
+WAYS = {  # colours, the same in all parts
+    "plain": PURPLE,
+    "a tenth of the meta-steps": SKY,
+    "means held": "black",
+    "other draws, Adam": VERMILION,
+}
+EXPLAINED = (
+    "plain: gradient descent on the seed's own draws, the same in every meta-iteration; other draws, Adam: Adam,\n"
+    "three other draws in each, the means held at 0 and the hypergradient of each array clipped"
+)
 
 
 def plot_distributions(results, config):
@@ -70,8 +82,8 @@ def _draw_arrays(quantiles, densities, free, chosen, seeds) -> None:
                     SHAPES, [(free[0, chosen[0], k], free[0, chosen[0], k + 1]) for k in (0, 2)], 0
                 )
                 _draw_histogram(lower, flatten(weights)[0][a])
-            upper.plot(KNOTS, end[0], color=f"C{seed}", label=f"best, seed {seed}")
-            lower.stairs(end[1], end[0], color=f"C{seed}")
+            upper.plot(KNOTS, end[0], color=seed_colour(seed), label=f"best, seed {seed}")
+            lower.stairs(end[1], end[0], color=seed_colour(seed))
         upper.set(title=ARRAYS[a], xlabel="share of the weights below")
         lower.set(xlabel="weight")
     quantiles[0].set_ylabel("weight (quantile function)")
@@ -79,25 +91,41 @@ def _draw_arrays(quantiles, densities, free, chosen, seeds) -> None:
     densities[0].set_ylabel("density; grey: histogram\nof seed 0's weights")
 
 
+def plain_ticks(axis) -> None:
+    """Round numbers on a logarithmic axis of few decades, written out."""
+    low, high = axis.get_ylim()
+    multiples = (1, 2, 3, 5) if high > 5.0 * low else (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8)
+    ticks = [m * 10.0**power for power in range(-4, 4) for m in multiples]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axis.set_yticks(shown, [f"{tick:g}" for tick in shown])
+    axis.set_yticks([], minor=True)
+
+
 def _plot_per_array(results, config):
     losses, seeds = results.value[0], results.value.shape[1]
     best = np.nanargmin(losses, axis=1)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(3, 4, figsize=(12.5, 8.5), layout="constrained")
+        figure, axes = plt.subplots(3, 4, figsize=(12.5, 9.0), layout="constrained")
         iterations = losses.shape[1]
         shown = np.unique(np.geomspace(1, iterations, 12).astype(int) - 1)
         for seed, axis in enumerate(axes[0, : min(seeds, 3)]):
-            for i in shown:
-                colour = iteration_colours(iterations)(i)
+            for rank, i in enumerate(shown):
+                colour = iteration_colours(len(shown))(rank)
                 axis.plot(results.curve_steps[0, 0], results.curve[0, seed, i], color=colour, linewidth=1, label=f"{i}")
-            axis.set(title=f"seed {seed}", xlabel="training step", ylim=(0.2, 4.0), yscale="log")
+            axis.set(title=f"seed {seed}: learning curves", xlabel="training step", ylim=(0.2, 4.0), yscale="log")
+            plain_ticks(axis)
         axes[0, 0].set_ylabel("training loss (nats)")
-        axes[0, 0].legend(frameon=False, fontsize="xx-small", title="meta-iteration", title_fontsize="x-small", ncols=3)
+        entries = axes[0, 0].get_legend_handles_labels()
+        title = "upper row, from the left: meta-iteration of the learning curves"
+        figure.legend(*entries, frameon=False, loc="outside lower center", title=title, ncols=len(shown))
         for seed in range(seeds):
-            axes[0, 3].plot(losses[seed], color=f"C{seed}", label=f"seed {seed}")
-        axes[0, 3].axhline(np.log(10), color="0.6", linewidth=0.8, linestyle=":")
+            axes[0, 3].plot(losses[seed], color=seed_colour(seed), label=f"seed {seed}")
+        guessing = {"color": "0.6", "linewidth": 0.8, "linestyle": ":", "label": "guessing, ln 10"}
+        axes[0, 3].axhline(np.log(10), **guessing)
         axes[0, 3].set(xlabel="meta-iteration", ylabel="final training loss (nats)", ylim=(0.2, 4.0), yscale="log")
-        axes[0, 3].set_title("dotted: guessing, ln 10", fontsize="medium")
+        axes[0, 3].set_title("each descent")
+        axes[0, 3].legend(frameon=False, fontsize="small", loc="lower right")
+        plain_ticks(axes[0, 3])
         _draw_arrays(axes[1], axes[2], results.free[0], best, seeds)
         figure.suptitle(
             f"{SETTING},\na distribution for each array, from uniform ±e^({config.log_width:g})", fontsize="medium"
@@ -113,89 +141,100 @@ def _plot_questions(results, config):
         single, means, losses, held = axes[0]
         for a, name in enumerate(ARRAYS):
             for seed, percentiles in enumerate(results.by_weight[0, :, a]):
-                single.plot(percentiles, np.arange(101), color=f"C{a}", label=name if seed == 0 else None)
+                single.plot(percentiles, np.arange(101), color=ARRAY_COLOURS[a], label=name if seed == 0 else None)
         single.set(xscale="log", xlim=(1e-6, 0.1), xlabel="|gradient| of a weight (nats per unit)")
         single.set(ylabel="weights below (%)", title="Single weights at the start")
-        single.legend(frameon=False, fontsize="small")
+        single.legend(frameon=False, fontsize="small", title="a line for each seed", title_fontsize="small")
         by_draw = results.by_draw[0].reshape(-1, 4, 20)  # of all seeds
         means.axhline(0.0, color="0.6", linewidth=0.8)
-        for a in range(3):
-            means.plot(np.full(len(by_draw), a), by_draw[:, a, 0], ".", color=f"C{a}")
-        means.set_xticks(range(3), [name.replace(" ", "\n") for name in ARRAYS[:3]])
-        means.set(yscale="symlog", ylabel="hypergradient by the mean\n(nats per unit of weight)")
+        for a in range(4):
+            means.plot(np.full(len(by_draw), a), by_draw[:, a, 0], ".", color=ARRAY_COLOURS[a])
+        means.set_xticks(range(4), [name.replace(" ", "\n") for name in ARRAYS])
         means.set_yscale("symlog", linthresh=1e-3)
+        means.set(xlim=(-0.5, 3.5), ylabel="hypergradient by the mean (nats per\nunit of weight), linear within ±0.001")
+        same = "0 by symmetry:\nall ten logits\nmove together"
+        means.text(2.5, 2e-3, same, ha="center", va="bottom", fontsize="small", color="0.35")
         means.set_title(f"By {len(by_draw)} draws: the mean")
         for a, axis in enumerate(axes[1]):
             increments = by_draw[:, a, 1:]
             axis.axhline(0.0, color="0.6", linewidth=0.8)
-            axis.plot(np.arange(1, 20), increments.T, color=f"C{a}", alpha=0.3, linewidth=0.8)
-            axis.plot(np.arange(1, 20), increments.mean(axis=0), color=f"C{a}", linewidth=2)
+            axis.plot(np.arange(1, 20), increments.T, color=ARRAY_COLOURS[a], alpha=0.3, linewidth=0.8)
+            axis.plot(np.arange(1, 20), increments.mean(axis=0), color=ARRAY_COLOURS[a], linewidth=2)
             axis.set(xlabel="increment (lowest weights first)", title=ARRAYS[a])
             axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
         axes[1, 0].set_ylabel("hypergradient by log increment\n(nats); thick: mean over draws")
         for w, name in enumerate(config.ways):
             for seed, values in enumerate(results.value[w]):
-                losses.plot(values, color=f"C{w + 4}", label=name if seed == 0 else None)
+                losses.plot(values, color=WAYS[name], label=name if seed == 0 else None)
         losses.set(
             yscale="log", xlabel="meta-iteration", ylabel="final training loss (nats)", title="Three ways to descend"
         )
         losses.legend(frameon=False, fontsize="small")
-        _draw_held_out(held, results, config, [f"C{w + 4}" for w in range(len(config.ways))])
+        plain_ticks(losses)
+        _draw_held_out(held, results, config)
         figure.suptitle(f"{SETTING}, a distribution for each array", fontsize="medium")
     plt.close(figure)
     return figure
 
 
-def _draw_held_out(axis, results, config, colours) -> None:
-    """Losses on draws not trained on: the start, 1/√fan-in, and the best of each way and seed."""
+def _draw_held_out(axis, results, config) -> None:
+    """Losses on draws not trained on: the start, 1/√fan-in, and the best of each way, seeds side by side."""
     held_out = results.held_out
-    columns = [("start", held_out[0, :, :, 0], "0.5"), ("1/√fan-in", held_out[0, :, :, 2], "0.2")]
-    columns += [(name, held_out[w, :, :, 1], colours[w]) for w, name in enumerate(config.ways)]
+    columns = [("start", held_out[0, :, :, 0], "0.5"), ("1/√fan-in", held_out[0, :, :, 2], BLUE)]
+    columns += [(name, held_out[w, :, :, 1], WAYS[name]) for w, name in enumerate(config.ways)]
     for x, (_, losses, colour) in enumerate(columns):
         for seed, one in enumerate(losses):
             axis.plot(np.full(len(one), x + 0.2 * (seed - 1)), one, ".", color=colour, markersize=4)
         axis.plot([x - 0.35, x + 0.35], [np.mean(losses)] * 2, color=colour)
     axis.set_xticks(range(len(columns)), [textwrap.fill(name, 9) for name, _, _ in columns], fontsize="x-small")
-    axis.set(yscale="log", ylabel="final training loss (nats)", title="On draws not trained on")
+    axis.set(yscale="log", ylabel="final training loss (nats)")
+    axis.set_title("On draws not trained on\n(seeds side by side, line: mean)")
+    plain_ticks(axis)
 
 
 def _plot_made_to_work(results, config):
-    seeds, colours = results.value.shape[1], ["#0072B2", "#D55E00"]
+    seeds = results.value.shape[1]
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(13.5, 8.8), layout="constrained")
+        figure = plt.figure(figsize=(13.5, 9.4), layout="constrained")
         grid = figure.add_gridspec(3, 1)
         losses, held, rates = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 3))
         lower = [[figure.add_subplot(cell) for cell in grid[row].subgridspec(1, 4)] for row in (1, 2)]
         for w, name in enumerate(config.ways):
             for seed, values in enumerate(results.value[w]):
-                losses.plot(values, color=colours[w], label=name if seed == 0 else None, linewidth=1)
+                losses.plot(values, color=WAYS[name], label=name if seed == 0 else None, linewidth=1)
         losses.set(
             yscale="log",
             xlabel="meta-iteration",
             ylabel="final training loss (nats)",
-            title="On the draws of the descent",
+            title="On the draws of the descent,\na line for each seed",
         )
         losses.legend(frameon=False)
-        _draw_held_out(held, results, config, colours)
-        _draw_rates(rates, results, config, colours)
+        plain_ticks(losses)
+        _draw_held_out(held, results, config)
+        _draw_rates(rates, results, config)
         best = np.nanargmin(results.value[-1], axis=1)
         _draw_arrays(lower[0], lower[1], results.free[-1], best, seeds)
-        figure.suptitle(f"{SETTING},\na distribution for each array: {config.ways[-1]}", fontsize="medium")
+        figure.suptitle(f"{SETTING}.\n{EXPLAINED};\nbelow, what the latter finds for each array", fontsize="medium")
     plt.close(figure)
     return figure
 
 
-def _draw_rates(axis, results, config, colours) -> None:
+def _draw_rates(axis, results, config) -> None:
     """Losses on draws not trained on against the learning rate they are trained with."""
     log_rates = np.array(config.log_rates)[:: config.every]
     for w, name in enumerate(config.ways):
-        axis.plot(log_rates, results.by_rate[w, ..., 0].mean(axis=(0, 1)), ".-", color=colours[w], label=name)
-    axis.plot(log_rates, results.by_rate[-1, 0, ..., 1].mean(axis=0), "o-", color="0.2", label="1/√fan-in")
+        axis.plot(log_rates, results.by_rate[w, ..., 0].mean(axis=(0, 1)), ".-", color=WAYS[name], label=name)
+    axis.plot(log_rates, results.by_rate[-1, 0, ..., 1].mean(axis=0), "o-", color=BLUE, label="1/√fan-in")
     for seed, losses in enumerate(results.searched[-1]):
         x = log_rates[np.nanargmin(losses)]
         axis.axvline(
-            x, color="0.2", linestyle=":", linewidth=1, label="its rate, by plain search" if seed == 0 else None
+            x,
+            color=BLUE,
+            linestyle=":",
+            linewidth=1,
+            label="its rate, by plain search, each seed" if seed == 0 else None,
         )
     axis.set(yscale="log", xlabel="log learning rate", ylabel="final training loss (nats)")
-    axis.set_title("At other rates, mean over the draws")
+    axis.set_title("At other rates,\nmean over draws not trained on")
+    plain_ticks(axis)
     axis.legend(frameon=False, fontsize="small")

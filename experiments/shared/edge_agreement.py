@@ -11,6 +11,7 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared import small_net
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 from hypergrad.runs.parallel import compute
 
 
@@ -82,17 +83,19 @@ def plot(results: Results, config: Config, plt):
         above.set_title(f"seed {seed}", fontsize="medium")
         above.semilogy(x, results.loss[seed], ".", color="black", markersize=2.5)
         slope = results.gradient[seed]
-        for sign, colour, label in ((-1, "C0", "negative"), (1, "C1", "positive")):
+        for sign, colour, label in ((-1, BLUE, "negative"), (1, ORANGE, "positive")):
             shown = np.sign(slope) == sign
             middle.semilogy(x[shown], np.abs(slope[shown]), ".", color=colour, markersize=3, label=label)
         below.semilogy(x, results.late_growth[seed], color="black", label="second half of the run")
         below.semilogy(x, results.growth[seed], color="0.65", zorder=0, label="whole run")
         below.axhline(threshold, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-        lines = [(results.location[seed], "C3", "-", f"edge located by {config.budget} trainings (bracket shaded)")]
-        lines += [(flip, "C2", "--", "first two sign flips of the derivative") for flip in results.flips(seed)[:2]]
-        lines += [(results.onset(seed, threshold), "C4", "-.", f"λ of the second half exceeds 1/{half}: growth by e")]
+        lines = [
+            (results.location[seed], VERMILION, "-", f"edge located by {config.budget} trainings (bracket shaded)")
+        ]
+        lines += [(flip, GREEN, "--", "first two sign flips of the derivative") for flip in results.flips(seed)[:2]]
+        lines += [(results.onset(seed, threshold), PURPLE, "-.", f"λ of the second half exceeds 1/{half}: growth by e")]
         for axis in (above, middle, below):
-            axis.axvspan(*np.clip(results.bracket[seed], x[0], x[-1]), color="C3", alpha=0.12, linewidth=0)
+            axis.axvspan(*np.clip(results.bracket[seed], x[0], x[-1]), color=VERMILION, alpha=0.12, linewidth=0)
             drawn = {text: axis.axvline(at, color=c, linestyle=style) for at, c, style, text in lines}
         below.set_xlabel("natural log of the learning rate")
     axes[0, 0].set_ylabel("training loss (nats)")

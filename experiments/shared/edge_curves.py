@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.shared import small_net
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import ORANGE, VERMILION
 from hypergrad.runs.parallel import compute
 
 LABELS = {
@@ -21,6 +22,7 @@ LABELS = {
     "batch_size": "images in a minibatch",
 }
 LOGARITHMIC = ("steps", "width", "batch_size")
+BOUNDS = (("0.5", "--"), (ORANGE, "-"), (VERMILION, "-"), ("0.5", ":"))  # colours and dashes
 CHECKPOINTS = 11  # step counts at which the sharpness is computed
 
 
@@ -84,8 +86,8 @@ def bounds(results: Results, nets: list) -> dict[str, np.ndarray]:
     sharpness = {
         "sharpness at initialisation": results.sharpness[..., 0],
         "highest sharpness in a calm training": results.sharpness.max(axis=-1),
-        "highest of single minibatches in it": results.batch_sharpness.max(axis=-1),
-        "sharpness at the end of it": results.sharpness[..., -1],
+        "highest of single minibatches in a calm training": results.batch_sharpness.max(axis=-1),
+        "sharpness at the end of a calm training": results.sharpness[..., -1],
     }
     return {name: small_net.log_max_lr(s, [net.momentum for net in nets]) for name, s in sharpness.items()}
 
@@ -100,8 +102,7 @@ def plot(results: Results, config: Config, plt):
         at = [nets.index(net) for net in curve]
         x = np.array([getattr(net, name) for net in curve], dtype=float)
         ticks, x = x, -np.log10(1.0 - x) if name == "momentum" else np.log(x) if name in LOGARITHMIC else x
-        for (kind, bound), style in zip(lines.items(), ("0.5 --", "C1 -", "C3 -", "0.5 :")):
-            colour, dashes = style.split()
+        for (kind, bound), (colour, dashes) in zip(lines.items(), BOUNDS, strict=True):
             low, middle, high = np.quantile(bound[:, at], (0.0, 0.5, 1.0), axis=0)
             axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
             axis.plot(x, middle, dashes, color=colour, label=f"bound from the {kind}")
@@ -126,11 +127,13 @@ def plot(results: Results, config: Config, plt):
         axis.set_xlabel(label)
     for axis in axes[:, 0]:
         axis.set_ylabel("natural log of the learning rate")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    explained = (
+        "bounds: a quadratic of this sharpness is stable up to the learning rate 2(1 + β) / ((1 − β) sharpness), "
+        f"median and range of the seeds;\na calm training has a log learning rate {config.calm:g} below the edge"
+    )
+    entries = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=2, frameon=False, title=explained)
     figure.suptitle(
-        f"{config.title()}; in each panel one setting is varied, its usual value marked.\n"
-        "Bounds: the learning rate 2(1 + β) / ((1 − β) sharpness) up to which a quadratic is stable, median and range "
-        f"of the seeds.\nCalm training: log learning rate {config.calm:g} below the edge",
-        fontsize="medium",
+        f"{config.title()}; in each panel one of these is varied (grey line: this value)", fontsize="medium"
     )
     return figure

@@ -6,14 +6,15 @@ import numpy as np
 
 from experiments.shared.runner import seeds_in_words
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 
 GROUPS = {
     "mlp": ("layer 1", "layer 2", "layer 3", "layer 4"),
     "transformer": ("embedding", "attention", "MLP", "head"),
 }
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")  # which colour-blind readers can tell apart (Okabe and Ito)
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE)  # which colour-blind readers can tell apart (Okabe and Ito)
 MARKERS = "os^D"
-REVERSED, STORED = "#0072b2", "#d55e00"
+REVERSED, STORED = BLUE, VERMILION
 RUNS = ("training,\nfloats", "training,\nexact", "forward mode,\none direction", "exact\nreversal")
 
 
@@ -79,7 +80,7 @@ def _bits(axis, results) -> None:
 
 def _time(axis, results) -> None:
     times = results.seconds / results.seconds[:, :1]
-    axis.bar(range(4), times.mean(axis=0), color=["0.75", "0.75", "#e69f00", REVERSED], width=0.6)
+    axis.bar(range(4), times.mean(axis=0), color=["0.75", "0.75", ORANGE, REVERSED], width=0.6)
     for run, column in enumerate(times.T):
         axis.plot(np.full(len(column), run), column, "k.", markersize=5)
         axis.text(run, column.max() + 0.15, f"{column.mean():.1f}", ha="center")

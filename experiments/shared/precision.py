@@ -19,6 +19,7 @@ from hypergrad.engine import forward
 from hypergrad.engine.dynamics import Directions, zeros_like_schedules
 from hypergrad.nests import flatten, unflatten
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import BLUE, CYCLE, VERMILION
 from hypergrad.problem import check_problem
 from hypergrad.runs.parallel import compute
 
@@ -158,8 +159,10 @@ def plot(results: Results, config: Precision, plt):
 def _plot_zoom(axis, width: float, offset, loss, gradient) -> None:
     middle = len(offset) // 2
     change = loss - loss[middle]
-    axis.plot(offset / width, change, ".-", color="C0", linewidth=0.8, markersize=3, label="loss")
-    axis.plot(offset / width, gradient[middle] * offset, color="C3", label="line with the slope of\nthe derivative")
+    axis.plot(offset / width, change, ".-", color=BLUE, linewidth=0.8, markersize=3, label="loss")
+    axis.plot(
+        offset / width, gradient[middle] * offset, color=VERMILION, label="line with the slope of\nthe derivative"
+    )
     margin = 0.1 * np.ptp(change)
     axis.set(xlim=(-1, 1), ylim=(change.min() - margin, change.max() + margin))
     axis.set_xlabel(f"offset of the log scale, in units of {width:g}")
@@ -169,7 +172,7 @@ def _plot_zoom(axis, width: float, offset, loss, gradient) -> None:
 def _plot_precisions(over_scale, over_size, results: Results) -> None:
     extended = results.gradient[..., -1]
     for p, (name, dtype) in enumerate(PRECISIONS.items()):
-        style = {"color": f"C{p}", "marker": "osD"[p], "linestyle": "", "markersize": 6 - 1.5 * p, "fillstyle": "none"}
+        style = {"color": CYCLE[p], "marker": "osD"[p], "linestyle": "", "markersize": 6 - 1.5 * p, "fillstyle": "none"}
         for seed, gradient in enumerate(np.abs(results.gradient[..., p])):
             over_scale.plot(results.log_scale, gradient, label=name if seed == 0 else None, **style)
         if name == "extended":
@@ -178,7 +181,7 @@ def _plot_precisions(over_scale, over_size, results: Results) -> None:
         over_size.plot(np.abs(extended).ravel(), error.ravel(), label=name, **style)
         size = np.array([1.0, np.abs(extended).max()])
         eps = np.finfo(dtype).eps
-        over_size.plot(size, eps * size, ":", color=f"C{p}", label=f"{eps:.0e} × derivative")
+        over_size.plot(size, eps * size, ":", color=CYCLE[p], label=f"{eps:.0e} × derivative")
     over_size.axhline(1.0, color="0.6", linewidth=0.8)
     over_scale.set(yscale="log", xlabel="natural log of the initial scale", ylabel="magnitude of the derivative")
     over_size.set(xscale="log", yscale="log", xlabel="magnitude of the derivative (extended)")

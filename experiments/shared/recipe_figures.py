@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE
 
-COLOURS = ("black", "#0072B2", "#E69F00", "#009E73", "#CC79A7")  # those of Okabe and Ito
+COLOURS = ("black", BLUE, ORANGE, GREEN, PURPLE)  # those of Okabe and Ito
 MARKERS = "osD^v"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import json
 import platform
 import re
@@ -20,12 +21,15 @@ from pathlib import Path
 import numpy as np
 
 import hypergrad
+from hypergrad.probe.style import DPI
 from hypergrad.runs.store import written
 
 EXPERIMENTS = Path(__file__).parent.parent
 ROOT = EXPERIMENTS.parent
 FIGURES = ROOT / "figures"
 DATED = re.compile("[0-9]{1,2} [A-Z][a-z]+ [0-9]{4}: ")  # how the docstring of an experiment begins
+FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}}  # the same bytes whenever it is drawn
+CLOUD, MANY = 400, 4_000  # points of one curve, and of all on one axis, from which they become pixels in a PDF
 LIBRARIES = ("numpy", "scipy", "autograd", "matplotlib", "joblib")
 
 
@@ -42,6 +46,22 @@ def questions() -> dict[str, tuple[str, str]]:
             day, _, question = first.partition(": ")
             found[path.stem] = (day, question)
     return dict(sorted(found.items(), key=lambda item: datetime.strptime(item[1][0], "%d %B %Y")))
+
+
+def named(name: str) -> str:
+    """The name, if it is that of an experiment.
+
+    Raises:
+      CommandError: it is not; says which is nearest.
+    """
+    names = list(questions())
+    if name in names:
+        return name
+    beginnings = {other[: len(name)]: other for other in reversed(names)}  # of names that were not written to the end
+    near = difflib.get_close_matches(name, names, 1)
+    near = near or [beginnings[begun] for begun in difflib.get_close_matches(name, beginnings, 1)]
+    hint = f"did you mean {near[0]}?" if near else "`python -m experiments` lists them"
+    raise CommandError(f"there is no experiment {name}; {hint}")
 
 
 def kind(config):
@@ -112,11 +132,26 @@ def load(module, output: Path, part: int):
 
 
 def draw(module, output: Path, part: int, config, results) -> Path:
-    """Draw the figure of a part into ``partN.png``."""
-    figure, path = kind(config).plot(results, config), output / f"part{part}.png"
-    with written(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return path
+    """Draw the figure of a part into ``partN.png``, and into ``partN.pdf`` for print; the path of the first."""
+    figure = kind(config).plot(results, config)
+    rasterise_clouds(figure)
+    for suffix, metadata in FORMATS.items():
+        with written(output / f"part{part}.{suffix}") as file:
+            figure.savefig(file, format=suffix, dpi=DPI, metadata=metadata)
+    return output / f"part{part}.png"
+
+
+def rasterise_clouds(figure) -> None:
+    """Have what consists of very many points stored as pixels in a PDF, where each would be a drawing of its own."""
+    for artist in figure.findobj(lambda artist: hasattr(artist, "get_xydata") or hasattr(artist, "get_offsets")):
+        points = artist.get_xydata() if hasattr(artist, "get_xydata") else artist.get_offsets()
+        if len(points) > CLOUD:
+            artist.set_rasterized(True)
+    for axis in figure.axes:
+        lines = [line for line in axis.lines if len(line.get_xydata())]
+        if sum(len(line.get_xydata()) for line in lines) > MANY:
+            for line in lines:
+                line.set_rasterized(True)
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from experiments.shared.intervals import t_interval
 from experiments.shared.runner import PartConfig
 from hypergrad.nests import flatten, unflatten
 from hypergrad.probe.figures import STYLE
+from hypergrad.probe.style import GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 STEPS, FAN_IN = 20, np.array([784.0, 50.0])
 SEARCH = 19  # the purpose of these random numbers, in seeds (seed, purpose)
@@ -40,7 +41,7 @@ WAYS = {
     "scales and 20 rates": Way(True, 20),
 }
 # Told apart by the colour-blind too; of the start, the ways, the grid and the random search.
-COLOURS = ("0.5", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "black", "#CC79A7")
+COLOURS = ("0.5", SKY, ORANGE, GREEN, VERMILION, "black", PURPLE)
 
 
 @dataclass(frozen=True, kw_only=True)

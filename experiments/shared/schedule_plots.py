@@ -6,32 +6,39 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
-from hypergrad.probe.figures import STYLE, Panel, iteration_colours, plot_by_iteration
+from hypergrad.probe.figures import STYLE, Panel, in_style, iteration_colours, plot_by_iteration, show_iterations
+from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 # Told apart by the colour-blind too; the five of the remedies, and two for plain search.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
-SEARCH = {"best constant": ("black", 1), "best constant of 4 initialisations": ("#56B4E9", 4)}
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)
+SEARCH = {"best constant": ("black", 1), "best constant of 4 initialisations": (SKY, 4)}
+BANDS = {"up to 1/8, without 0": "0.6", "above 1/8": COLOURS[0], "0 (the mean)": "black"}  # of the spectrum
+MARKERS = ("o", "s", "^")  # of the seeds, where colours say something else
+FEW = 25  # steps, up to which each can be told apart in a map
+GRADIENT = "hypergradient (nats per unit of log\nlearning rate), linear within ±{:g}"
 
 
 def plot_schedules(results, config):
     """Schedule, hypergradient and learning curve by meta-iteration; or a comparison of remedies."""
     if len(config.remedies) > 1:
         return _plot_remedies(results, config)
+    if results.log_lr.shape[-1] <= FEW:
+        return _plot_by_step(results, config)
     log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
     step = np.arange(log_lr.shape[-1])
     calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
     widest = min(4.0, 1.2 * np.nanmax(np.abs(log_lr)) + 0.1)
     steepest = min(1e3 * calm, 2.0 * np.nanmax(np.abs(gradient)))
-    last = np.isfinite(results.value[0]).sum(axis=1) - 1
     return plot_by_iteration(
         Panel(step, log_lr, "training step", "log learning rate", limits=(-widest, widest)),
         Panel(
             step,
             gradient,
             "training step",
-            "hypergradient (nats per unit\nof log learning rate)",
+            GRADIENT.format(0.1 * calm),
             scale="symlog",
             linear_within=0.1 * calm,
             limits=(-steepest, steepest),
@@ -44,13 +51,53 @@ def plot_schedules(results, config):
             limits=(0.5 * np.nanmin(curve), 5.0),
             scale="log",
         ),
-        columns=[
-            f"seed {seed}: loss {values[0]:.3g}, best {np.nanmin(values):.3g}"
-            + (f",\nrates overflow after iteration {end}" if end < len(values) - 1 else "")
-            for seed, (values, end) in enumerate(zip(results.value[0], last))
-        ],
+        columns=headings(results.value[0]),
         title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
     )
+
+
+def headings(value: np.ndarray) -> list[str]:
+    """What each descent did to the final training loss, (s, n)."""
+    found = []
+    for seed, values in enumerate(value):
+        end, best = np.isfinite(values).sum() - 1, np.nanargmin(values)
+        first = (
+            f"seed {seed}: final loss at first {values[0]:#.3g},\nlowest {values[best]:#.3g} in meta-iteration {best}"
+        )
+        found.append(first + (f";\nrates overflow after {end}" if end < len(values) - 1 else ""))
+    return found
+
+
+@in_style
+def _plot_by_step(results, config, plt):
+    """Schedule and hypergradient as maps of meta-iteration and step, which many lines would hide; learning curves."""
+    log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
+    seeds, iterations, steps = log_lr.shape
+    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
+    size = {"figsize": (3.4 * seeds + 1.8, 7.8), "layout": "constrained"}
+    figure, axes = plt.subplots(3, seeds, sharey="row", squeeze=False, **size)
+    maps = (
+        (log_lr, Normalize(-4.0, 4.0), "log learning rate"),
+        (gradient, SymLogNorm(0.1 * calm, vmin=-1e3 * calm, vmax=1e3 * calm), GRADIENT.format(0.1 * calm)),
+    )
+    for row, (arrays, norm, label) in zip(axes, maps):
+        for axis, array in zip(row, arrays):
+            axis.set_facecolor("0.8")  # where there are no rates any more
+            edges = np.arange(steps + 1) - 0.5, np.arange(iterations + 1) - 0.5
+            mesh = axis.pcolormesh(*edges, array, norm=norm, cmap="PuOr", rasterized=True)
+            axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        row[0].set_ylabel("meta-iteration")
+        figure.colorbar(mesh, ax=row, extend="both", aspect=12).set_label(label, fontsize="small")
+    for seed, heading in enumerate(headings(results.value[0])):
+        axes[0, seed].set_title(heading, fontsize="medium")
+        for i, one in enumerate(curve[seed]):
+            axes[2, seed].plot(results.curve_steps[0, 0], one, color=iteration_colours(iterations)(i), linewidth=1.2)
+        axes[2, seed].set(xlabel="training step", yscale="log", ylim=(0.5 * np.nanmin(curve), 5.0))
+    axes[2, 0].set_ylabel("loss on the first 1,000\ntraining images (nats)")
+    show_iterations(figure, axes[2], iterations)
+    words = f"{setting(config)},\n{steps} steps, meta-step {config.meta_step:g}; grey: the descent has ended"
+    figure.suptitle(words, fontsize="medium")
+    return figure
 
 
 def setting(config) -> str:
@@ -85,10 +132,10 @@ def _draw_losses(axis, results, config) -> None:
         for seed, chosen in enumerate(results.chosen(draws)):
             label = name if seed == 0 else None
             axis.axhline(results.constant[seed, :draws, chosen].mean(), color=colour, linestyle=":", label=label)
-    axis.set(yscale="log", ylim=(0.05, 3.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
+    axis.set(yscale="log", ylim=(0.05, 5.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
     axis.set_title("loss (thin) and best so far (thick), three seeds;\ncross: descent ended", fontsize="medium")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(frameon=False, fontsize="small", loc="upper right")
+    axis.legend(framealpha=0.85, edgecolor="none", fontsize="small", loc="upper right")
 
 
 def _draw_fresh(axis, results, config, limits) -> None:
@@ -96,7 +143,7 @@ def _draw_fresh(axis, results, config, limits) -> None:
         for seed, (start, found) in enumerate(results.fresh[r]):
             x = r + 0.2 * (seed - 1)
             axis.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
-            axis.plot(np.full(len(found), x + 0.04), np.clip(found, None, 2.9), ".", color=COLOURS[r], markersize=4)
+            axis.plot(np.full(len(found), x + 0.04), found, ".", color=COLOURS[r], markersize=4)
     for c, (colour, draws) in enumerate(SEARCH.values(), len(config.remedies)):
         for seed, chosen in enumerate(results.chosen(draws)):
             losses = results.constant_fresh[:, chosen]
@@ -130,7 +177,8 @@ def _draw_best_schedules(axis, results, config) -> None:
     r = len(config.remedies) - 1
     kept = np.where(results.taken_back[r] == 0, results.value[r], np.nan)
     for seed, best in enumerate(np.nanargmin(kept, axis=-1)):
-        axis.plot(results.log_lr[r, seed, best], ".-", color=COLOURS[seed], label=f"learned, seed {seed}")
+        style = {"color": COLOURS[r], "marker": MARKERS[seed % 3], "markersize": 4, "label": f"learned, seed {seed}"}
+        axis.plot(results.log_lr[r, seed, best], **style)
     chosen = np.array(config.constants)[:: config.every][results.chosen(4)]
     for seed, log_rate in enumerate(chosen):
         label = "best constant of 4 initialisations" if seed == 0 else None
@@ -160,10 +208,13 @@ def _draw_spectra(spectrum, share, results) -> None:
     low = (frequency <= 0.125) & (frequency > 0)
     for seed in range(plain.shape[0]):
         parts = power[seed, :, low].sum(axis=0), power[seed, :, frequency > 0.125].sum(axis=0), power[seed, :, 0]
-        for part, label, style in zip(parts, ("up to 1/8, without 0", "above 1/8", "0 (the mean)"), ("-", "--", ":")):
-            share.plot(part, style, color=COLOURS[seed], label=label if seed == 0 else None, marker=".")
+        for part, (label, colour) in zip(parts, BANDS.items()):
+            style = {"color": colour, "marker": MARKERS[seed % 3], "markersize": 4, "linewidth": 1.0}
+            share.plot(part, **style, label=label if seed == 0 else None)
     share.set(
         yscale="log", ylim=spectrum.get_ylim(), xlabel="meta-iteration", ylabel="power of the hypergradient (nats²)"
     )
-    share.set_title("its power by frequency, a colour for each seed", fontsize="medium")
-    share.legend(frameon=False, fontsize="small", title="cycles per step")
+    for seed in range(plain.shape[0]):
+        share.plot([], [], MARKERS[seed % 3], color="0.4", markersize=4, label=f"seed {seed}")
+    share.set_title("without remedy, its power by frequency", fontsize="medium")
+    share.legend(frameon=False, fontsize="small", title="cycles per step; seeds", ncols=2)

@@ -37,7 +37,7 @@ class Setting(PartConfig):
         if self.log_lr is not None:
             chosen.append(f"learning rate {np.exp(self.log_lr):g}")
         if self.log_scale is not None:
-            chosen.append(f"log parameter scale {self.log_scale:g}")
+            chosen.append(f"log parameter scale {self.log_scale:g}".replace("-", "−"))
         return (
             f"784-200-50-10 tanh, {self.images:,} MNIST images in minibatches of {self.batch_size},\n"
             f"{', '.join(chosen)}, {seeds_in_words(self.seeds)}"

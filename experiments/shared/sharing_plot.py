@@ -7,6 +7,7 @@ from matplotlib.colors import Normalize
 
 from experiments.shared.runner import seeds_in_words
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 TASKS = [f"{a}/{a + 1}{turned}" for turned in ("", " ↺") for a in range(0, 10, 2)]
 FIRST, SECOND = np.triu_indices(10, 1)
@@ -17,7 +18,7 @@ KINDS = {  # of pairs of tasks
     "other digits, one rotated": (FIRST // 5 != SECOND // 5) & (SECOND - FIRST != 5),
 }
 WAYS = ("separate", "first layer\ntied", "all tied", "one coupling\n(search)", "one a layer\n(search)", "learned")
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # after Okabe and Ito
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)  # after Okabe and Ito
 MARKERS = "osD"
 
 

@@ -9,12 +9,26 @@ from matplotlib.patches import Rectangle
 from experiments.shared.box_counting import boundary, dimension
 from experiments.shared.runner import seeds_in_words
 from hypergrad.probe.figures import in_style
+from hypergrad.probe.style import CYCLE
 
 PUBLISHED = (1.17, 1.98)  # range of the dimensions that Sohl-Dickstein reports
-SHARES = np.array([-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0])  # labelled on the colour bars, of the largest value
-MAPS = (  # field of the results, colours, labels of the colour bar and of its ticks
-    ("measure", "RdBu_r", "steps until it converged (blue)\nor diverged (red)", "{:.0f}"),
-    ("growth", "PuOr_r", "growth rate λ of a tangent\n(nats per step, cut off at ±1)", "{:.1f}"),
+MAPS = (  # field of the results, colours, lowest value shown, labelled shares of the largest, label, and of the ticks
+    (
+        "measure",
+        "RdBu_r",
+        -127,
+        (-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0),
+        "steps until it converged (blue)\nor diverged (red)",
+        "{:.0f}",
+    ),
+    (
+        "growth",
+        "cividis",
+        0,
+        (0.0, 0.01, 0.1, 0.3, 0.5, 1.0),
+        "growth rate λ of a tangent (nats\nper step, cut off at 0 and 1)",
+        "{:g}",
+    ),
 )
 
 
@@ -25,10 +39,10 @@ def plot(results, config, plt):
     size = {"figsize": (2.7 * (levels + 1) + 1.2, 6.2), "layout": "constrained"}
     figure, axes = plt.subplots(2, levels + 1, squeeze=False, **size)
     frames = results.frames[0]
-    for row, (field, colours, label, text) in enumerate(MAPS):
+    for row, (field, colours, lowest, shares, label, text) in enumerate(MAPS):
         for level, frame in enumerate(frames):
             axis = axes[row, level]
-            style = {"cmap": colours, "norm": Normalize(-127, 127), "interpolation": "nearest"}
+            style = {"cmap": colours, "norm": Normalize(lowest, 127), "interpolation": "nearest"}
             image = axis.imshow(
                 getattr(results, field)[0, level], origin="lower", extent=frame.ravel(), aspect="auto", **style
             )
@@ -43,9 +57,11 @@ def plot(results, config, plt):
             times = width / (frame[0, 1] - frame[0, 0])
             closer = "whole range" if level == 0 else f"{times:.0f} times closer"
             axis.set_title(f"map {level + 1}: {closer}", fontsize="small")
-        bar = figure.colorbar(image, ax=axes[row, :levels], ticks=127 * np.sign(SHARES) * np.sqrt(np.abs(SHARES)))
+        ticks = 127 * np.sign(shares) * np.sqrt(np.abs(shares))
+        ends = "neither" if lowest else "min"
+        bar = figure.colorbar(image, ax=axes[row, :levels], ticks=ticks, extend=ends)
         unit = config.steps if field == "measure" else 1.0
-        bar.set_ticklabels([text.format(abs(x) * unit if field == "measure" else x * unit) for x in SHARES])
+        bar.set_ticklabels([text.format(abs(x) * unit) for x in shares])
         bar.set_label(label)
     names = ["log learning rate of the input layer", "log learning rate of the output layer"]
     if config.by_scale:
@@ -74,7 +90,7 @@ def draw_dimensions(axes, measure) -> None:
     found = dimensions(measure)
     for seed, maps in enumerate(found):
         for level, one in enumerate(maps):
-            style = {"color": f"C{level}", "alpha": 1.0 if seed == 0 else 0.45}
+            style = {"color": CYCLE[level], "alpha": 1.0 if seed == 0 else 0.45}
             axes[0].plot(one.sizes, one.counts, ".-", label=f"map {level + 1}" if seed == 0 else None, **style)
             x = level + 1 + 0.12 * seed
             axes[1].errorbar(x, one.value, one.error, fmt="o", capsize=3, **style)

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from ..errors import ArgumentError
 from .edge import DENSE, WIDTH
-
-STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+from .style import BLUE, ORANGE, STYLE, seed_colour
 
 
 def in_style(plot):
@@ -39,6 +38,8 @@ def plot_sweep(
     title: str = "",
     moving_average: int = 0,
     magnitude: bool = False,
+    edges=None,
+    log: bool = False,
 ) -> Figure:
     """The losses of a sweep above and their derivatives below, over the same values.
 
@@ -46,15 +47,20 @@ def plot_sweep(
     down to the lowest of all, and up to the highest too where that is not much more. Points that leave it are marked
     by triangles at the border. Where the derivative does not match the last of the losses
     (:attr:`hypergrad.probe.Sweep.matched`) is shaded, darker for more repetitions, and their edges are marked if the
-    values are close enough to place them.
+    values are close enough to place them; unless edges are given that were found in another way.
 
     Args:
-      sweeps: the sweep, or its repetitions (one a seed), drawn over each other in the same colours.
+      sweeps: the sweep, or its repetitions (one a seed), drawn over each other: of one loss in a colour for each, of
+        several losses in theirs.
       xlabel, ylabel, slope_label: what was varied, what was measured and its derivative, with units.
       labels: one for each of the k losses.
       title: of the figure.
       moving_average: a panel shows the losses less their moving average over so many values; 0 for none.
       magnitude: a panel shows the magnitude of the derivatives on a logarithmic axis.
+      edges: of the last loss, one for each repetition, by :func:`hypergrad.probe.locate_edge`; the figure then names
+        both sides of them. If empty, no edge is marked, and the figure says why.
+      log: the losses on a logarithmic axis, and the derivatives on one that is linear as far as those of the smooth
+        part reach, and logarithmic beyond; then nothing is outside.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
@@ -63,6 +69,7 @@ def plot_sweep(
     if labels is not None and (isinstance(labels, str) or len(labels) != curves):
         raise ArgumentError(f"labels must be a list of {curves}, one for each loss, got {labels!r}")
     smooth = np.concatenate([s.smooth.reshape(-1, curves) for s in sweeps])
+    repeated = curves == 1 and len(sweeps) > 1  # a colour for each repetition; for several losses theirs, and paler
     colours = matplotlib.colormaps["viridis"](np.linspace(0.9, 0.0, curves) if curves > 1 else [0.0])
     rows = 2 + bool(moving_average) + magnitude
     with plt.rc_context(STYLE):
@@ -73,11 +80,14 @@ def plot_sweep(
             limits = smooth_limits(together, smooth, at_most=10.0 if name == "loss" else 0.0)
             if name == "loss":
                 limits = down_to_lowest(together, limits)
+            limits = log_scale(axis, name, together, smooth) if log else limits
             for repetition, (one, sweep) in enumerate(zip(data, sweeps)):
                 for k in range(curves):
                     label = labels[k] if labels is not None and repetition == 0 else None
                     dotted = len(sweep.values) > 100 and ~within_match(sweep)[:, k]
                     style = {"color": colours[k], "label": label, "alpha": _alpha(repetition)}
+                    if repeated:
+                        style = {"color": seed_colour(repetition), "label": f"seed {repetition}", "alpha": 0.8}
                     draw_clipped(axis, sweep.values, one[:, k], limits, dotted, **style)
         axes[0].set_ylabel(ylabel)
         axes[1].set_ylabel(slope_label)
@@ -87,9 +97,17 @@ def plot_sweep(
         if magnitude:
             draw_magnitude(axes[-1], sweeps, colours)
         axes[-1].set_xlabel(xlabel)
-        shade_mismatch(axes, sweeps, "" if labels is None else labels[-1])
+        if len(sweeps) > 1 and not repeated:
+            faint = "seed 1" if len(sweeps) == 2 else f"seeds 1 to {len(sweeps) - 1}"
+            axes[0].plot([], [], color="black", label="seed 0, of each colour")
+            axes[0].plot([], [], color="black", alpha=_alpha(1), label=f"{faint}: paler")
+        last = "" if labels is None else labels[-1]
+        if edges is None:
+            shade_mismatch(axes, sweeps, last)
+        else:
+            shade_beyond(axes, sweeps, np.asarray(edges, dtype=float), last)
         largest = max(np.abs(s.gradient[np.isfinite(s.gradient)]).max(initial=0.0) for s in sweeps)
-        if largest > max(map(abs, axes[1].get_ylim())):
+        if not log and largest > max(map(abs, axes[1].get_ylim())):
             axes[0].plot([], [], "^", color="0.4", label=f"outside the frame (derivatives up to {largest:.0e})")
         if any(np.isnan(s.loss).any() for s in sweeps):
             axes[0].plot([], [], "x", color="0.4", label="training diverged")
@@ -98,6 +116,26 @@ def plot_sweep(
         figure.suptitle(title, fontsize="medium")
     plt.close(figure)  # out of pyplot's list; the figure itself stays usable
     return figure
+
+
+def log_scale(axis, name: str, data: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
+    """Put an axis for all losses, or all derivatives, on a logarithmic scale; its limits."""
+    finite = np.abs(data[np.isfinite(data)])
+    if name == "loss":
+        positive = finite[finite > 0.0]
+        axis.set_yscale("log")
+        return float(positive.min() / 1.3), float(positive.max() * 1.3)
+    shown = np.abs(data[smooth]).max(initial=0.0) or finite.max(initial=1.0)
+    within = 10.0 ** np.round(np.log10(shown))
+    decades = max(1, int(np.ceil(np.log10(max(finite.max(initial=1.0) / within, 10.0)))))
+    axis.set_yscale("symlog", linthresh=within, linscale=0.3 * decades + 0.7)
+    every = -(-decades // 3)
+    powers = within * 10.0 ** np.arange(every, decades + 1, every)
+    axis.set_yticks([*-powers[::-1], -within, 0.0, within, *powers])
+    axis.minorticks_off()
+    axis.text(0.005, 0.02, f"linear within ±{within:g}", transform=axis.transAxes, fontsize="small", color="0.35")
+    top = within * 10.0 ** (decades + 0.3)
+    return -top, top
 
 
 def _alpha(repetition: int) -> float:
@@ -134,23 +172,23 @@ def plot_trust(report, *, xlabel: str, ylabel: str) -> Figure:
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.4), layout="constrained")
         low, high = smooth_limits(report.loss, np.isfinite(report.loss))
-        left.plot(report.offsets, report.loss, ".", color="C0", label="f")
+        left.plot(report.offsets, report.loss, ".", color=BLUE, label="f")
         half = np.diff(report.offsets).min() * 0.4 * np.maximum(1.0, np.abs(report.offsets) / report.distances[2])
         with np.errstate(all="ignore"):
             rise = np.clip(half * report.gradient, low - high, high - low)
         for x, y, dx, dy in zip(report.offsets, report.loss, half, rise):
-            left.plot([x - dx, x + dx], [y - dy, y + dy], color="C1", linewidth=1.3)
-        left.plot([], [], color="C1", label="its derivative")
+            left.plot([x - dx, x + dx], [y - dy, y + dy], color=ORANGE, linewidth=1.3)
+        left.plot([], [], color=ORANGE, label="its derivative")
         ends = report.loss[np.argmin(np.abs(report.offsets))] + report.changes
         label = f"difference over the step, slope {report.slope:.3g}"
         left.plot([-report.step, report.step], ends, "--", color="0.3", linewidth=1, label=label)
         left.set(xlabel=xlabel, ylabel=ylabel, ylim=(low, high))
         left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         shown = np.clip(report.mismatch, 1e-12, 1e3)
-        right.loglog(report.distances, shown, ".-", color="C0", label="steps of that length")
+        right.loglog(report.distances, shown, ".-", color=BLUE, label="steps of that length")
         for side, marker, name in zip(report.beside, "<>", ("below", "above")):
             label = f"short steps that far {name}"
-            right.plot(report.distances[2:6], np.clip(side, 1e-12, 1e3), marker, color="C1", label=label)
+            right.plot(report.distances[2:6], np.clip(side, 1e-12, 1e3), marker, color=ORANGE, label=label)
         right.axhline(report.tolerance, color="0.4", linestyle="--", linewidth=1, label="what is tolerated")
         right.axvline(report.step, color="0.3", linestyle=":", linewidth=1, label="the step that is judged")
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
@@ -169,7 +207,7 @@ def plot_metasmoothness(report, *, xlabel: str, ylabel: str) -> Figure:
         on = report.first * report.second > 0.0
         size = np.abs(np.concatenate([report.first, report.second]))
         linear = float(np.quantile(size[size > 0.0], 0.25)) if (size > 0.0).any() else 1.0
-        for chosen, marker, colour, words in ((on, ".", "C0", "go on"), (~on, "x", "C1", "turn round or rest")):
+        for chosen, marker, colour, words in ((on, ".", BLUE, "go on"), (~on, "x", ORANGE, "turn round or rest")):
             share = f"{words}: {100 * np.mean(chosen):.3g} % of the parameters"
             left.plot(report.first[chosen], report.second[chosen], marker, ls="", ms=3, color=colour, label=share)
         for scale in (left.set_xscale, left.set_yscale):
@@ -183,7 +221,7 @@ def plot_metasmoothness(report, *, xlabel: str, ylabel: str) -> Figure:
         left.set(xlabel="move of a parameter over the first half", ylabel="over the second half")
         left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17))
         at = report.h * np.arange(3)
-        right.plot(at, report.losses, ".-", color="C0", label="outer loss")
+        right.plot(at, report.losses, ".-", color=BLUE, label="outer loss")
         right.plot(at[[0, 2]], report.losses[[0, 2]], "--", color="0.5", linewidth=1, label="straight line")
         right.set(xlabel=xlabel, ylabel=ylabel)
         right.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
@@ -282,6 +320,30 @@ def shade_mismatch(axes, sweeps: tuple, which: str) -> None:
         words = f"edge{'s' if len(edges) > 1 else ''} {', '.join(f'{edge:.2f}' for edge in edges)}"
         above = axes[0].get_xaxis_transform()
         axes[0].text(np.mean(edges), 1.01, words, transform=above, fontsize="small", color="0.4", ha="center")
+
+
+def shade_beyond(axes, sweeps: tuple, edges: np.ndarray, which: str) -> None:
+    """Shade what lies past the edges, darker for more, mark each, and name both sides; or say why none is marked."""
+    x, prefix, found = sweeps[0].values, f"{which}: " if which else "", np.sort(edges[np.isfinite(edges)])
+    if not len(found):
+        words = f"no edge is marked: values {np.diff(x).max():.2g} apart\nare too few to place one"
+        axes[0].plot([], [], linestyle="none", label=words)
+        return
+    for axis in axes:
+        for number, (start, end) in enumerate(zip(found, [*found[1:], max(x[-1], found[-1])])):
+            axis.axvspan(start, end, facecolor=str(0.94 - 0.09 * (number + 1) / len(found)), linewidth=0, zorder=-1)
+        for edge in found:
+            axis.axvline(edge, color="0.3", linestyle="--", linewidth=1)
+    listed = ", ".join(f"{edge:.2f}" for edge in found).replace("-", "−")
+    words = f"edge{'s, one a seed' if len(found) > 1 else ''}: {listed}"
+    axes[0].plot([], [], color="0.3", linestyle="--", linewidth=1, label=prefix + words)
+    low, high = axes[0].get_xlim()
+    above = axes[0].get_xaxis_transform()
+    for side, words in (
+        ((low + found[0]) / 2.0, "calm: the derivative is the slope"),
+        ((found[-1] + high) / 2.0, "chaotic: it is not"),
+    ):
+        axes[0].text(side, 1.02, words, transform=above, fontsize="medium", ha="center", va="bottom")
 
 
 def _last(array: np.ndarray) -> np.ndarray:
