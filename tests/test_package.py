@@ -51,3 +51,10 @@ def test_addresses_are_those_that_the_repository_knows():
 
 def test_every_dependency_has_a_lowest_version():
     assert all(re.fullmatch(r"[\w-]+ >= [\d.]+", line) for line in listed("options", "install_requires"))
+
+
+def test_every_dependency_is_named_with_its_reason():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    reasons = page.partition("## Dependencies")[2].partition("| by hand")[0]
+    names = [line.partition(" ")[0] for line in listed("options", "install_requires")]
+    assert names and all(f"`{name}`" in reasons for name in names)
