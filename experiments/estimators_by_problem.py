@@ -1,0 +1,14 @@
+"""26 November 2026: which estimator of the hypergradient for which problem?"""
+
+import sys
+
+from experiments.shared import estimator_inverse_time, runner
+
+LOOK_AT = "x"
+PARTS = {
+    3: estimator_inverse_time.Config(seeds=10, quick_every=10),
+}
+FULL = {}
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
