@@ -2,13 +2,20 @@
 
 import sys
 
-from experiments.shared import estimator_horizons, estimator_inverse_time, estimator_winners, runner
+from experiments.shared import (
+    estimator_horizons,
+    estimator_inverse_time,
+    estimator_penalties,
+    estimator_winners,
+    runner,
+)
 
 LOOK_AT = "x"
 PARTS = {
     1: estimator_horizons.Config(seeds=10, quick_every=2),
     2: estimator_winners.Config(seeds=10, quick_every=25),
     3: estimator_inverse_time.Config(seeds=10, quick_every=10),
+    4: estimator_penalties.Config(seeds=10, quick_every=10),
 }
 FULL = {}
 
