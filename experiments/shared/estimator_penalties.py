@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import tracemalloc
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -12,6 +10,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import descents, digits
+from experiments.shared.costs import allocated, timed
 from experiments.shared.intervals import t_interval
 from experiments.shared.penalties import penalised
 from experiments.shared.plain_search import lowest, search
@@ -129,9 +128,7 @@ def gradients(config: Config, seed: float) -> dict:
         problem, _, _ = problem_of(config, T, int(seed))
         exact = None
         for e, (name, estimator) in enumerate(estimators(config, problem).items()):
-            began = time.process_time()
-            one = estimator(h, int(seed))
-            found["seconds"][t, e] = time.process_time() - began
+            one, found["seconds"][t, e] = timed(lambda estimator=estimator: estimator(h, int(seed)))
             exact = one.gradient if exact is None else exact
             norms = np.linalg.norm(one.gradient), np.linalg.norm(exact)
             found["cosine"][t, e] = np.sum(one.gradient * exact) / (norms[0] * norms[1])
@@ -143,15 +140,6 @@ def gradients(config: Config, seed: float) -> dict:
             if int(seed) == 0:
                 found["memory"][t, e] = allocated(lambda estimator=estimator: estimator(h, 0))
     return found
-
-
-def allocated(call) -> float:
-    """The most that a call has allocated at a time, in bytes."""
-    tracemalloc.start()
-    call()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return float(peak)
 
 
 def descent(config: Config, name: str, seed: float) -> dict:

@@ -19,7 +19,7 @@ from hypergrad.probe.figures import in_style
 from hypergrad.runs.parallel import compute
 
 SEARCH = "plain search"
-NAMES = ("exact", "truncated, K = T/10", "smoothed", "mixed", SEARCH)
+NAMES = ("exact", "truncated, K = T/5", "smoothed", "mixed", SEARCH)
 COLOURS = ("black", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")  # of Okabe and Ito
 MARKERS = "osD^v"
 COST = 3.0  # trainings that a hypergradient counts as
@@ -44,15 +44,15 @@ class Config(PartConfig):
     images: int = 100
     batch_size: int = 20
     momentum: float = 0.9
-    steps: int = 40
-    counts: tuple[int, ...] = (1, 8, 40)
+    steps: int = 25
+    counts: tuple[int, ...] = (1, 5, 25)
     starts: tuple[float, ...] = (-1.0, 2.25, 3.5)
     low: float = -2.0
     high: float = 4.0
     iterations: int = 50
     sigma: float = 0.1
     pairs: int = 4
-    fresh: int = 10
+    fresh: int = 5
 
     def budget(self) -> float:
         """Trainings of each descent."""
@@ -60,7 +60,7 @@ class Config(PartConfig):
 
     def trainings(self, name: str) -> float:
         """What one estimate costs."""
-        truncated = 1.0 + 0.1 * (COST - 1.0)  # the way back is a tenth as long
+        truncated = 1.0 + 0.2 * (COST - 1.0)  # the way back is a fifth as long
         mixed = 2.0 * (self.pairs // 2) * COST
         return dict(zip(NAMES, (COST, truncated, 2.0 * self.pairs, mixed, 1.0)))[name]
 
@@ -110,7 +110,7 @@ def estimator(config: Config, problem: hg.meta.Problem, name: str):
     kinds = hg.meta.estimators
     made = {
         "exact": lambda: kinds.exact(problem),
-        "truncated, K = T/10": lambda: kinds.truncated(problem, steps=config.steps // 10),
+        "truncated, K = T/5": lambda: kinds.truncated(problem, steps=config.steps // 5),
         "smoothed": lambda: kinds.smoothed(problem, sigma=config.sigma, samples=config.pairs),
         "mixed": lambda: kinds.mixed(problem, sigma=config.sigma, samples=config.pairs // 2),
     }
