@@ -64,21 +64,21 @@ class Results(NamedTuple):
 
     log_lr: np.ndarray  # (v,)
     loss: np.ndarray  # (s, t, v)
-    exact: np.ndarray  # (s, t, v), the derivative of the loss
+    gradient: np.ndarray  # (s, t, v), the derivative of the loss
     truncated: np.ndarray  # (s, t, k, v)
     growth: np.ndarray  # (s, t, v), λ, nats a step
     truth: np.ndarray  # (s, t, v), the derivative of the smoothed loss
     truth_error: np.ndarray  # (s, t, v), how far half of the points are off
     pair: np.ndarray  # (s, t, v), standard deviation of an estimate from one pair of values
-    gradients: np.ndarray  # (s, t, v), and of the mean of the hypergradients at one pair
+    pair_of_gradients: np.ndarray  # (s, t, v), and of the mean of the hypergradients at one pair
 
     def errors(self, config: Config, pairs: float | None = None) -> np.ndarray:
         """Root mean square distance from the truth of NAMES, over its magnitude, (e, s, t, v); at a cost in pairs."""
         pairs = config.pairs if pairs is None else pairs
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            biased = [self.exact, self.truncated[:, :, -1], self.truncated[:, :, -2]]
+            biased = [self.gradient, self.truncated[:, :, -1], self.truncated[:, :, -2]]
             values = self.pair / np.sqrt(pairs)
-            mixed = 1.0 / np.sqrt((1.0 / self.pair**2 + 1.0 / self.gradients**2) * pairs / 2.0)
+            mixed = 1.0 / np.sqrt((1.0 / self.pair**2 + 1.0 / self.pair_of_gradients**2) * pairs / 2.0)
             off = [np.abs(one - self.truth) for one in biased]
             return np.stack([*off, values, mixed]) / np.abs(self.truth)
 
@@ -106,13 +106,13 @@ def seed_of(config: Config, seed: float) -> dict:
     truth, rough, pair, gradients = smoothed(found.loss, found.exact, config)
     return {
         "loss": found.loss[:, inside],
-        "exact": found.exact[:, inside],
+        "gradient": found.exact[:, inside],
         "truncated": found.truncated[..., inside],
         "growth": found.growth[:, inside],
         "truth": truth,
         "truth_error": np.abs(rough - truth),
         "pair": pair,
-        "gradients": gradients,
+        "pair_of_gradients": gradients,
     }
 
 
@@ -177,7 +177,7 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"runs, {words}"] = inside.sum()
     for t, T in enumerate(config.used()):
         calm = horizon[:, t] < 3.0
-        kept = results.truncated[:, t] / results.exact[:, t, None]
+        kept = results.truncated[:, t] / results.gradient[:, t, None]
         for k, share in enumerate(config.shares):
             found[f"kept, T = {T}, {share:g}"] = (
                 np.median(np.moveaxis(kept, 1, -1)[calm][:, k]) if calm.any() else np.nan
@@ -194,7 +194,7 @@ def plot(results: Results, config: Config, plt):
     shades = plt.colormaps["viridis"](np.linspace(0.0, 0.9, len(config.used())))
     for t, (T, shade) in enumerate(zip(config.used(), shades)):
         calm = horizon[:, t] < 3.0
-        kept = np.moveaxis(results.truncated[:, t] / results.exact[:, t, None], 1, -1)[calm]
+        kept = np.moveaxis(results.truncated[:, t] / results.gradient[:, t, None], 1, -1)[calm]
         if len(kept):
             bias.semilogx(config.shares, np.median(kept, axis=0), "o-", color=shade, label=f"T = {T:,}")
     bias.axhline(1.0, color="0.5", linewidth=1, linestyle="--")

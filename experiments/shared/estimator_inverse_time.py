@@ -10,7 +10,7 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import pooled
+from experiments.shared import descents, pooled
 from experiments.shared.estimator_pieces import Pieces
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import PartConfig, seeds_in_words
@@ -62,12 +62,12 @@ class Config(PartConfig):
     sigma: float = 0.1
     pairs: int = 1
     descent_steps: int = 1_000
-    budget: int = 30
+    budget: int = 24
     start: tuple[float, float] = (-5.809, 3.401)  # of the published code: θ0 = 0.003, θ1 = 30
-    fresh: int = 4
+    fresh: int = 3
     low: tuple[float, float] = (-7.0, -2.0)
     high: tuple[float, float] = (2.0, 4.0)
-    grid: int = 10
+    grid: int = 8
 
     def size(self, steps: int) -> int:
         """Steps of a training, a tenth of them in a quick run."""
@@ -160,21 +160,17 @@ def descent(config: Config, name: str, seed: float) -> dict:
     estimator = estimators(config, problem)[name]
     pieces = problem.steps // getattr(estimator, "steps", problem.steps)
     updates = max(int(config.trainings() / TRAININGS[NAMES.index(name)] * pieces), 1)
-    rate = max(10.0 / updates, 0.01)  # so that each descent can go ten units, and the first pass is not the last
-    met = []
-    for found in hg.meta.descend(
+    found = descents.history(
         problem.f,
         start,
-        optimizer=hg.Adam(rate),
+        steps=updates - (pieces == 1),  # a whole objective is seen after its update, of a piece not
+        optimizer=hg.Adam(max(8.0 / updates, 0.01)),  # so that each descent can go eight units
         bounds=(low, high),
         estimator=lambda hypers, number: estimator(hypers, draw(number)),
         recheck=False,
-    ):
-        met.append(found)
-        if len(met) == updates + (pieces > 1):  # a whole objective is seen after its update, of a piece not
-            break
-    path = np.array([found.hypers for found in met])
-    best = path[-1] if pieces > 1 else path[np.argmin([found.value for found in met])]
+    )
+    path = np.array([one.hypers for one in found])
+    best = path[-1] if pieces > 1 else path[np.argmin([one.value for one in found])]
     chosen = np.linspace(0, len(path) - 1, POINTS).round().astype(int)
     return {"path": path[chosen], "found": best, "unseen": tested(best), "updates": np.array(updates)}
 
@@ -183,18 +179,18 @@ def run(config: Config, jobs: int, cache) -> Results:
     seeds = range(config.seeds)
     of = lambda f, folder: compute(f, seeds, n_jobs=jobs, cache=cache / folder, progress=False)
     compared = of(partial(gradients, config), "gradients")
-    descents = [of(partial(descent, config, name), name) for name in (*NAMES, SEARCH)]
+    ended = [of(partial(descent, config, name), name) for name in (*NAMES, SEARCH)]
     nodes = range(config.grid**2 if config.every == 1 else 4)
     mapped = compute(partial(node, config, len(nodes)), nodes, n_jobs=jobs, cache=cache / "map", progress=False)
     column = lambda name, rows: np.array([[one[name] for one in row] for row in rows])
     return Results(
         column("value", [compared])[0],
         column("gradient", [compared])[0],
-        np.moveaxis(column("path", descents[:-1]), 0, 1),
-        column("updates", descents[:-1])[:, 0],
-        np.moveaxis(column("found", descents), 0, 1),
-        np.moveaxis(column("unseen", descents), 0, 1),
-        column("at_start", descents[-1:])[0],
+        np.moveaxis(column("path", ended[:-1]), 0, 1),
+        column("updates", ended[:-1])[:, 0],
+        np.moveaxis(column("found", ended), 0, 1),
+        np.moveaxis(column("unseen", ended), 0, 1),
+        column("at_start", ended[-1:])[0],
         np.array([one["value"] for one in mapped]).reshape(2 * [int(np.sqrt(len(nodes)))]),
     )
 
@@ -253,7 +249,8 @@ def plot(results: Results, config: Config, plt):
         off = errors(results)[:, p, 1:]
         bias.plot(np.sqrt(np.mean(off**2, axis=0)), places + 0.24 * p, marker, color=f"C{p}", markersize=8)
         bias.plot(off, np.broadcast_to(places + 0.24 * p, off.shape), ".", color=f"C{p}", alpha=0.4, markersize=4)
-        bias.plot([], [], marker, color=f"C{p}", label=f"log θ0 = {place[0]:g}, log θ1 = {place[1]:g}")
+        words = f"log θ0 = {place[0]:g}, log θ1 = {place[1]:g} (objective {results.value[:, p].mean():.4g})"
+        bias.plot([], [], marker, color=f"C{p}", label=words)
     bias.axvline(1.0, color="0.5", linewidth=1, linestyle="--")
     bias.set_xscale("log")
     bias.set_yticks(places, NAMES[1:])

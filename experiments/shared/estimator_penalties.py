@@ -76,7 +76,7 @@ class Results(NamedTuple):
     memory: np.ndarray  # (t, e), bytes allocated at most, seed 0
     products: np.ndarray  # (t, e), of matrices, over those of the training
     stationary: np.ndarray  # (s, t), norm of the gradient of the training loss at the end
-    value: np.ndarray  # (s, d), lowest validation loss of a descent, nats
+    validation: np.ndarray  # (s, d), lowest validation loss of a descent, nats
     own: np.ndarray  # (s, d), test loss after training on its own images, nats
     unseen: np.ndarray  # (s, d, u), test loss after training on sets that nothing was learned on
     at_start: np.ndarray  # (s, u), and with the penalties of the start
@@ -167,7 +167,7 @@ def descent(config: Config, name: str, seed: float) -> dict:
         )
         best = hg.meta.best(found)
         value, h = best.value, best.hypers
-    return {"value": np.array(value), "own": np.array(own(h)), "unseen": unseen(h), "at_start": unseen(start)}
+    return {"validation": np.array(value), "own": np.array(own(h)), "unseen": unseen(h), "at_start": unseen(start)}
 
 
 def run(config: Config, jobs: int, cache) -> Results:
@@ -184,7 +184,7 @@ def run(config: Config, jobs: int, cache) -> Results:
         compared[0]["memory"],
         compared[0]["products"],
         stacked("stationary"),
-        by_seed("value"),
+        by_seed("validation"),
         by_seed("own"),
         by_seed("unseen"),
         by_seed("at_start")[:, 0],
@@ -204,7 +204,7 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"trainings, {name}, {T}"] = results.products[t, e]
     unseen = results.unseen.mean(axis=-1)
     for d, name in enumerate(DESCENTS):
-        found[f"validation, {name}"] = results.value[:, d].mean()
+        found[f"validation, {name}"] = results.validation[:, d].mean()
         found[f"own, {name}"] = t_interval(results.own[:, d])
         found[f"unseen, {name}"] = t_interval(unseen[:, d])
         found[f"own less search, {name}"] = t_interval(results.own[:, d] - results.own[:, -1])

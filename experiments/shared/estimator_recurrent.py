@@ -49,7 +49,7 @@ class Config(PartConfig):
     log_lrs: tuple[float, ...] = (-4.0, -2.5, -1.0)
     log_scale: float = float(np.log(0.3))
     sigma: float = 0.1
-    nodes: tuple[int, int] = (5, 4)
+    nodes: tuple[int, int] = (5, 3)
     pairs: int = 4
 
     def used(self) -> tuple[float, ...]:
@@ -59,7 +59,7 @@ class Config(PartConfig):
 class Results(NamedTuple):
     """For s seeds, p learning rates and the estimators of NAMES (e); gradients by the two hyperparameters, nats."""
 
-    value: np.ndarray  # (s, p), the objective
+    objective: np.ndarray  # (s, p)
     growth: np.ndarray  # (s, p), λ of a perturbation, nats a training step
     truth: np.ndarray  # (s, p, 2), gradient of the smoothed objective
     rough: np.ndarray  # (s, p, 2), the same by fewer nodes

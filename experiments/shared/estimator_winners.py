@@ -72,14 +72,14 @@ class Results(NamedTuple):
     """For s seeds, e estimators of NAMES, c numbers of hyperparameters, m starts, f initialisations; nats."""
 
     growth: np.ndarray  # (s, m), λ at the start, nats a step
-    value: np.ndarray  # (s, e, c, m), the lowest objective that was met
-    test: np.ndarray  # (s, e, c, m, f), the loss on test images, for initialisations not seen
+    objective: np.ndarray  # (s, e, c, m), the lowest that was met
+    value: np.ndarray  # (s, e, c, m, f), the loss on test images, for initialisations not seen
     at_start: np.ndarray  # (s, m, f), that of the start
     gradient: np.ndarray  # (s, e, c, m, 2), of the first estimate: cosine with the exact one, ratio of the norms
 
     def by_seed(self) -> np.ndarray:
         """(s, e, c, m), the test loss of a typical initialisation: the median, since a few may diverge."""
-        return np.median(self.test, axis=-1)
+        return np.median(self.value, axis=-1)
 
 
 def setting(config: Config, seed: int):
@@ -139,15 +139,15 @@ def seed_of(config: Config, seed: float) -> dict:
     seed = int(seed)
     problem, tested, growth = setting(config, seed)
     shape = (len(NAMES), len(config.counts), len(config.starts))
-    value, test, gradient = np.empty(shape), np.empty((*shape, config.fresh)), np.full((*shape, 2), np.nan)
+    objective, test, gradient = np.empty(shape), np.empty((*shape, config.fresh)), np.full((*shape, 2), np.nan)
     for c, count in enumerate(config.counts):
         f = lambda z: value_or_inf(lambda: problem.f(np.clip(z, config.low, config.high)))
         best = lowest(search(f, config.low, config.high, (count,), config.updates(SEARCH), seed))
-        value[-1, c], test[-1, c] = best.value, tested(np.clip(best.x, config.low, config.high))
+        objective[-1, c], test[-1, c] = best.value, tested(np.clip(best.x, config.low, config.high))
         for m, start in enumerate(config.starts):
             exact = None
             for e, name in enumerate(NAMES[:-1]):
-                hypers, value[e, c, m], first = descended(config, seed, name, count, start)
+                hypers, objective[e, c, m], first = descended(config, seed, name, count, start)
                 test[e, c, m] = tested(hypers)
                 exact = first if exact is None else exact
                 norms = np.linalg.norm(first), np.linalg.norm(exact)
@@ -155,8 +155,8 @@ def seed_of(config: Config, seed: float) -> dict:
     ones = np.ones(1)
     return {
         "growth": np.array([growth(start * ones)[0] for start in config.starts]),
-        "value": value,
-        "test": test,
+        "objective": objective,
+        "value": test,
         "at_start": np.array([tested(start * ones) for start in config.starts]),
         "gradient": gradient,
     }
@@ -190,7 +190,7 @@ def numbers(results: Results, config: Config) -> dict:
                 words = f"{name}, {count}, {start:g}"
                 found[f"test, {words}"] = t_interval(by_seed[:, e, c, m])
                 found[f"less search, {words}"] = t_interval(by_seed[:, e, c, m] - by_seed[:, -1, c, m])
-                found[f"objective, {words}"] = np.median(results.value[:, e, c, m])
+                found[f"objective, {words}"] = np.median(results.objective[:, e, c, m])
                 if name != SEARCH:
                     found[f"cosine, {words}"] = np.median(results.gradient[:, e, c, m, 0])
     return found
