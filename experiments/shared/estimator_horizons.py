@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -153,7 +154,7 @@ def binned(results: Results, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Medians over all runs whose λT lies in a bin: of λT (b,) and of the errors (b, e); NaN where there are few."""
     horizon, errors = results.horizon(config), results.errors(config)
     middle, medians = [], []
-    for low, high in zip(BINS, BINS[1:]):
+    for low, high in pairwise(BINS):
         inside = (horizon >= low) & (horizon < high) & np.isfinite(results.truth)
         few = inside.sum() < 10
         middle.append(np.nan if few else np.median(horizon[inside]))
@@ -165,7 +166,7 @@ def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: medians by λT, the truth's own error, and shares of runs in which each is best."""
     horizon, errors = results.horizon(config), results.errors(config)
     found, known = {}, np.abs(results.truth_error) < 0.5 * np.abs(results.truth)
-    for low, high in zip(BINS, BINS[1:]):
+    for low, high in pairwise(BINS):
         inside = (horizon >= low) & (horizon < high)
         if inside.sum() < 10:
             continue
