@@ -74,13 +74,17 @@ class Results(NamedTuple):
     pair_of_gradients: np.ndarray  # (s, t, v), and of the mean of the hypergradients at one pair
 
     def errors(self, config: Config, pairs: float | None = None) -> np.ndarray:
-        """Root mean square distance from the truth of NAMES, over its magnitude, (e, s, t, v); at a cost in pairs."""
+        """Root mean square distance from the truth of NAMES, over its magnitude, (e, s, t, v); at a cost in pairs.
+
+        The mix has the weights that are best for the variances as they are.
+        """
         pairs = config.pairs if pairs is None else pairs
+        unknown = lambda array: np.where(np.isnan(array), np.inf, array)  # where derivatives have overflowed
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             biased = [self.gradient, self.truncated[:, :, -1], self.truncated[:, :, -2]]
             values = self.pair / np.sqrt(pairs)
-            mixed = 1.0 / np.sqrt((1.0 / self.pair**2 + 1.0 / self.pair_of_gradients**2) * pairs / 2.0)
-            off = [np.abs(one - self.truth) for one in biased]
+            mixed = 1.0 / np.sqrt((1.0 / self.pair**2 + 1.0 / unknown(self.pair_of_gradients) ** 2) * pairs / 2.0)
+            off = [unknown(np.abs(one - self.truth)) for one in biased]
             return np.stack([*off, values, mixed]) / np.abs(self.truth)
 
     def horizon(self, config: Config) -> np.ndarray:

@@ -243,7 +243,7 @@ def numbers(results: Results, config: Config) -> dict:
 
 @in_style
 def plot(results: Results, config: Config, plt):
-    figure, (bias, paths, ends) = plt.subplots(1, 3, figsize=(15.0, 4.8), layout="constrained")
+    figure, (bias, paths, ends) = plt.subplots(1, 3, figsize=(15.0, 5.0), layout="constrained")
     places = np.arange(1, len(NAMES))
     for p, (place, marker) in enumerate(zip(config.places, "os")):
         off = errors(results)[:, p, 1:]
@@ -254,10 +254,12 @@ def plot(results: Results, config: Config, plt):
     bias.axvline(1.0, color="0.5", linewidth=1, linestyle="--")
     bias.set_xscale("log")
     bias.set_yticks(places, NAMES[1:])
-    bias.invert_yaxis()
+    bias.set_ylim(len(NAMES) + 0.7, 0.5)
     bias.set_xlabel("distance from the exact gradient over its norm;\nlarge: root mean square, dots: seeds")
     bias.set_title(f"gradients, T = {config.size(config.steps):,}", fontsize="medium")
-    bias.legend(frameon=False, fontsize="small")
+    bias.legend(frameon=False, fontsize="small", loc="lower left")
+    for axis in (bias, ends):
+        axis.xaxis.set_minor_formatter(plt.NullFormatter())
     rows, columns = axes_of(config, len(results.map))
     finite = np.where(np.isfinite(results.map), results.map, np.nan)
     image = paths.pcolormesh(rows, columns, np.log10(finite).T, cmap="Greys", shading="nearest")
@@ -283,7 +285,7 @@ def plot(results: Results, config: Config, plt):
     ends.set_yticks(range(len(NAMES) + 1), (*NAMES, SEARCH))
     ends.invert_yaxis()
     ends.set_xlabel(
-        f"objective (nats), {config.fresh} initialisations\nnot seen a seed; squares: mean and 95 % t interval"
+        f"objective (nats) of initialisations not\nseen, {config.fresh} a seed; squares: mean\nand 95 % t interval"
     )
     ends.set_title(f"where they end, {config.trainings()} trainings' cost (dashed: start)", fontsize="medium")
     sizes = "-".join(map(str, (config.side**2, *config.hidden, 10)))
