@@ -258,8 +258,6 @@ def plot(results: Results, config: Config, plt):
     bias.set_xlabel("distance from the exact gradient over its norm;\nlarge: root mean square, dots: seeds")
     bias.set_title(f"gradients, T = {config.size(config.steps):,}", fontsize="medium")
     bias.legend(frameon=False, fontsize="small", loc="lower left")
-    for axis in (bias, ends):
-        axis.xaxis.set_minor_formatter(plt.NullFormatter())
     rows, columns = axes_of(config, len(results.map))
     finite = np.where(np.isfinite(results.map), results.map, np.nan)
     image = paths.pcolormesh(rows, columns, np.log10(finite).T, cmap="Greys", shading="nearest")
@@ -288,6 +286,9 @@ def plot(results: Results, config: Config, plt):
         f"objective (nats) of initialisations not\nseen, {config.fresh} a seed; squares: mean\nand 95 % t interval"
     )
     ends.set_title(f"where they end, {config.trainings()} trainings' cost (dashed: start)", fontsize="medium")
+    for axis, ticks in ((bias, (0.3, 1.0, 3.0)), (ends, (0.1, 0.2, 0.5, 1.0, 2.0))):
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.xaxis.set_minor_formatter(plt.NullFormatter())
     sizes = "-".join(map(str, (config.side**2, *config.hidden, 10)))
     figure.suptitle(
         f"α_t = θ0 / (1 + t/T)^θ1; {sizes} tanh, {config.images:,} MNIST images of {config.side} × {config.side} in "
