@@ -617,7 +617,7 @@ def _recurrent(figure, found, config) -> None:
         for e in range(len(estimator_recurrent.NAMES)):
             shows(off, errors[:, p, e], e + 0.22 * (p - 1))
             shows(directions, cosines[:, p, e], e + 0.22 * (p - 1))
-    shows(costs, np.median(found.seconds, axis=(0, 1)), found.memory / 1e6)
+    shows(costs, np.nanmedian(found.seconds, axis=(0, 1)), found.memory / 1e6)
     says(figure, *estimator_recurrent.NAMES, "memory allocated (MB)", "processor time of an estimate (s)")
 
 

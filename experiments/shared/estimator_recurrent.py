@@ -46,7 +46,7 @@ class Config(PartConfig):
     steps: int = 15
     outer_every: int = 5
     momentum: float = 0.9
-    log_lrs: tuple[float, ...] = (-4.0, -2.5, -1.0)
+    log_lrs: tuple[float, ...] = (-4.0, -3.0, -2.0)
     log_scale: float = float(np.log(0.3))
     sigma: float = 0.1
     nodes: tuple[int, int] = (5, 3)
@@ -57,7 +57,10 @@ class Config(PartConfig):
 
 
 class Results(NamedTuple):
-    """For s seeds, p learning rates and the estimators of NAMES (e); gradients by the two hyperparameters, nats."""
+    """For s seeds, p learning rates and the estimators of NAMES (e); gradients by the two hyperparameters, nats.
+
+    NaN where a loss on the way has no finite gradient, which estimators do not take for divergence.
+    """
 
     objective: np.ndarray  # (s, p)
     growth: np.ndarray  # (s, p), λ of a perturbation, nats a training step
@@ -117,20 +120,27 @@ def estimate(estimator, h: np.ndarray, seed: int, problem: hg.meta.Problem) -> n
     return np.sum([estimator(h, seed + 1_000 * piece).gradient for piece in pieces], axis=0)
 
 
-def point(config: Config, seed: float) -> dict:
-    """Everything of one seed."""
-    seed, rows = int(seed), []
-    problem = problem_of(config, seed)
-    for log_lr in config.used():
-        h = np.array([log_lr, config.log_scale])
-        f = lambda x: value_or_inf(lambda: problem.f(x, seed))
+def at_rate(config: Config, problem: hg.meta.Problem, log_lr: float, seed: int) -> tuple:
+    """The objective, λ, truth, rough truth, gradients and times; NaN where the loss has no gradient on the way."""
+    h = np.array([log_lr, config.log_scale])
+    f = lambda x: value_or_inf(lambda: problem.f(x, seed))
+    try:
         truth, rough = (gradient_by_quadrature(f, h, config.sigma, nodes) for nodes in config.nodes)
         growth = hg.chaos.lyapunov(problem.loss, problem.init(h, seed), problem.optimizer(h), steps=problem.steps)
         found = [timed(partial(estimate, e, h, seed, problem)) for e in estimators(config, problem).values()]
-        gradient, seconds = (np.array(column) for column in zip(*found))
-        rows.append((problem.f(h, seed), growth.exponents[0], truth, rough, gradient, seconds))
+    except hg.errors.NonFiniteLossGradientError:
+        return np.nan, np.nan, *np.full((2, 2), np.nan), np.full((len(NAMES), 2), np.nan), np.full(len(NAMES), np.nan)
+    gradient, seconds = (np.array(column) for column in zip(*found))
+    return problem.f(h, seed), growth.exponents[0], truth, rough, gradient, seconds
+
+
+def point(config: Config, seed: float) -> dict:
+    """Everything of one seed."""
+    seed = int(seed)
+    problem = problem_of(config, seed)
+    rows = [at_rate(config, problem, log_lr, seed) for log_lr in config.used()]
     named = dict(zip(Results._fields, (np.array(column) for column in zip(*rows))))
-    used = [np.nan] * len(NAMES)
+    used, h = [np.nan] * len(NAMES), np.array([config.used()[0], config.log_scale])
     if seed == 0:
         used = [allocated(partial(estimate, e, h, seed, problem)) for e in estimators(config, problem).values()]
     return named | {"memory": np.array(used)}
@@ -162,14 +172,15 @@ def numbers(results: Results, config: Config) -> dict:
     off = np.linalg.norm(results.rough - results.truth, axis=-1) / np.linalg.norm(results.truth, axis=-1)
     ratio = np.linalg.norm(results.gradient, axis=-1) / np.linalg.norm(results.truth, axis=-1)[..., None]
     for p, log_lr in enumerate(config.used()):
-        found[f"λT, {log_lr:g}"] = config.steps * np.median(results.growth[:, p])
-        found[f"truth, {log_lr:g}"] = np.median(off[:, p])
+        found[f"λT, {log_lr:g}"] = config.steps * np.nanmedian(results.growth[:, p])
+        found[f"without gradient, {log_lr:g}"] = np.isnan(results.objective[:, p]).sum()
+        found[f"truth, {log_lr:g}"] = np.nanmedian(off[:, p])
         for e, name in enumerate(NAMES):
-            found[f"error, {name}, {log_lr:g}"] = np.median(errors(results)[:, p, e])
-            found[f"cosine, {name}, {log_lr:g}"] = np.median(cosines(results)[:, p, e])
-            found[f"ratio, {name}, {log_lr:g}"] = np.median(ratio[:, p, e])
+            found[f"error, {name}, {log_lr:g}"] = np.nanmedian(errors(results)[:, p, e])
+            found[f"cosine, {name}, {log_lr:g}"] = np.nanmedian(cosines(results)[:, p, e])
+            found[f"ratio, {name}, {log_lr:g}"] = np.nanmedian(ratio[:, p, e])
     for e, name in enumerate(NAMES):
-        found[f"seconds, {name}"] = np.median(results.seconds[:, :, e])
+        found[f"seconds, {name}"] = np.nanmedian(results.seconds[:, :, e])
         found[f"megabytes, {name}"] = results.memory[e] / 1e6
     return found
 
@@ -180,10 +191,10 @@ def plot(results: Results, config: Config, plt):
     for axis, values in ((off, np.clip(errors(results), 1e-4, 1e8)), (directions, cosines(results))):
         for p, (log_lr, marker) in enumerate(zip(config.used(), "osD")):
             places = np.arange(len(NAMES)) + 0.22 * (p - 1)
-            horizon = config.steps * np.median(results.growth[:, p])
+            horizon = config.steps * np.nanmedian(results.growth[:, p])
             axis.plot(values[:, p], np.broadcast_to(places, values[:, p].shape), ".", color=f"C{p}", alpha=0.4)
             label = f"log learning rate {log_lr:g}, λT = {horizon:.1f}"
-            axis.plot(np.median(values[:, p], axis=0), places, marker, color=f"C{p}", markersize=8, label=label)
+            axis.plot(np.nanmedian(values[:, p], axis=0), places, marker, color=f"C{p}", markersize=8, label=label)
         axis.set_yticks(range(len(NAMES)), NAMES)
         axis.invert_yaxis()
     off.axvline(1.0, color="0.5", linewidth=1, linestyle="--")
@@ -193,7 +204,7 @@ def plot(results: Results, config: Config, plt):
     directions.set_xlabel("cosine with the gradient of the smoothed objective\n(large: medians, dots: seeds)")
     for e, (name, colour) in enumerate(zip(NAMES, COLOURS)):
         costs.plot(
-            np.median(results.seconds[:, :, e]), results.memory[e] / 1e6, "o", color=colour, markersize=9, label=name
+            np.nanmedian(results.seconds[:, :, e]), results.memory[e] / 1e6, "o", color=colour, markersize=9, label=name
         )
     costs.set(xscale="log", yscale="log")
     costs.set(xlabel="processor time of an estimate (s)", ylabel="memory allocated (MB)")
