@@ -18,6 +18,7 @@ from experiments.shared import (
 )
 from experiments.shared.costs import allocated, timed
 from experiments.shared.estimator_pieces import Pieces
+from experiments.shared.intervals import t_interval
 from experiments.shared.results import FIGURES, load
 
 HORIZONS, WINNERS, INVERSE, PENALTIES, RECURRENT = (
@@ -122,6 +123,22 @@ def test_the_costs_of_descents_are_equal():
         assert 0.75 * config.budget() <= spent <= config.budget()
 
 
+def test_no_descent_is_surely_better_than_plain_search_by_much():
+    """The first sentence of the log entry."""
+    _, found = WINNERS
+    by_seed = np.median(found.value, axis=-1)
+    better = [
+        t_interval(by_seed[:, e, c, m] - by_seed[:, -1, c, m])
+        for e in range(4)
+        for c in range(by_seed.shape[2])
+        for m in range(by_seed.shape[3])
+    ]
+    surely = [interval.mean for interval in better if interval.high < 0.0]
+    assert all(mean > -0.01 for mean in surely)
+    chaotic = by_seed[:, :-1, 1:, -1] - by_seed[:, -1:, 1:, -1]
+    assert (chaotic.mean(axis=0) > 0.5).all(), "from the most chaotic start, 5 and 25 rates"
+
+
 def test_one_descent_is_reproduced():
     config, found = WINNERS
     hypers, value, _ = estimator_winners.descended(config, 0, "exact", 1, config.starts[0])
@@ -168,6 +185,30 @@ def test_truncated_gradients_of_5000_steps_are_reproduced():
     np.testing.assert_allclose(total, found.gradient[0, 0, 2], rtol=1e-6)
 
 
+def test_short_pieces_point_the_wrong_way_at_a_good_rate_and_descents_end_where_they_point():
+    """What the log says of part 3, from the stored gradients and losses themselves."""
+    _, found = INVERSE
+    exact, short = (
+        found.gradient[:, 1, 0],
+        found.gradient[:, 1, estimator_inverse_time.NAMES.index("truncated, K = 10")],
+    )
+    assert (exact[:, 0] < 0.0).all() and (short[:, 0] > 0.0).all(), "more rate helps, and is said to harm"
+    cosine = np.sum(exact * short, axis=1) / (np.linalg.norm(exact, axis=1) * np.linalg.norm(short, axis=1))
+    assert cosine.mean() < -0.9
+    names = (*estimator_inverse_time.NAMES, estimator_inverse_time.SEARCH)
+    losses = dict(zip(names, found.unseen.mean(axis=-1).T))
+    assert t_interval(losses["exact"] - losses[estimator_inverse_time.SEARCH]).high < 0.0
+    assert t_interval(losses["truncated, K = 10"] - losses["exact"]).low > 0.1
+
+
+def test_particles_have_no_bias_that_their_noise_would_not_explain():
+    _, found = INVERSE
+    for name in ("persistent, K = 10", "persistent, K = 100", "smoothed"):
+        off = found.gradient[:, :, estimator_inverse_time.NAMES.index(name)] - found.gradient[:, :, 0]
+        standard_error = off.std(axis=0, ddof=1) / np.sqrt(len(off))
+        assert (np.abs(off.mean(axis=0)) < 3.0 * standard_error).all(), name
+
+
 def test_the_search_of_the_inverse_time_rate_is_reproduced():
     config, found = INVERSE
     again = estimator_inverse_time.descent(config, estimator_inverse_time.SEARCH, 0)
@@ -184,6 +225,20 @@ def test_short_runs_of_penalties_are_reproduced():
     again = estimator_penalties.gradients(short, 1)
     for name in ("cosine", "ratio", "stationary"):
         np.testing.assert_allclose(again[name], getattr(found, name)[1, :2], rtol=1e-4)
+
+
+def test_implicit_differentiation_is_right_where_training_rests_and_wrong_where_it_does_not():
+    _, found = PENALTIES
+    cosine = np.median(found.cosine[:, :, estimator_penalties.NAMES.index("implicit, CG")], axis=0)
+    rest = np.median(found.stationary, axis=0)
+    assert (np.diff(cosine) > 0.0).all() and (np.diff(rest) < 0.0).all()
+    assert cosine[0] < 0.6 and cosine[-1] > 0.99
+
+
+def test_penalties_by_the_exact_hypergradient_beat_one_by_search():
+    _, found = PENALTIES
+    for losses in (found.own, found.unseen.mean(axis=-1)):
+        assert t_interval(losses[:, 0] - losses[:, -1]).high < 0.0
 
 
 def test_the_products_of_the_estimators_are_those_of_their_definitions():
