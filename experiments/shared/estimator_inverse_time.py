@@ -21,14 +21,6 @@ from hypergrad.runs.parallel import compute
 
 NAMES = ("exact", "truncated, K = 10", "truncated, K = 100", "persistent, K = 10", "persistent, K = 100", "smoothed")
 SEARCH = "random search"
-TRAININGS = (
-    3.0,
-    2.0,
-    2.0,
-    2.0,
-    2.0,
-    2.0,
-)  # one estimate of each, a pass of its pieces over the training; products / 2T
 POINTS = 40  # of a path that are kept
 COLOURS = ("black", "#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito
 
@@ -74,7 +66,13 @@ class Config(PartConfig):
         return steps if self.every == 1 else steps // 10
 
     def trainings(self) -> int:
+        """What a descent may cost."""
         return self.budget if self.every == 1 else 6
+
+    def cost(self, name: str) -> float:
+        """Trainings that one estimate costs, or a pass of its pieces over the training."""
+        whole = {"exact": 3.0, "truncated, K = 10": 2.0, "truncated, K = 100": 2.0}
+        return whole.get(name, 2.0 * self.pairs)
 
 
 class Results(NamedTuple):
@@ -159,7 +157,7 @@ def descent(config: Config, name: str, seed: float) -> dict:
         return {"found": best, "unseen": tested(best), "at_start": tested(start)}
     estimator = estimators(config, problem)[name]
     pieces = problem.steps // getattr(estimator, "steps", problem.steps)
-    updates = max(int(config.trainings() / TRAININGS[NAMES.index(name)] * pieces), 1)
+    updates = max(int(config.trainings() / config.cost(name) * pieces), 1)
     found = descents.history(
         problem.f,
         start,
