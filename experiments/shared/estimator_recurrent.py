@@ -208,9 +208,10 @@ def plot(results: Results, config: Config, plt):
         )
     costs.set(xscale="log", yscale="log")
     costs.set(xlabel="processor time of an estimate (s)", ylabel="memory allocated (MB)")
-    costs.xaxis.set_minor_formatter(plt.NullFormatter())
-    costs.yaxis.set_minor_formatter(plt.NullFormatter())
-    costs.legend(frameon=False, fontsize="small")
+    for axis, ticks in ((costs.xaxis, (0.1, 0.2, 0.4)), (costs.yaxis, (3.0, 10.0, 30.0))):
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_minor_formatter(plt.NullFormatter())
+    costs.legend(frameon=False, fontsize="small", loc="center right")
     figure.suptitle(
         f"{config.units} gated oscillators, {config.sequences} sequences of {config.length} time steps, {config.steps} "
         f"training steps, momentum {config.momentum:g}; by log learning rate and log scale; σ = {config.sigma:g}, "

@@ -183,6 +183,7 @@ def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: test losses, paired differences from search, first gradients."""
     by_seed = results.by_seed()
     found = {f"λT, {start:g}": config.steps * np.median(results.growth[:, m]) for m, start in enumerate(config.starts)}
+    gains: list[float] = []  # those that are sure
     for m, start in enumerate(config.starts):
         found[f"start, {start:g}"] = np.median(results.at_start[:, m], axis=-1).mean()
         for c, count in enumerate(config.counts):
@@ -192,8 +193,10 @@ def numbers(results: Results, config: Config) -> dict:
                 found[f"less search, {words}"] = t_interval(by_seed[:, e, c, m] - by_seed[:, -1, c, m])
                 found[f"objective, {words}"] = np.median(results.objective[:, e, c, m])
                 if name != SEARCH:
+                    less = found[f"less search, {words}"]
+                    gains.append(-less.mean if less.high < 0.0 else 0.0)
                     found[f"cosine, {words}"] = np.median(results.gradient[:, e, c, m, 0])
-    return found
+    return found | {"gain on search": max(gains)}
 
 
 @in_style
