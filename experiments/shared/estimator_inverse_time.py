@@ -232,6 +232,7 @@ def numbers(results: Results, config: Config) -> dict:
     by_seed = results.unseen.mean(axis=-1)
     for d, name in enumerate((*NAMES, SEARCH)):
         found[f"unseen, {name}"] = t_interval(by_seed[:, d])
+        found[f"unseen mean, {name}"] = by_seed[:, d].mean()
         found[f"less search, {name}"] = t_interval(by_seed[:, d] - by_seed[:, -1])
         found[f"found, {name}"] = np.median(results.found[:, d], axis=0)
     for e, name in enumerate(NAMES):
