@@ -181,6 +181,10 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"known, {words}"] = 100.0 * np.mean(known[inside])
         found[f"runs, {words}"] = inside.sum()
     for t, T in enumerate(config.used()):
+        for low, high in pairwise(BINS):
+            inside = (horizon[:, t] >= low) & (horizon[:, t] < high)
+            if inside.sum() >= 10:
+                found[f"exact, λT from {low:g} to {high:g}, T = {T}"] = np.median(errors[0][:, t][inside])
         calm = horizon[:, t] < 3.0
         kept = results.truncated[:, t] / results.gradient[:, t, None]
         for k, share in enumerate(config.shares):
