@@ -7,6 +7,8 @@ measured is what happens when the training is repeated, with the same initial we
 measured losses, Park et al. 2023, arXiv:2303.14186), and without single images (correlation over 20 of them).
 
 Part 1: softmax regression. Part 2: 784-20-10 tanh.
+Parts 3 and 4: the same two models; influence functions with dampings from 0.03 to 30, of which half of the random
+halves chooses one and the others test it; and whether scores from some initial weights predict trainings from others.
 
 Compared are the exact derivative through the whole run, influence functions (Koh and Liang 2017, arXiv:1703.04730:
 −∇m (H + λ)⁻¹ ∇ℓ_i / n at the end, by conjugate gradients), a sum of products of gradients over 10 checkpoints, after
@@ -15,22 +17,21 @@ TracIn (Pruthi et al. 2020, arXiv:2002.08484), and random numbers.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-import autograd.numpy as anp
 import numpy as np
-from autograd import grad, make_jvp
-from scipy.sparse.linalg import LinearOperator, cg
+from autograd import grad
 from scipy.stats import spearmanr
 
 import hypergrad as hg
-from experiments.shared import attribution_figure, descents, digits, runner
+from experiments.shared import attribution_figure, attribution_starts, descents, runner
+from experiments.shared.attributions import along, correlations, losses_on, problem, random_halves, solve
 from experiments.shared.intervals import t_interval
-from hypergrad.nests import flatten, unflatten
 
 LOOK_AT = "Look at the scores: how much do those predict that look at the end of the run only, or at checkpoints?"
 
-_HALVES, _LEFT_OUT, _RANDOM = 29, 30, 31  # the purposes of random numbers, in seeds (seed, purpose)
+_LEFT_OUT, _RANDOM = 30, 31  # the purposes of random numbers, in seeds (seed, purpose)
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,10 @@ class Config(runner.PartConfig):
         return ["through the whole run", *influence, "products at checkpoints", "random"]
 
 
-PARTS = {1: Config((784, 10), seeds=10, quick_every=20), 2: Config((784, 20, 10), seeds=10, quick_every=20)}
-FULL = {
-    part: Config(config.sizes, seeds=10, steps=1_000, tests=20, halves=300, left_out=100)
-    for part, config in PARTS.items()
-}
+SIZES = {1: (784, 10), 2: (784, 20, 10)}
+PARTS = {part: Config(sizes, seeds=10, quick_every=20) for part, sizes in SIZES.items()}
+FULL = {part: Config(sizes, seeds=10, steps=1_000, tests=20, halves=300, left_out=100) for part, sizes in SIZES.items()}
+PARTS |= {part + 2: attribution_starts.Config(sizes, seeds=10, quick_every=10) for part, sizes in SIZES.items()}
 
 
 class Results(NamedTuple):
@@ -75,49 +75,32 @@ class Results(NamedTuple):
     harmful: np.ndarray  # (s, 8), and of those that raise it most
 
 
-def problem(config: Config, seed: int):
-    """The model, its weighted loss, initial weights, and the test images."""
-    (X, T), tests, _ = digits.draw(seed, config.examples, config.tests)
-    model = hg.nn.MLP(config.sizes)
-    return model, hg.nn.MinibatchLoss(model, X, T, config.batch_size, weights="hyper"), model.init(seed), tests
-
-
 def attribute(config: Config, _, seed: int, cache) -> tuple:
     """What each method predicts and what training again measures: a piece of each array of the results."""
     model, loss, params, (X_test, T_test) = problem(config, seed)
     n, every = config.examples, config.every
     ones, optimizer = np.ones(n), hg.SGD(config.lr, config.momentum)
     checkpoints = np.linspace(0, config.steps, config.checkpoints + 1).astype(int)[1:].tolist()
-
-    def losses_of(params, X=X_test, T=T_test):
-        return -anp.sum(T * hg.nn.log_softmax(model.logits(params, X)), axis=1)
+    losses_of = partial(losses_on, model, X=X_test, T=T_test)
 
     def losses_after(weights):
         return losses_of(hg.train(loss, params, optimizer, weights, steps=config.steps))
 
     saved = hg.train(loss, params, optimizer, ones, steps=config.steps, save_at=checkpoints)
     hvp = model.gradient_with_hvp(saved[-1], loss.X, loss.T)[1]
-
-    def along(params, direction):
-        """The derivative of the loss on each training image along a direction of the parameters."""
-        return make_jvp(lambda p: losses_of(p, loss.X, loss.T))(params)(direction)[1]
-
     scores, first = [], None
     for x, t in zip(X_test, T_test):
         measure = lambda p, x=x, t=t: model.loss(p, x[None], t[None])
         found = hg.probe.attribution(loss, params, optimizer, steps=config.steps, measure=measure, adjoint=hg.Stored())
         first = found if first is None else first
         slopes = [grad(measure)(checkpoint) for checkpoint in saved]
-        influence = [-along(saved[-1], solve(hvp, slopes[-1], damping)) / n for damping in config.dampings]
-        products = -sum(along(p, slope) for p, slope in zip(saved, slopes))
+        influence = [-along(model, loss, saved[-1], solve(hvp, slopes[-1], damping)) / n for damping in config.dampings]
+        products = -sum(along(model, loss, p, slope) for p, slope in zip(saved, slopes))
         scores.append([found.gradient, *influence, products])
     random = np.random.default_rng((seed, _RANDOM)).standard_normal((config.tests, 1, n))
     scores = np.moveaxis(np.concatenate([scores, random], axis=1), 0, -1)  # (m, n, t)
 
-    rng = np.random.default_rng((seed, _HALVES))
-    halves = np.zeros((max(4, config.halves // every), n))
-    for half in halves:
-        half[rng.permutation(n)[: n // 2]] = 2.0  # so that the mean over the rows is one over those that are left
+    halves = random_halves(seed, max(4, config.halves // every), n)
     without = np.ones((max(4, config.left_out // every), n))
     without[np.arange(len(without)), np.random.default_rng((seed, _LEFT_OUT)).permutation(n)[: len(without)]] = 0.0
     base = losses_of(saved[-1])
@@ -134,26 +117,6 @@ def attribute(config: Config, _, seed: int, cache) -> tuple:
         first.most_helpful(8),
         first.most_harmful(8),
     )
-
-
-def solve(hvp, right, damping: float):
-    """(H + λ)⁻¹ times a nest, by conjugate gradients."""
-    leaves, structure = flatten(right)
-    ends = np.cumsum([leaf.size for leaf in leaves])
-
-    def nest(vector):
-        return unflatten(structure, [p.reshape(w.shape) for p, w in zip(np.split(vector, ends[:-1]), leaves)])
-
-    def vector(nest):
-        return np.concatenate([np.ravel(leaf) for leaf in flatten(nest)[0]])
-
-    damped = LinearOperator((ends[-1], ends[-1]), matvec=lambda v: vector(hvp(nest(v))) + damping * v, dtype=float)
-    return nest(cg(damped, vector(right), rtol=1e-3, maxiter=30)[0])
-
-
-def correlations(predicted, measured, correlation) -> np.ndarray:
-    """(m, t), of predicted (m, k, t) and measured (k, t)."""
-    return np.array([[correlation(p[:, t], measured[:, t]) for t in range(measured.shape[1])] for p in predicted])
 
 
 def run(config: Config, jobs: int, cache) -> Results:

@@ -14,7 +14,6 @@ import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import autograd.numpy as anp
 import numpy as np
 from autograd import grad
 
@@ -22,6 +21,7 @@ import hypergrad as hg
 from experiments.shared import descents, image_plots, plain_search, runner
 from experiments.shared.intervals import t_interval
 from experiments.shared.mnist import mnist_pieces
+from experiments.shared.penalties import penalised
 from experiments.shared.scores import loss_and_error
 
 LOOK_AT = "Look at the penalties: low where ink decides, as in the middle of a 0; the rest depends on the training set."
@@ -101,39 +101,6 @@ class Results(NamedTuple):
 def pieces():
     """Images to draw training sets from, to validate on, to draw unseen training sets from, and to test on."""
     return mnist_pieces(4)
-
-
-def penalised(images: hg.nn.MinibatchLoss) -> hg.losses.WrittenLoss:
-    """The loss of a minibatch + Σ e^λ w² for λ of the shape of the weights, with its derivatives."""
-
-    def value(params, log_penalty, step):
-        return images(params, None, step) + anp.sum(anp.exp(log_penalty) * params[0][0] ** 2)
-
-    def gradient(params, log_penalty, step):
-        ((of_W, of_b),) = MODEL.gradient(params, *images.batch(step))
-        return [(of_W + 2.0 * np.exp(log_penalty) * params[0][0], of_b)]
-
-    def gradient_with_products(params, log_penalty, step):
-        twice = 2.0 * np.exp(log_penalty)
-        ((of_W, of_b),), hvp = MODEL.gradient_with_hvp(params, *images.batch(step))
-
-        def products(direction):
-            ((along_W, along_b),) = hvp(direction)
-            U = direction[0][0]
-            return [(along_W + twice * U, along_b)], twice * params[0][0] * U
-
-        return [(of_W + twice * params[0][0], of_b)], products
-
-    def gradient_with_hvp(params, log_penalty, step):
-        found, products = gradient_with_products(params, log_penalty, step)
-        return found, lambda direction: products(direction)[0]
-
-    return hg.losses.WrittenLoss(
-        value,
-        gradient=gradient,
-        gradient_with_hvp=gradient_with_hvp,
-        gradient_with_products=gradient_with_products,
-    )
 
 
 def rows(config: Config, seed: int, number: int, pool: int) -> np.ndarray:

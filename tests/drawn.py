@@ -24,12 +24,18 @@ from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
+    attribution_starts,
     edge_agreement,
     edge_curves,
     edge_sharpness,
     estimator_descents,
     estimator_errors,
+    estimator_horizons,
+    estimator_inverse_time,
+    estimator_penalties,
+    estimator_recurrent,
     estimator_truncation,
+    estimator_winners,
     precision,
     results,
     scales_and_rates,
@@ -563,7 +569,98 @@ def _estimator_descents(figure, found, config) -> None:
     says(figure, *estimator_descents.NAMES[:-1], "trainings' worth of products")
 
 
+def _horizons(figure, found, config) -> None:
+    bias, chaos, cost = figure.axes
+    horizon, errors = found.horizon(config), found.errors(config)
+    for t, T in enumerate(config.used()):
+        calm = horizon[:, t] < 3.0
+        kept = np.moveaxis(found.truncated[:, t] / found.gradient[:, t, None], 1, -1)[calm]
+        shows(bias, config.shares, np.median(kept, axis=0))
+        says(figure, f"T = {T:,}")
+    middle, medians = estimator_horizons.binned(found, config)
+    for e, name in enumerate(estimator_horizons.NAMES):
+        shows(chaos, middle, np.clip(medians[:, e], 1e-4, 1e6))
+        shows(chaos, np.maximum(horizon, 0.1), np.clip(errors[e], 1e-4, 1e6))
+        says(figure, name)
+    for inside in (horizon < 3.0, horizon > 10.0):
+        over = [np.median(found.errors(config, n)[3][inside]) for n in (2.0, 512.0)]
+        shows(cost, [8.0, 2048.0], np.clip(over, 1e-4, 1e6))
+    says(figure, "error over the derivative of the\nsmoothed loss", "λT", "cost in products a step")
+
+
+def _winners(figure, found, config) -> None:
+    axis, *curves = figure.axes
+    horizon = config.steps * np.median(found.growth, axis=0)
+    by_seed = found.by_seed()
+    for c, (count, panel) in enumerate(zip(config.counts, curves, strict=True)):
+        shows(axis, horizon, count)
+        for e, name in enumerate(estimator_winners.NAMES):
+            shows(panel, horizon * 1.06 ** (e - 2), by_seed[:, e, c].mean(axis=0))
+            says(figure, name)
+        first = np.argmin(by_seed.mean(axis=0)[:, c], axis=0)
+        assert (estimator_winners.winners(found)[0][c] == first).all()
+    says(figure, "λT at the start (nats)", "number of hyperparameters", "test loss of initialisations not seen (nats)")
+
+
+def _inverse_time(figure, found, config) -> None:
+    bias, paths, ends, *_ = figure.axes
+    names = (*estimator_inverse_time.NAMES, estimator_inverse_time.SEARCH)
+    off = estimator_inverse_time.errors(found)[:, :, 1:]
+    for p in range(len(config.places)):
+        shows(bias, off[:, p], np.arange(1, len(names) - 1) + 0.24 * p)
+        says(figure, f"(objective {found.value[:, p].mean():.4g})")
+    for path in found.path[0]:
+        shows(paths, *path.T)
+    for d, name in enumerate(names):
+        shows(ends, found.unseen[:, d].mean(axis=-1), d)
+        says(figure, name)
+    says(figure, f"T = {config.steps:,}", f"T = {config.descent_steps:,}", "log θ0, initial learning rate")
+
+
+def _penalties(figure, found, config) -> None:
+    cosines, ratios, times, ends = figure.axes
+    for e, name in enumerate(estimator_penalties.NAMES):
+        shows(cosines, config.used(), np.median(found.cosine[:, :, e], axis=0))
+        shows(ratios, config.used(), np.median(found.ratio[:, :, e], axis=0))
+        shows(times, np.median(found.seconds[:, :, e], axis=0), found.memory[:, e] / 1e6)
+        says(figure, name)
+    for d in range(len(estimator_penalties.DESCENTS)):
+        shows(ends, found.own[:, d], d)
+        shows(ends, found.unseen[:, d].mean(axis=-1), d + 0.3)
+    says(figure, "cosine with the exact hypergradient", "memory allocated (MB)", "unseen training sets")
+
+
+def _recurrent(figure, found, config) -> None:
+    off, directions, costs = figure.axes
+    errors, cosines = np.clip(estimator_recurrent.errors(found), 1e-4, 1e8), estimator_recurrent.cosines(found)
+    for p in range(len(config.used())):
+        for e in range(len(estimator_recurrent.NAMES)):
+            shows(off, errors[:, p, e], e + 0.22 * (p - 1))
+            shows(directions, cosines[:, p, e], e + 0.22 * (p - 1))
+    shows(costs, np.nanmedian(found.seconds, axis=(0, 1)), found.memory / 1e6)
+    says(figure, *estimator_recurrent.NAMES, "memory allocated (MB)", "processor time of an estimate (s)")
+
+
+def _starts(figure, found, config) -> None:
+    dampings, starts = figure.axes
+    for half in range(2):
+        shows(dampings, config.dampings, found.value[:, half].mean(axis=(0, -1)))
+    for m, method in enumerate(attribution_starts.METHODS):
+        by_seed = found.across[:, m].mean(axis=(-2, -1))
+        shows(starts, np.array(config.starts) * 1.04 ** (2 * m - 1), by_seed)
+        says(figure, method)
+    for mean in (found.whole[:, 1].mean(), found.repeated.mean()):
+        assert any(np.allclose(line.get_ydata(), mean) for line in starts.lines)
+    says(figure, "damping λ of influence functions", "initial weights that scores are averaged over")
+
+
 CHECKS = {
+    attribution_starts: _starts,
+    estimator_horizons: _horizons,
+    estimator_winners: _winners,
+    estimator_inverse_time: _inverse_time,
+    estimator_penalties: _penalties,
+    estimator_recurrent: _recurrent,
     estimator_truncation: _truncation,
     estimator_errors: _estimator_errors,
     estimator_descents: _estimator_descents,

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 import hypergrad as hg
 from experiments import attribution, hyper_cleaning
-from experiments.shared import results
+from experiments.shared import attribution_starts, results
 from experiments.shared.cleaning_figure import precision_and_recall
 
 
@@ -58,7 +58,7 @@ def test_weights_are_feasible_and_what_is_removed_is_wrong():
     assert (stored.value[..., -1] < stored.value[..., 0]).all()
 
 
-@pytest.mark.parametrize("part", attribution.PARTS)
+@pytest.mark.parametrize("part", attribution.SIZES)
 def test_scores_are_those_of_the_stored_predictions_and_measurements(part):
     config, stored = checked_in(attribution, part)
     assert stored.measured.shape[1] >= 100 and config.seeds >= 10
@@ -72,7 +72,7 @@ def test_scores_are_those_of_the_stored_predictions_and_measurements(part):
         assert r == pytest.approx(stored.left_out[seed, m, t], abs=1e-9)
 
 
-@pytest.mark.parametrize("part", attribution.PARTS)
+@pytest.mark.parametrize("part", attribution.SIZES)
 def test_a_few_trainings_on_halves_are_reproduced(part):
     config, stored = checked_in(attribution, part)
     few = attribution.Results(*attribution.attribute(replace(config, every=config.quick_every, tests=2), "", 0, None))
@@ -89,3 +89,34 @@ def test_influence_functions_solve_their_equation():
     found = attribution.solve(hvp, right, 0.1)
     for h, x, b in zip(hvp(found)[0], found[0], right[0]):
         assert np.linalg.norm(h + 0.1 * x - b) < 2e-2 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("part", attribution.SIZES)
+def test_the_halves_of_the_parts_on_dampings_and_starts_are_those_of_the_first_parts(part):
+    config, stored = checked_in(attribution, part)
+    _, again = checked_in(attribution, part + 2)
+    np.testing.assert_allclose(again.measured, stored.measured, rtol=1e-6)
+    rows = slice(config.halves // 2, None)
+    influence = again.value[:, 1, attribution.PARTS[part + 2].dampings.index(0.1)]
+    for method, found in (("through the whole run", again.whole[:, 1]), ("influence functions, λ = 0.1", influence)):
+        predicted = stored.predicted[:, config.methods().index(method)]
+        ours = [
+            [spearmanr(p[rows, t], y[rows, t])[0] for t in range(config.tests)]
+            for p, y in zip(predicted, stored.measured)
+        ]
+        np.testing.assert_allclose(found, ours, atol=1e-3)
+
+
+@pytest.mark.parametrize("part", attribution.SIZES)
+def test_the_damping_is_chosen_by_halves_that_are_not_reported(part):
+    config, stored = checked_in(attribution, part + 2)
+    assert len(stored.chosen) >= 10 and stored.value.shape[2] == len(config.dampings)
+    for row, chosen in zip(stored.value, stored.chosen):
+        assert row[0, int(chosen)].mean() == row[0].mean(axis=-1).max()
+
+
+def test_trainings_from_other_initial_weights_are_reproduced():
+    config, stored = checked_in(attribution, 4)
+    few = attribution_starts.scored(replace(config, every=config.quick_every, starts=(1,), others=1), 0)
+    np.testing.assert_allclose(few["measured"], stored.measured[0, : len(few["measured"])], rtol=1e-6)
+    assert few["across"].shape == (2, 1, 1, config.tests)

@@ -19,6 +19,32 @@ def test_truncation_of_a_final_loss_keeps_the_last_steps_and_nothing_else():
         np.testing.assert_allclose(again[name], getattr(found, name)[0], rtol=1e-9)
 
 
+def by_eigenvalues(config, steps: int) -> np.ndarray:
+    """The final loss of the quadratic by the log learning rate of every step, in closed form.
+
+    Along each eigenvector a step is s ← A s for s = (w, v); the log of the rate of step t adds α v_{t+1} to w.
+    """
+    alpha, beta, found = config.lr, config.momentum, np.zeros(steps)
+    for x in config.lambdas():
+        A = np.array([[1.0 - alpha * (1.0 - beta) * x, alpha * beta], [-(1.0 - beta) * x, beta]])
+        powers = [np.linalg.matrix_power(A, t) for t in range(steps + 1)]
+        last = powers[steps][0, 0]
+        found += [x * last * powers[steps - 1 - t][0, 0] * alpha * powers[t + 1][1, 0] for t in range(steps)]
+    return found
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_the_exact_and_the_truncated_hypergradient_of_the_quadratic_are_those_in_closed_form(row):
+    config, found = TRUNCATION
+    steps = config.lengths[row]
+    exact = by_eigenvalues(config, steps)
+    for k, back in enumerate(found.steps[row]):
+        if np.isfinite(back):
+            kept = exact[steps - int(back) :]
+            assert found.ratio[row, k] == pytest.approx(np.linalg.norm(kept) / np.linalg.norm(exact), rel=1e-6)
+            assert found.total[row, k] == pytest.approx(kept.sum() / exact.sum(), rel=1e-5)
+
+
 def test_the_quadrature_finds_the_derivative_of_a_smoothed_sine():
     """E sin(ω (x + σ z)) = exp(−ω² σ² / 2) sin ω x."""
     found = estimator_errors.derivative_by_quadrature(lambda x: np.sin(3.0 * x), 0.4, 0.5, 24)

@@ -14,6 +14,12 @@ def test_every_marked_number_is_that_of_the_checked_in_results():
     assert log_numbers.disagreements(LOG, check_log.numbers_of) == []
 
 
+def test_the_page_on_estimators_quotes_the_checked_in_results():
+    page = (results.ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
+    assert len(log_numbers.marks(page)) > 20
+    assert log_numbers.disagreements(page, check_log.numbers_of) == []
+
+
 def test_whoever_names_numbers_has_some_in_the_log():
     named = {(mark.experiment, mark.part) for mark in log_numbers.marks(LOG)}
     assert named

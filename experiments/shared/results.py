@@ -110,6 +110,11 @@ def describe(output: Path, part: int) -> dict:
     return description
 
 
+def _with_tuples(value):
+    """Lists, which is what JSON makes of them, as tuples again."""
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
 def load(module, output: Path, part: int):
     """The stored config and results of a part.
 
@@ -120,7 +125,7 @@ def load(module, output: Path, part: int):
     if not path.exists():
         raise CommandError(f"there is no {path} to draw from; run the part first, without --replot")
     try:
-        stored = {key: tuple(v) if isinstance(v, list) else v for key, v in description["config"].items()}
+        stored = {key: _with_tuples(value) for key, value in description["config"].items()}
         config = type(module.PARTS[part])(**stored)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return config, kind(config).Results(**arrays)
