@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,22 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import ArgumentError
+from ..style import STYLE
+from ..style import in_style as in_style
 from .edge import DENSE, WIDTH
-
-STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-
-
-def in_style(plot):
-    """A function ``plot(…, plt)`` that returns a figure, drawn in the style of all figures and closed for pyplot."""
-
-    @functools.wraps(plot)
-    def drawn(*args):
-        with plt.rc_context(STYLE):
-            figure = plot(*args, plt)
-        plt.close(figure)  # out of pyplot's list; the figure itself stays usable
-        return figure
-
-    return drawn
 
 
 def plot_sweep(
