@@ -24,6 +24,7 @@ import hypergrad as hg
 from experiments.shared import deep_nets, depth_causes, fit_coverage, runner
 from experiments.shared.deep_nets import LEAVES, irregular, net_of
 from experiments.shared.depth_figure import plot_trials
+from experiments.shared.intervals import t_interval
 
 LOOK_AT = (
     "Look at the deepest nets: whether they lie above the law of the others, and how far above 1 their sharpness is."
@@ -135,14 +136,37 @@ def run(config: Config, jobs: int, cache) -> Results:
     )
 
 
+def parting(results: Results) -> np.ndarray:
+    """(w, d, s): the step from which on a trial is irregular whenever it is looked at; NaN if it is not in the end."""
+    still = np.logical_and.accumulate(results.flagged_by[::-1])[::-1]
+    return np.where(still[-1], results.looked_at[np.argmax(still, axis=0)], np.nan)
+
+
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes; percentages as percentages."""
-    found = {}
+    from scipy.stats import spearmanr
+
+    found, deepest = {}, int(np.argmax(config.depths))
+    limit = hg.chaos.max_lr(1.0, config.momentum) / config.lr
+    growth, sharpest = results.growth[..., -config.window :].mean(axis=-1), results.sharpness.max(axis=-1) / limit
+    ratio = results.start[..., 0] / results.start[..., 1]
     for w, decay in enumerate(config.weight_decays):
         name = f"weight decay {decay:g}"
         found[f"loss by depth, {name}"] = results.value[w].mean(axis=-1)
         found[f"test error by depth, {name}"] = 100.0 * results.error[w].mean(axis=-1)
         found[f"training error by depth, {name}"] = 100.0 * results.wrong[w].mean(axis=-1)
+        for leave, flagged, score in zip(LEAVES, results.flagged[:, w], results.score[:, w]):
+            found[f"irregular by depth, {leave} left out, {name}"] = flagged.sum(axis=-1)
+            found[f"scores at depth {config.depths[deepest]}, {leave} left out, {name}"] = score[deepest]
+        above = results.value[w, deepest] - results.predicted[1, w, deepest]
+        found[f"above the law of the others, {name}"] = t_interval(above)
+        found[f"growth by depth, {name}"] = growth[w].mean(axis=-1)
+        found[f"sharpness over the limit by depth, {name}"] = sharpest[w].max(axis=-1)
+        found[f"first over last gradient by depth, {name}"] = ratio[w].mean(axis=-1)
+        found[f"irregular in the end from step, {name}"] = parting(results)[w, deepest]
+    score = results.score[1, :, deepest].ravel()
+    for name, sign in (("growth", growth), ("sharpness", sharpest), ("first gradient", ratio)):
+        found[f"rank correlation of score and {name}"] = spearmanr(score, sign[:, deepest].ravel()).statistic
     return found
 
 

@@ -63,6 +63,17 @@ def test_workers_compute_the_same(tmp_path):
     np.testing.assert_allclose(two.array("loss"), one.array("loss"), rtol=1e-12)
 
 
+def test_a_dask_cluster_computes_the_same():
+    distributed = pytest.importorskip("distributed", reason="needs the extra: pip install -e '.[cluster]'")
+    import joblib
+
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.Client(**options), joblib.parallel_config(backend="dask"):
+        found = trials({"lr": [0.1, 0.5], "momentum": [0.9]}, seeds=2, n_jobs=-1)
+    expected = trials({"lr": [0.1, 0.5], "momentum": [0.9]}, seeds=2)
+    np.testing.assert_allclose(found.array("loss"), expected.array("loss"), rtol=1e-12)
+
+
 def test_the_table_has_means_with_their_intervals():
     found = trials(seeds=3)
     lines = found.table("final").splitlines()
