@@ -39,11 +39,11 @@ class Config(deep_nets.Config):
 
     weight_decay: float = 5e-4
     factors: tuple[float, ...] = (1.0, 0.5, 3.0)
-    edge_seeds: int = 2
+    edge_seeds: int = 1
     budget: int = 16
     low: float = -3.0
     high: float = 2.0
-    descent_steps: int = 8
+    descent_steps: int = 5
     learned_from: int = 2
     gains: tuple[float, float] = (-0.7, 1.1)
     seeds: int = 10

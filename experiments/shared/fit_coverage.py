@@ -36,7 +36,7 @@ class Config(PartConfig):
     repeats: int = 3
     delta: float = 1e-3
     level: float = 0.95
-    bootstraps: int = 100
+    bootstraps: int = 80
     resample: tuple[str, ...] = ("points", "residuals")
     quick_every: int = 50
 
