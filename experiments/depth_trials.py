@@ -161,10 +161,15 @@ def numbers(results: Results, config: Config) -> dict:
         above = results.value[w, deepest] - results.predicted[1, w, deepest]
         found[f"above the law of the others, {name}"] = t_interval(above)
         found[f"growth by depth, {name}"] = growth[w].mean(axis=-1)
+        found[f"growth by depth in thousandths, {name}"] = 1e3 * growth[w].mean(axis=-1)
         found[f"sharpness over the limit by depth, {name}"] = sharpest[w].max(axis=-1)
         found[f"first over last gradient by depth, {name}"] = ratio[w].mean(axis=-1)
-        found[f"irregular in the end from step, {name}"] = parting(results)[w, deepest]
+        since, first = parting(results)[w, deepest], results.curve[w, deepest, :, :50].mean(axis=-1)
+        found[f"loss by seed, {name}"], odd = results.value[w, deepest], np.isfinite(since)
+        found[f"since step, {name}"] = since[odd]
+        found[f"first 50 steps, irregular, {name}"], found[f"first 50 steps, regular, {name}"] = first[odd], first[~odd]
     score = results.score[1, :, deepest].ravel()
+    found["largest sharpness over the limit"] = sharpest.max()
     for name, sign in (("growth", growth), ("sharpness", sharpest), ("first gradient", ratio)):
         found[f"rank correlation of score and {name}"] = spearmanr(score, sign[:, deepest].ravel()).statistic
     return found

@@ -568,7 +568,7 @@ def _causes(figure, found, config) -> None:
     for place, values in enumerate(depth_causes.excess(found, config).values()):
         shows(changes, values, place)
         shows(changes, values.mean(), place)
-    says(figure, config.title(), "edge of chaos, by seed", *depth_causes.excess(found, config), "learning rate")
+    says(figure, config.title(), "edge of chaos", *depth_causes.excess(found, config), "learning rate")
 
 
 def _coverage(figure, found, config) -> None:

@@ -149,26 +149,27 @@ def run(config: Config, jobs: int, cache) -> Results:
 def excess(results: Results, config: Config) -> dict[str, np.ndarray]:
     """By how much the loss of the deepest net is above what the law of the other depths predicts, for each seed, nats.
 
-    That law is the one of trials as they were, but for factors of the learning rate, which all depths have.
+    That law is the one of trials as they were, unless all depths have another learning rate.
     """
     at = int(np.argmax(config.depths))
     predicted = results.predicted[1, :, at]
-    found = {f"rate × {f:g}": results.value[i, at] - predicted[i] for i, f in enumerate(config.factors)}
-    found |= {
-        f"rate × {f:g} there only": results.value[i, at] - predicted[0] for i, f in enumerate(config.factors) if i
-    }
-    found |= {way: results.deepest[i, :, 0] - predicted[0] for i, way in enumerate(WAYS) if i}
+    found = {WAYS[0]: results.value[0, at] - predicted[0]}
+    for i, factor in list(enumerate(config.factors))[1:]:
+        found[f"rate × {factor:g}, all depths"] = results.value[i, at] - predicted[i]
+        found[f"rate × {factor:g}, deepest only"] = results.value[i, at] - predicted[0]
+    found |= {way: results.deepest[i, :, 0] - predicted[0] for i, way in list(enumerate(WAYS))[1:]}
     return found
 
 
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes; percentages as percentages."""
-    found = {"trainings": config.trainings()}
+    found = {"trainings": config.trainings(), "seeds": config.seeds}
     for i, factor in enumerate(config.factors):
         found[f"loss by depth, rate × {factor:g}"] = results.value[i].mean(axis=-1)
         found[f"test error by depth, rate × {factor:g}"] = 100.0 * results.error[i].mean(axis=-1)
         for leave, flagged in zip(deep_nets.LEAVES, results.flagged[:, i]):
             found[f"irregular by depth, {leave} left out, rate × {factor:g}"] = np.nansum(flagged, axis=-1)
+        found[f"irregular at depth {max(config.depths)}, rate × {factor:g}"] = np.nansum(results.flagged[1, i, -1])
     found["log edge by depth"] = np.nanmean(results.edge, axis=0)
     found["log rates"] = np.log(np.multiply(config.factors, config.lr))
     for name, values in excess(results, config).items():
@@ -177,7 +178,8 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"loss, {way}"] = t_interval(results.deepest[i, :, 0])
         found[f"test error, {way}"] = t_interval(100.0 * results.deepest[i, :, 1])
         found[f"gains, {way}"] = np.exp(results.log_gains[i])
-    found["hypergradient less search"] = t_interval(results.deepest[1, :, 0] - results.deepest[2, :, 0])
+    found["search less hypergradient"] = t_interval(results.deepest[2, :, 0] - results.deepest[1, :, 0])
+    found["edge by depth"] = np.exp(np.nanmean(results.edge, axis=0))
     found["descent, start and best"] = results.descent[0], np.nanmin(results.descent)
     found["search, best"] = np.min(results.search)
     return found
@@ -209,8 +211,9 @@ def plot(results: Results, config: Config, plt):
     )
     for row in results.edge:
         edges.plot(depths, np.exp(row), "k^", markersize=5)
-    edges.plot([], [], "k^", markersize=5, label="edge of chaos, by seed")
+    edges.plot([], [], "k^", markersize=5, label="edge of chaos")
     edges.set(xscale="log", yscale="log", xlabel="depth (layers with weights)", ylabel="learning rate")
+    edges.set_yticks([0.1, 0.2, 0.5, 1.0, 2.0, 5.0], ["0.1", "0.2", "0.5", "1", "2", "5"])
     for axis in (forms, edges):
         axis.set_xticks(depths, [f"{depth:g}" for depth in depths])
         axis.minorticks_off()

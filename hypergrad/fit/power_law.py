@@ -148,7 +148,9 @@ def power_law(
       bootstraps: for how many samples, each from the fit, it is fitted again; 0 for a law without intervals.
       resample: what a sample is. "points": n points drawn with replacement, whatever their scatter is like.
         "residuals": the same x, with y of the law times exp of residuals, drawn with replacement and widened by
-        √(n / (n − parameters)): for few points, or a grid, whose scatter is alike everywhere.
+        √(n / (n − parameters)): for so few points that samples of them miss some x. Their intervals are somewhat
+        narrow, since a small δ lets the law pass through some points: of 100 draws they held 84 to 94 at nominally
+        95 %, those of points 93 to 98 (experiment ``depth_trials``, part 3).
       seed: of the samples.
 
     Returns:
