@@ -61,7 +61,7 @@ def plot(rows: list[dict]):
     """Peak memory against steps for every adjoint."""
     import matplotlib.pyplot as plt
 
-    from hypergrad.probe.figures import STYLE
+    from hypergrad.style import STYLE
 
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")

@@ -149,7 +149,7 @@ def figure(rows: list[dict], base: str):
     """
     import matplotlib.pyplot as plt
 
-    from hypergrad.probe.figures import STYLE
+    from hypergrad.style import STYLE
 
     panels = [name for name in ("a", "b") if any(row["table"] == name for row in rows)]
     with plt.rc_context(STYLE):

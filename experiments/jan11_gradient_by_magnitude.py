@@ -17,9 +17,8 @@ from autograd import grad
 from experiments.shared import runner
 from experiments.shared.setting import Setting, initial_params, training_losses
 from hypergrad.nests import flatten
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import BLUE, ORANGE
 from hypergrad.runs.parallel import compute
+from hypergrad.style import BLUE, ORANGE, in_style
 
 LOOK_AT = (
     "Look how flat the lines are: a weight's gradient depends on its layer and on whether it is a bias, hardly on its\n"

@@ -1,6 +1,6 @@
 """Differentiate through training: a whole training run as one differentiable function."""
 
-from . import chaos, data, errors, init, losses, meta, nn, optimizers, probe, schedules, testing
+from . import chaos, data, errors, fit, init, losses, meta, nn, optimizers, probe, runs, schedules, testing
 from .adjoints import Adjoint, Checkpointed, Cost, Reversible, Stored, Truncated
 from .errors import DivergedError
 from .forward_mode import ForwardTangents, forward_tangents
@@ -33,6 +33,7 @@ __all__ = [
     "chaos",
     "data",
     "errors",
+    "fit",
     "forward_tangents",
     "init",
     "losses",
@@ -41,6 +42,7 @@ __all__ = [
     "optimizers",
     "plan",
     "probe",
+    "runs",
     "schedules",
     "testing",
     "track",

@@ -67,6 +67,10 @@ class ArgumentError(HypergradError, ValueError):
     """An argument is outside what the function can do."""
 
 
+class FitError(HypergradError, ValueError):
+    """Points that a law cannot be fitted to."""
+
+
 class MissingExtraError(HypergradError, ImportError):
     """An optional library is not installed; says how to install it."""
 
@@ -131,6 +135,24 @@ class DivergedError(HypergradError, ArithmeticError):
             f"training diverged: the update of step {self.step} made {self.place} non-finite "
             f"(norm of the parameters before it: {self.norm:.3g}); "
             "lower the learning rate or the scale of the initial parameters"
+        )
+
+
+class AllDivergedError(HypergradError, ArithmeticError):
+    """Every trial of a grid diverged.
+
+    Attributes:
+      trials: the :class:`hypergrad.runs.Trials`, with what came out and where each of them diverged.
+    """
+
+    def __init__(self, trials, where: str):
+        super().__init__(trials, where)
+        self.trials, self.where = trials, where
+
+    def message(self) -> str:
+        return (
+            f"all {len(self.trials.rows)} trials diverged: {self.where}; lower the learning rate or the scale of the "
+            "initial parameters (the error's .trials has all that came out)"
         )
 
 

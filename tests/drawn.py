@@ -12,7 +12,7 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 import hypergrad as hg
-from experiments import attribution, hyper_cleaning, smooth_recipes, trainability_map
+from experiments import attribution, depth_trials, hyper_cleaning, smooth_recipes, trainability_map
 from experiments import feb03_training_schedules as feb03
 from experiments import feb04_weight_sharing as feb04
 from experiments import feb10_many_steps as feb10
@@ -25,6 +25,7 @@ from experiments import jan21_relevance as jan21
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
     attribution_starts,
+    depth_causes,
     edge_agreement,
     edge_curves,
     edge_sharpness,
@@ -36,6 +37,7 @@ from experiments.shared import (
     estimator_recurrent,
     estimator_truncation,
     estimator_winners,
+    fit_coverage,
     precision,
     results,
     scales_and_rates,
@@ -654,6 +656,42 @@ def _starts(figure, found, config) -> None:
     says(figure, "damping λ of influence functions", "initial weights that scores are averaged over")
 
 
+def _depth_trials(figure, found, config) -> None:
+    depths, steps = np.array(config.depths), np.arange(found.curve.shape[-1])
+    limit = hg.chaos.max_lr(1.0, config.momentum) / config.lr
+    mean = lambda values: hg.runs.running_mean(values, config.every_mean())
+    for w, (losses, curves, sharpness, growth) in enumerate(zip(*[iter(figure.axes)] * 4, strict=True)):
+        for s in range(config.seeds):
+            shows(losses, depths * (1.0 + 0.008 * (s - config.seeds // 2)), found.value[w, :, s])
+            for d in range(len(depths)):
+                shows(curves, steps, mean(found.curve[w, d, s]))
+                shows(sharpness, found.looked_at, found.sharpness[w, d, s] / limit)
+                shows(growth, steps, mean(found.growth[w, d, s]))
+    says(figure, config.title(), *(f"weight decay {decay:g}" for decay in config.weight_decays), "law of all")
+    says(figure, "irregular, itself left out", "irregular, its depth left out", "depth (layers with weights)", "step")
+
+
+def _causes(figure, found, config) -> None:
+    forms, edges, changes = figure.axes
+    for i in range(len(config.factors)):
+        shows(forms, np.array(config.depths)[:, None] * (1.0 + 0.015 * (i - 1)), found.value[i])
+    shows(edges, np.array(config.depths), np.exp(found.edge))
+    for place, values in enumerate(depth_causes.excess(found, config).values()):
+        shows(changes, values, place)
+        shows(changes, values.mean(), place)
+    says(figure, config.title(), "edge of chaos", *depth_causes.excess(found, config), "learning rate")
+
+
+def _coverage(figure, found, config) -> None:
+    axes, held = np.reshape(figure.axes, (2, 5)), fit_coverage.held(found)
+    for law, names in enumerate(fit_coverage.NAMES):
+        for k, axis in enumerate(axes[law][: len(names)]):
+            fitted = np.sort(found.value[law, 0, :, k]) / fit_coverage.LAWS[law][k]
+            shows(axis, np.arange(len(fitted)), fitted)
+            assert f"points: {held[law, 0, k]}, residuals: {held[law, 1, k]}" in axis.get_title()
+    says(figure, "one variable", "two variables", "interval that misses it", "draw, in the order of the fits")
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -661,6 +699,9 @@ CHECKS = {
     estimator_inverse_time: _inverse_time,
     estimator_penalties: _penalties,
     estimator_recurrent: _recurrent,
+    depth_trials: _depth_trials,
+    depth_causes: _causes,
+    fit_coverage: _coverage,
     estimator_truncation: _truncation,
     estimator_errors: _estimator_errors,
     estimator_descents: _estimator_descents,

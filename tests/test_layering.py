@@ -15,8 +15,8 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 FLOORS = (  # from the ground up; each imports only from those before it, or from its own
-    ("errors", "checks", "ranges", "bridge", "nests", "workspace", "runs"),
-    ("init", "heavy_ball", "exported", "schedules", "data"),
+    ("errors", "checks", "ranges", "bridge", "nests", "workspace", "style", "runs"),
+    ("init", "heavy_ball", "exported", "schedules", "data", "fit"),
     ("losses",),
     ("optimizers",),
     ("nn",),
@@ -86,7 +86,8 @@ def test_importing_the_package_leaves_the_large_libraries_out():
 def test_only_what_is_promised_shows():
     import hypergrad as hg
 
-    for module in (hg, hg.init, hg.testing, hg.schedules, hg.losses, hg.optimizers, hg.probe, hg.chaos, hg.nn, hg.meta):
+    public = hg, hg.init, hg.testing, hg.schedules, hg.losses, hg.optimizers, hg.probe, hg.chaos, hg.nn, hg.meta
+    for module in (*public, hg.fit, hg.runs):
         shown = {name for name in dir(module) if not name.startswith("__")}
         assert shown == set(module.__all__), module.__name__
         assert all(hasattr(module, name) for name in shown)

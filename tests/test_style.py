@@ -10,7 +10,7 @@ from pages import ROOT
 from PIL import Image
 
 from experiments.shared import results
-from hypergrad.probe import style
+from hypergrad import style
 
 SOURCES = [path for folder in ("hypergrad", "experiments") for path in (ROOT / folder).rglob("*.py")]
 PICTURES = sorted(results.FIGURES.glob("*/part*.png"))

@@ -8,7 +8,7 @@ import numpy as np
 from experiments.shared import digits
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.probe.figures import STYLE
+from hypergrad.style import STYLE
 
 COLOURS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#999999")  # of Okabe and Ito, for all kinds of sight
 

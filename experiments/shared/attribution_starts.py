@@ -14,8 +14,8 @@ import hypergrad as hg
 from experiments.shared.attributions import along, correlations, losses_on, problem, random_halves, solve
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import PartConfig, seeds_in_words
-from hypergrad.probe.figures import in_style
 from hypergrad.runs.parallel import compute
+from hypergrad.style import in_style
 
 METHODS = ("through the whole run", "influence functions")
 COLOURS = ("#0072B2", "#D55E00")  # of Okabe and Ito, those of the other parts

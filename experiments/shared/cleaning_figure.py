@@ -8,8 +8,7 @@ import numpy as np
 from experiments.shared import digits
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.probe.figures import STYLE
-from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, STYLE, VERMILION
 
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)  # of Okabe and Ito, for all kinds of sight
 EDGES = np.linspace(0.0, 1.0, 21)

@@ -9,8 +9,8 @@ import numpy as np
 
 import hypergrad as hg
 from hypergrad.nests import flatten
-from hypergrad.probe.figures import STYLE, Panel, iteration_colours, plot_by_iteration
-from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, seed_colour
+from hypergrad.probe.figures import Panel, iteration_colours, plot_by_iteration
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, seed_colour
 
 SETTING = "784-50-10 tanh, 1,000 MNIST images in minibatches of 250, 20 steps, learning rate 1, momentum 0.9"
 ARRAYS = ("weights 784-50", "biases 50", "weights 50-10", "biases 10")

@@ -10,9 +10,8 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import small_net
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 from hypergrad.runs.parallel import compute
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION, in_style
 
 
 @dataclass(frozen=True, kw_only=True)

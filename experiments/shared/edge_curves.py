@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.shared import small_net
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import ORANGE, VERMILION
 from hypergrad.runs.parallel import compute
+from hypergrad.style import ORANGE, VERMILION, in_style
 
 LABELS = {
     "steps": "number of steps",

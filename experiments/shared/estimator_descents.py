@@ -13,7 +13,7 @@ from experiments.shared import descents, small_net
 from experiments.shared.intervals import Interval, t_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.meta.estimators.base import value_or_inf
-from hypergrad.probe.figures import in_style
+from hypergrad.style import in_style
 
 CONSTANT = "best constant rate"
 NAMES = ("exact", "truncated, 25 steps", "truncated, 5 steps", "smoothed", "mixed", CONSTANT)

@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments.shared import many_rates, pooled
 from experiments.shared.runner import PartConfig, seeds_in_words
-from hypergrad.probe.figures import in_style
 from hypergrad.runs.parallel import compute
+from hypergrad.style import in_style
 
 NAMES = ("exact", "truncated, K = T/2", "truncated, K = T/10", "smoothed", "mixed")
 COLOURS = ("black", "#0072B2", "#56B4E9", "#E69F00", "#D55E00")  # of Okabe and Ito

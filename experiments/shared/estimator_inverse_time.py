@@ -16,8 +16,8 @@ from experiments.shared.intervals import t_interval
 from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.search import BOX, at_random
 from hypergrad.meta.estimators.base import value_or_inf
-from hypergrad.probe.figures import in_style
 from hypergrad.runs.parallel import compute
+from hypergrad.style import in_style
 
 NAMES = ("exact", "truncated, K = 10", "truncated, K = 100", "persistent, K = 10", "persistent, K = 100", "smoothed")
 SEARCH = "random search"

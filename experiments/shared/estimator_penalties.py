@@ -16,8 +16,8 @@ from experiments.shared.penalties import penalised
 from experiments.shared.plain_search import lowest, search
 from experiments.shared.runner import PartConfig, seeds_in_words
 from hypergrad.meta.estimators.base import value_or_inf
-from hypergrad.probe.figures import in_style
 from hypergrad.runs.parallel import compute
+from hypergrad.style import in_style
 
 SEARCH = "one penalty, by search"
 NAMES = ("exact", "truncated, K = T/2", "truncated, K = T/10", "implicit, CG", "implicit, Neumann", "smoothed")

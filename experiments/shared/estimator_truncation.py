@@ -11,8 +11,8 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared.runner import PartConfig
-from hypergrad.probe.figures import in_style
 from hypergrad.runs.parallel import compute
+from hypergrad.style import in_style
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from experiments.shared.intervals import Interval, t_interval
 from experiments.shared.plain_search import lowest, search
 from experiments.shared.runner import PartConfig, seeds_in_words
 from hypergrad.meta.estimators.base import value_or_inf
-from hypergrad.probe.figures import in_style
 from hypergrad.runs.parallel import compute
+from hypergrad.style import in_style
 
 SEARCH = "plain search"
 NAMES = ("exact", "truncated, K = T/5", "smoothed", "mixed", SEARCH)

@@ -8,7 +8,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared.intervals import t_interval
-from hypergrad.probe.figures import in_style
+from hypergrad.style import in_style
 
 # Of Okabe & Ito, who chose them so that colour-blind readers can tell them apart.
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"

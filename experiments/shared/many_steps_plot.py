@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.shared.runner import seeds_in_words
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION, in_style
 
 GROUPS = {
     "mlp": ("layer 1", "layer 2", "layer 3", "layer 4"),

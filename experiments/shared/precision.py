@@ -18,10 +18,9 @@ from experiments.shared.runner import CommandError, PartConfig, seeds_in_words
 from hypergrad.engine import forward
 from hypergrad.engine.dynamics import Directions, zeros_like_schedules
 from hypergrad.nests import flatten, unflatten
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import BLUE, CYCLE, VERMILION
 from hypergrad.problem import check_problem
 from hypergrad.runs.parallel import compute
+from hypergrad.style import BLUE, CYCLE, VERMILION, in_style
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64, "extended": np.longdouble}
 ZOOM_POINTS = 81  # odd, so that the middle is one

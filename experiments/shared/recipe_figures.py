@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, in_style
 
 COLOURS = ("black", BLUE, ORANGE, GREEN, PURPLE)  # those of Okabe and Ito
 MARKERS = "osD^v"

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import hypergrad
-from hypergrad.probe.style import DPI
 from hypergrad.runs.store import written
+from hypergrad.style import DPI
 
 EXPERIMENTS = Path(__file__).parent.parent
 ROOT = EXPERIMENTS.parent

@@ -20,8 +20,7 @@ from experiments.shared import descents
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import PartConfig
 from hypergrad.nests import flatten, unflatten
-from hypergrad.probe.figures import STYLE
-from hypergrad.probe.style import GREEN, ORANGE, PURPLE, SKY, VERMILION
+from hypergrad.style import GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION
 
 STEPS, FAN_IN = 20, np.array([784.0, 50.0])
 SEARCH = 19  # the purpose of these random numbers, in seeds (seed, purpose)

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
-from hypergrad.probe.figures import STYLE, Panel, in_style, iteration_colours, plot_by_iteration, show_iterations
-from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from hypergrad.probe.figures import Panel, iteration_colours, plot_by_iteration, show_iterations
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, in_style
 
 # Told apart by the colour-blind too; the five of the remedies, and two for plain search.
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)

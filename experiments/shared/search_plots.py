@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.shared.intervals import t_interval
 from experiments.shared.learned_schedule_plots import BLUE, GREEN, ORANGE, RED, SKY
-from hypergrad.probe.figures import in_style
+from hypergrad.style import in_style
 
 COLOURS = (SKY, BLUE, "0.45", ORANGE, RED)
 MARKERS = ("o", "s", "^", "D", "v")

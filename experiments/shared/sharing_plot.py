@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from experiments.shared.runner import seeds_in_words
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
 TASKS = [f"{a}/{a + 1}{turned}" for turned in ("", " ↺") for a in range(0, 10, 2)]
 FIRST, SECOND = np.triu_indices(10, 1)

@@ -8,8 +8,7 @@ from matplotlib.patches import Rectangle
 
 from experiments.shared.box_counting import boundary, dimension
 from experiments.shared.runner import seeds_in_words
-from hypergrad.probe.figures import in_style
-from hypergrad.probe.style import CYCLE
+from hypergrad.style import CYCLE, in_style
 
 PUBLISHED = (1.17, 1.98)  # range of the dimensions that Sohl-Dickstein reports
 MAPS = (  # field of the results, colours, lowest value shown, labelled shares of the largest, label, and of the ticks

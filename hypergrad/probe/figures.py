@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,21 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import ArgumentError
+from ..style import BLUE, ORANGE, STYLE, seed_colour
 from .edge import DENSE, WIDTH
-from .style import BLUE, ORANGE, STYLE, seed_colour
-
-
-def in_style(plot):
-    """A function ``plot(…, plt)`` that returns a figure, drawn in the style of all figures and closed for pyplot."""
-
-    @functools.wraps(plot)
-    def drawn(*args):
-        with plt.rc_context(STYLE):
-            figure = plot(*args, plt)
-        plt.close(figure)  # out of pyplot's list; the figure itself stays usable
-        return figure
-
-    return drawn
 
 
 def plot_sweep(

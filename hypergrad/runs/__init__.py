@@ -1,5 +1,6 @@
 """Long runs that can be ended at any moment and lose nothing.
 
+- :mod:`~hypergrad.runs.trials`: a grid of trainings with seeds, their table and learning curves;
 - :mod:`~hypergrad.runs.store`: finished pieces in files, written whole or not at all and checked when read;
 - :mod:`~hypergrad.runs.parallel`: independent points, by worker processes and kept in a folder;
 - :mod:`~hypergrad.runs.lock`: one run at a time in a folder;
@@ -7,3 +8,12 @@
 - :mod:`~hypergrad.runs.journal`: what trainings tell of themselves on the way;
 - :mod:`~hypergrad.runs.owner`: which process something belongs to, and whether it still lives.
 """
+
+from .smoothing import running_mean
+from .trials import Trial, Trials, trials
+
+__all__ = ["Trial", "Trials", "running_mean", "trials"]
+
+
+def __dir__():
+    return __all__

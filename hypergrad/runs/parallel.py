@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,18 +38,20 @@ def workers(n_jobs: int, **options):
 
 def compute(
     f: Callable,
-    values: Sequence[float],
+    values: Sequence[float] | Sequence[str],
     *,
     n_jobs: int = 1,
     cache=None,
     recheck: bool = True,
     progress: bool = True,
+    what: str = "a sweep",
+    arrived: Callable[[int, dict], None] | None = None,
 ) -> list[dict]:
     """``f(value)`` at every value, in any order.
 
     Args:
-      f: takes a float and returns a dict of arrays and numbers.
-      values: finite numbers.
+      f: takes a float, or a text, and returns a dict of arrays and numbers.
+      values: finite numbers, or texts that name the points.
       n_jobs: number of joblib's workers, with one BLAS thread each; −1 for all cores. With 1, the points are
         computed in this process, with the BLAS threads it has, which may change their last bits.
       cache: folder in which every point is stored as soon as it is finished, or None. Files that are
@@ -56,6 +59,9 @@ def compute(
       recheck: whether, if some points are stored, one of them is computed again to see that ``f`` is the
         function they are of.
       progress: show a progress bar, and say how many points were stored.
+      what: of the run, for those who come to the folder while it goes on.
+      arrived: called in this process with the index of each point and the point, those stored first, the others as
+        they are finished and stored.
 
     Returns:
       For each value what ``f`` returned, as a dict of arrays.
@@ -66,15 +72,16 @@ def compute(
       StoreError: a point could not be stored; those before are kept.
     """
     if cache is None:
-        return _compute(f, values, n_jobs, None, False, progress)
-    with claimed(Path(cache), "a sweep") as folder:
-        return _compute(f, values, n_jobs, folder, recheck, progress)
+        return _compute(f, values, n_jobs, None, False, progress, arrived)
+    with claimed(Path(cache), what) as folder:
+        return _compute(f, values, n_jobs, folder, recheck, progress, arrived)
 
 
-def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progress: bool) -> list[dict]:
+def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progress: bool, arrived) -> list[dict]:
     import joblib
     from tqdm import tqdm
 
+    values = [value if isinstance(value, str) else float(value) for value in values]
     points: list = [_load(folder, value) for value in values]
     missing = [i for i, point in enumerate(points) if point is None]
     stored = [i for i, point in enumerate(points) if point is not None]
@@ -83,7 +90,7 @@ def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progres
         # One point at a time, so that what is finished is here, and stored here: workers elsewhere need not see the
         # folder.
         parallel = workers(n_jobs, return_as="generator_unordered", batch_size=1)
-        return parallel(joblib.delayed(_numbered)(i, f, float(values[i])) for i in indices)
+        return parallel(joblib.delayed(_numbered)(i, f, values[i]) for i in indices)
 
     if stored and progress:
         tqdm.write(f"going on from {len(stored)} of {len(values)} points, kept in {folder}", file=sys.stderr)
@@ -91,22 +98,27 @@ def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progres
         # Before any other, which would be stored among those of another function.
         i = rechecking.chosen(rechecking.shuffled(stored), lambda i: rechecking.is_finite(points[i].values()))
         ((_, found),) = computed([i])
-        rechecking.compare(folder, f"at {float(values[i])!r}", points[i], found)
+        rechecking.compare(folder, f"at {values[i]!r}", points[i], found)
+    for i in stored if arrived is not None else ():
+        arrived(i, points[i])
     with tqdm(total=len(values), initial=len(stored), disable=not progress, unit="run") as bar:
         for i, point in computed(missing):
             if folder is not None:
-                store(_file(folder, values[i]), {**point, _VALUE: float(values[i]), _FOLDER: _origin(folder)})
+                store(_file(folder, values[i]), {**point, _VALUE: values[i], _FOLDER: _origin(folder)})
             points[i] = point
+            if arrived is not None:
+                arrived(i, point)
             bar.update()
     return points
 
 
-def _numbered(index: int, f: Callable, value: float) -> tuple[int, dict]:
+def _numbered(index: int, f: Callable, value: float | str) -> tuple[int, dict]:
     return index, {name: np.asarray(array) for name, array in f(value).items()}
 
 
-def _file(folder: Path, value: float) -> Path:
-    return folder / f"{float(value).hex()}.npz"
+def _file(folder: Path, value: float | str) -> Path:
+    name = hashlib.sha256(value.encode()).hexdigest()[:16] if isinstance(value, str) else float(value).hex()
+    return folder / f"{name}.npz"
 
 
 def _origin(folder: Path) -> str:
@@ -114,7 +126,7 @@ def _origin(folder: Path) -> str:
     return "/".join(folder.parts[-2:])
 
 
-def _load(folder: Path | None, value: float) -> dict | None:
+def _load(folder: Path | None, value: float | str) -> dict | None:
     """The stored point, or None if there is none that can be trusted."""
     if folder is None:
         return None

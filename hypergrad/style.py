@@ -6,6 +6,8 @@ can tell apart. One thing has one colour in all figures: seeds those of :data:`S
 
 from __future__ import annotations
 
+import functools
+
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)  # in the order in which they are given out
@@ -26,3 +28,18 @@ STYLE = {
 def seed_colour(seed: int) -> str:
     """The colour of a random initialisation, in every figure."""
     return SEEDS[seed % len(SEEDS)]
+
+
+def in_style(plot):
+    """A function ``plot(…, plt)`` that returns a figure, drawn in the style of all figures and closed for pyplot."""
+
+    @functools.wraps(plot)
+    def drawn(*args, **options):
+        import matplotlib.pyplot as plt
+
+        with plt.rc_context(STYLE):
+            figure = plot(*args, plt, **options)
+        plt.close(figure)  # out of pyplot's list; the figure itself stays usable
+        return figure
+
+    return drawn
