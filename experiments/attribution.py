@@ -7,8 +7,9 @@ measured is what happens when the training is repeated, with the same initial we
 measured losses, Park et al. 2023, arXiv:2303.14186), and without single images (correlation over 20 of them).
 
 Part 1: softmax regression. Part 2: 784-20-10 tanh.
-Parts 3 and 4: the same two models; influence functions with dampings from 0.03 to 30, of which half of the random
+Part 3: softmax regression again: influence functions with dampings from 0.03 to 30, of which half of the random
 halves chooses one and the others test it; and whether scores from some initial weights predict trainings from others.
+Part 4: the same for 784-20-10 tanh.
 
 Compared are the exact derivative through the whole run, influence functions (Koh and Liang 2017, arXiv:1703.04730:
 −∇m (H + λ)⁻¹ ∇ℓ_i / n at the end, by conjugate gradients), a sum of products of gradients over 10 checkpoints, after
