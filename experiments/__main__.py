@@ -1,5 +1,11 @@
-"""``python -m experiments`` lists the experiments: date, question, and how long each part ran for the figures here."""
+"""``python -m experiments`` lists the experiments: date, question, and how long each part ran for the figures here.
 
+``python -m experiments journal`` lists the runs, newest first.
+"""
+
+import sys
+
+from experiments.shared import journal
 from experiments.shared.results import FIGURES, CommandError, describe, questions
 
 
@@ -23,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(journal.main(sys.argv[2:]) if sys.argv[1:2] == ["journal"] else main())
