@@ -1,7 +1,7 @@
 """``python -m experiments`` lists the experiments: date, question, and how long each part ran for the figures here.
 
 With names it lists those alone. Each is run by a command of its own, ``python -m experiments.NAME``, whose ``--help``
-says more.
+says more. ``python -m experiments journal`` lists the runs, newest first.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from experiments.shared import journal
 from experiments.shared.results import FIGURES, CommandError, describe, named, questions
 
 
@@ -45,4 +46,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(journal.main(sys.argv[2:]) if sys.argv[1:2] == ["journal"] else main())

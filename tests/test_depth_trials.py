@@ -35,6 +35,18 @@ def test_the_smoothed_loss_is_the_mean_of_the_last_steps_and_what_is_irregular_f
             np.testing.assert_allclose(predicted, stored.predicted[i, w], rtol=1e-3)
 
 
+def test_what_the_log_says_in_words_of_the_first_two_parts():
+    (config, stored), (_, causes) = PART1, PART2
+    odd = stored.flagged[1, :, -1]
+    assert (odd[0] == odd[1]).all() and odd[0].nonzero()[0].tolist() == [0, 3, 4]
+    assert (stored.value[:, -1][odd > 0.0] > stored.predicted[1, :, -1][odd > 0.0]).all(), "always too high"
+    assert not stored.flagged[:, :, :-1].any() and (stored.diverged_at == -1).all()
+    assert (np.exp(causes.edge) > 0.5 * config.lr).all(), "half the rate is below the edge"
+    above = depth_causes.excess(causes, PART2[0])
+    scatter = [np.std(above[name], ddof=1) for name in ("rate × 0.5, all depths", "as it was")]
+    assert scatter[0] > 1.5 * scatter[1]
+
+
 def test_a_diverged_trial_is_left_out_of_the_form():
     loss = (
         0.5

@@ -70,9 +70,21 @@ def kind(config):
 
 
 def save(
-    name: str, output: Path, part: int, config, results, seconds: float, commit: str, resumed: bool = False
+    name: str,
+    output: Path,
+    part: int,
+    config,
+    results,
+    seconds: float,
+    commit: str,
+    resumed: bool = False,
+    command: str = "",
+    source: str = "",
 ) -> None:
-    """Write ``partN.npz`` and ``partN.json``; ``seconds`` are those of the last run, if it ``resumed`` another."""
+    """Write ``partN.npz`` and ``partN.json``; ``seconds`` are those of the last run, if it ``resumed`` another.
+
+    ``command`` is what was typed, ``source`` a digest of the code that ran; for the journal.
+    """
     description = {
         "experiment": name,
         "part": part,
@@ -80,7 +92,10 @@ def save(
         "seconds": round(seconds, 1),
         "resumed": resumed,
         "date": date.today().isoformat(),
+        "time": datetime.now().strftime("%H:%M:%S"),
         "commit": commit,
+        "command": command or f"python -m experiments.{name} --part {part}",
+        "source": source,
         "versions": versions(),
     }
     with written(output / f"part{part}.npz") as file:

@@ -79,10 +79,10 @@ def main(module, argv: list[str] | None = None) -> int:
             config, results = load(module, output, args.part)
             print(f"drew {draw(module, output, args.part, config, results)} again")
             return 0
-        _run_part(name, module, args, output)
+        _run_part(name, module, args, output, _typed(parser, argv))
     except LostScheduler as error:
-        command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
-        print(f"{name}: {error}; {_kept(output)}, and with a scheduler there again {command} goes on", file=sys.stderr)
+        again = f"{_kept(output)}, and with a scheduler there again {_typed(parser, argv)} goes on"
+        print(f"{name}: {error}; {again}", file=sys.stderr)
         return 2
     except (CommandError, StoreError, InUseError, OtherFunctionError) as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -91,6 +91,11 @@ def main(module, argv: list[str] | None = None) -> int:
         print(f"{name}: interrupted; {_kept(output)}, the same command goes on", file=sys.stderr)
         return 130
     return 0
+
+
+def _typed(parser: argparse.ArgumentParser, argv: list[str] | None) -> str:
+    """The command as it was typed."""
+    return shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
 
 
 def _kept(output: Path | None) -> str:
@@ -164,7 +169,7 @@ def _output_folder(name: str, args) -> Path:
     return output
 
 
-def _run_part(name: str, module, args, output: Path) -> None:
+def _run_part(name: str, module, args, output: Path, command: str) -> None:
     from threadpoolctl import threadpool_limits
 
     config = (module.FULL if args.full else module.PARTS)[args.part]
@@ -182,12 +187,12 @@ def _run_part(name: str, module, args, output: Path) -> None:
         print(f"{name}, part {args.part}{size}, {seeds_in_words(config.seeds)}", flush=True)
         if resumed:
             print(f"goes on where an earlier run was ended: {_kept(output)}", flush=True)
-        start, commit = time.perf_counter(), commit_of_code()
+        start, commit, source = time.perf_counter(), commit_of_code(), _digest_of_code(module).hexdigest()[:16]
         # This process is the command's own: with one BLAS thread, as in the workers, it computes the same bits.
         with threadpool_limits(1, user_api="blas"), _backend(args):
             results = kind(config).run(config, jobs=args.jobs, cache=cache)
         seconds = time.perf_counter() - start
-        save(name, output, args.part, config, results, seconds, commit, resumed)
+        save(name, output, args.part, config, results, seconds, commit, resumed, command, source)
         path = draw(module, output, args.part, config, results)
         if cache.exists():
             finished = cache.with_suffix(".finished")
@@ -198,12 +203,19 @@ def _run_part(name: str, module, args, output: Path) -> None:
 
 def _fingerprint(module, config) -> str:
     """Names the cache after all that the points depend on: settings, code and libraries."""
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(config), versions()], sort_keys=True).encode())
+    digest = _digest_of_code(module)
+    digest.update(json.dumps([dataclasses.asdict(config), versions()], sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _digest_of_code(module):
+    """SHA-256 over the source of the experiment, of what experiments share, and of the package."""
+    digest = hashlib.sha256()
     shared = Path(__file__).parent.rglob("*.py")
     ours = [Path(inspect.getsourcefile(module)), *shared, *Path(hypergrad.__file__).parent.rglob("*.py")]
     for path in sorted(set(ours)):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest
 
 
 @contextlib.contextmanager
