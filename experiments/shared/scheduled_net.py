@@ -15,10 +15,10 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
+from experiments.shared import search
 
 START = np.array([-1.0, 0.0, -3.0])  # where the paper starts: log learning rate, logit of the momentum, log scale
 IMAGES = {"training": 10_000, "validation": 5_000, "test": 10_000}
-DIVERGED = 10.0  # nats; what a training that diverged, or ended above it, counts. Guessing has ln 10 = 2.3
 DESCENT, SEARCH, HELD_OUT, FIRST = range(4)  # what initial weights are drawn for
 
 
@@ -87,11 +87,10 @@ def loss(net: Net, on: str, hypers, seed: int):
 
 
 def plain_loss(net: Net, on: str, hypers, seed: int) -> float:
-    """The same, not to be differentiated, and at most DIVERGED."""
+    """The same, not to be differentiated, and at most search.DIVERGED."""
     with np.errstate(all="ignore"):
         trained = train(net, hypers, seed, on_divergence="nan")
-        value = float(net.model.loss(trained, *images(net.single)[on]))
-    return min(value, DIVERGED) if np.isfinite(value) else DIVERGED
+        return search.bounded(net.model.loss(trained, *images(net.single)[on]))
 
 
 def curve(net: Net, hypers, seed: int, counts) -> list[float]:

@@ -21,6 +21,7 @@ from experiments.shared import descents
 from hypergrad.runs.store import load, store
 
 BOX = 3.0  # half the side; units of the log learning rate, the logit of the momentum or the log scale
+DIVERGED = 10.0  # nats; what a training that diverged, or ended above it, counts. Guessing one of ten has ln 10 = 2.3
 COST = 3  # trainings that a hypergradient counts as: it is 2 by products (docs/adjoints.md), 2.3 by time, rounded up
 SEPARABLE_FROM = 100  # hyperparameters; from here on CMA-ES has a diagonal covariance
 EXTRA = "python -m pip install -e '.[search]'"
@@ -30,6 +31,11 @@ def missing() -> str:
     """What has to be installed for all searches, in a sentence; empty if nothing."""
     absent = [name for name in ("optuna", "cmaes") if find_spec(name) is None]
     return f"{' and '.join(absent)} not installed: {EXTRA}" if absent else ""
+
+
+def bounded(value) -> float:
+    """A loss, and at most DIVERGED, which one that is not finite counts as."""
+    return min(float(value), DIVERGED) if np.isfinite(value) else DIVERGED
 
 
 class Path(NamedTuple):
@@ -69,8 +75,15 @@ def at_random(f: Callable, numbers: int, trainings: int, seed: int) -> Path:
 
 def on_grid(f: Callable, axes: list, seed: int) -> Path:
     """All points of a grid, in random order; recommends the best of the points tried."""
+    axes = list(axes)
+    return some_of_grid(f, len(axes), int(np.prod([len(axis) for axis in axes])), seed, axes)
+
+
+def some_of_grid(f: Callable, numbers: int, trainings: int, seed: int, axes) -> Path:
+    """The same as :func:`on_grid`, with the signature of the others: the first so many of its points."""
     points = np.array(list(itertools.product(*axes)))
     np.random.default_rng((seed, 2)).shuffle(points)
+    points = points[:trainings]
     return _best_so_far(points, [f(z, i) for i, z in enumerate(points)])
 
 
