@@ -32,10 +32,12 @@ from experiments.shared import (
     estimator_truncation,
     precision,
     results,
+    rivals,
     scales_and_rates,
     sweeps,
 )
 from experiments.shared.box_counting import boundary, dimension
+from experiments.shared.intervals import t_interval
 from experiments.shared.recipe_figures import goodness
 
 
@@ -409,7 +411,18 @@ def _equal_cost(figure, found, config) -> None:
                 assert np.abs(drawn[near, 1] / mean - 1.0).min() < 1e-9, (feb13.METHODS[m], space, budget)
         shows(axis, config.budgets, found.shaped.mean(axis=(0, -1)))
         says(figure, f"{space:,} hyperparameter")
-    says(figure, *feb13.METHODS, *feb13.SHAPES, "test loss (nats)", "trainings spent")
+    says(figure, *feb13.METHODS, *feb13.SHAPES, *feb13.RULES, "test loss (nats)", "trainings spent")
+
+
+def _rivals(figure, found, config) -> None:
+    for c, axis in enumerate(figure.axes):
+        for m in range(len(config.names)):
+            shows(axis, found.value[m, ..., c].mean(axis=-1), m)
+            mean, low, high = t_interval(found.value[m, ..., c].mean(axis=0))
+            shows(axis, [mean, low, high], m)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == list(config.names)
+    says(figure, *config.measured, config.setting.partition(",")[0], f"{config.trainings} trainings each")
 
 
 def _transfer(figure, found, config) -> None:
@@ -550,6 +563,7 @@ CHECKS = {
     feb03: _learned_schedules,
     feb13: _equal_cost,
     nov26: _transfer,
+    rivals: _rivals,
     sweeps: _sweeps,
     precision: _precision,
     jan11: _by_magnitude,

@@ -22,7 +22,7 @@ def checked_in(module, part):
 
 
 def test_the_paper_has_1608_hyperparameters():
-    assert Net().numbers == 1608 and feb13.PARTS[1].spaces() == (1, 5, 20, 808)
+    assert Net().numbers == 1608 and feb13.PARTS[1].spaces() == (1, 5, 20, 1608)
 
 
 def test_hyperparameters_are_those_of_train():
@@ -54,7 +54,7 @@ def test_training_validation_and_test_images_are_different():
 def test_what_diverges_counts_ten_nats():
     hypers = SMALL.start()
     SMALL.parts(hypers)[0][...] = 300.0
-    assert scheduled_net.plain_loss(SMALL, "test", hypers, 0) == scheduled_net.DIVERGED
+    assert scheduled_net.plain_loss(SMALL, "test", hypers, 0) == search.DIVERGED
 
 
 def test_each_space_lies_within_the_next():
@@ -142,7 +142,7 @@ def test_what_is_recommended_is_the_best_of_what_was_tried():
 
     path = search.at_random(f, 3, 20, 0)
     assert tuple(path.after(7)) == min(tried[:7])[1] and tuple(path.after(1)) == (0.0, 0.0, 0.0)
-    grid = search.on_grid(bowl, [np.arange(-2.0, 3.0), np.array([0.0, 1.0])], 0)
+    grid = search.on_grid(bowl, 2, None, 0, axes=[np.arange(-2.0, 3.0), np.array([0.0, 1.0])])
     assert grid.points[-1].tolist() == [1.0, 1.0] and grid.trainings[-1] == 10
 
 

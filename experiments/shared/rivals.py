@@ -67,7 +67,7 @@ class Config(PartConfig):
 class Results(NamedTuple):
     """Arrays of m rivals, s runs, h draws held out and c measures."""
 
-    tested: np.ndarray  # (m, s, h, c)
+    value: np.ndarray  # (m, s, h, c)
     chosen: np.ndarray  # (m, s, SHOWN), the numbers z that were chosen; NaN past the last, and if there are more
 
 
@@ -92,10 +92,10 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: means over runs, and intervals over the draws held out; differences in pairs of the same."""
-    found: dict = {"trainings": config.trainings, "runs": config.seeds, "held out": results.tested.shape[2]}
+    found: dict = {"trainings": config.trainings, "runs": config.seeds, "held out": results.value.shape[2]}
     for c, measured in enumerate(config.measured):
         what = measured.partition(" (")[0]
-        means = dict(zip(config.names, results.tested[..., c].mean(axis=1)))
+        means = dict(zip(config.names, results.value[..., c].mean(axis=1)))
         led = {name: losses for name, losses in means.items() if name.startswith("descent")}
         best = min(led, key=lambda name: led[name].mean())
         others = {name: losses for name, losses in means.items() if name not in led}
@@ -103,38 +103,41 @@ def numbers(results: Results, config: Config) -> dict:
         for m, (name, losses) in enumerate(means.items()):
             found[f"{what}, {name}"] = t_interval(losses)
             found[f"{what}, {name}, mean"] = losses.mean()
-            found[f"{what}, {name}, by run"] = results.tested[m, ..., c].mean(axis=-1)
+            found[f"{what}, {name}, by run"] = results.value[m, ..., c].mean(axis=-1)
             found[f"{what}, best descent less {name}"] = t_interval(led[best] - losses)
         found[f"{what}, best descent less best of the others"] = t_interval(led[best] - others[rival])
-        found[f"{what}, worst on one draw"] = results.tested[..., c].max()
+        found[f"{what}, worst on one draw"] = results.value[..., c].max()
     return found
 
 
 @in_style
 def _plot(results, config, plt):
+    from matplotlib.ticker import LogLocator, NullLocator
+
     rows, columns = len(config.names), len(config.measured)
     size = (4.6 * columns + 3.0, 0.36 * rows + 1.9)
     figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
     for c, (axis, measured) in enumerate(zip(axes[0], config.measured)):
         for m, name in enumerate(config.names):
             colour = "#0072B2" if name.startswith("descent") else "#D55E00"
-            losses = results.tested[m, ..., c]
+            losses = results.value[m, ..., c]
             by_run = losses.mean(axis=-1)
             axis.plot(by_run, np.full(len(by_run), m), ".", color=colour, alpha=0.5, markersize=6)
             mean, low, high = t_interval(losses.mean(axis=0))
             axis.plot([low, high], [m, m], color=colour, linewidth=2.2)
             axis.plot(mean, m, "s" if name.startswith("descent") else "o", color=colour, markersize=6)
         axis.set(xscale="log", xlabel=measured)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0)))
         axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter("{x:g}")
-        axis.tick_params(axis="x", which="minor", labelsize="x-small")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.tick_params(axis="x", labelsize="x-small")
         axis.grid(axis="y", color="0.92")
     axes[0, 0].set_yticks(range(rows), config.names)
     axes[0, 0].invert_yaxis()
     runs = f"{config.seeds} runs" if config.seeds > 1 else "one run"
     figure.suptitle(
         f"{config.setting}\n{config.trainings} trainings each (a hypergradient counts as {search.COST}); {runs}: dots; "
-        f"mean, and 95 % interval (t) over {results.tested.shape[2]} unseen draws; blue: by hypergradients",
+        f"mean, and 95 % interval (t) over {results.value.shape[2]} unseen draws; blue: by hypergradients",
         fontsize="small",
     )
     return figure
@@ -145,11 +148,11 @@ def plot(results: Results, config: Config):
     return _plot(results, config)
 
 
-def by_descent(rate: float, cache) -> Callable:
+def by_descent(rate: float, cache, last: bool = False) -> Callable:
     """A search by Adam along the hypergradient, its iterations kept in a folder."""
-    return lambda f, numbers, trainings, seed: search.descent(f, numbers, trainings, rate, cache)
+    return lambda f, numbers, trainings, seed: search.descent(f, numbers, trainings, rate, cache, last)
 
 
 def by_grid(*axes) -> Callable:
     """A search on a grid, of as many points as there are trainings; a quick run takes the first of them."""
-    return partial(search.some_of_grid, axes=axes)
+    return partial(search.on_grid, axes=axes)
