@@ -10,7 +10,7 @@ import hypergrad as hg
 from experiments import jan21_relevance as jan21
 from experiments.shared import proposals, results, search
 
-PARTS = list(jan21.PARTS)
+PARTS = [part for part, config in jan21.PARTS.items() if isinstance(config, jan21.Config)]
 
 
 def checked_in(part):
