@@ -129,6 +129,7 @@ def test_searches_spend_what_they_may_and_find_something(by, numbers):
     assert path.trainings[-1] == len(asked) > 30
     if numbers == 2 or by is search.cma:
         assert bowl(path.after(60), 0) < bowl(np.zeros(numbers), 0)
+        assert not np.array_equal(path.after(20), path.after(60))
     again = by(bowl, numbers, 60, 7)
     np.testing.assert_array_equal(path.points, again.points)
 

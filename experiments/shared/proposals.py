@@ -104,4 +104,4 @@ def generations(strategy: Any, means: list, trials: int) -> Proposals:
             value = yield z
             found.append((z, value))
         strategy.tell(found)
-        means.append(strategy.mean)
+        means.append(strategy.mean.copy())  # it goes on in place
