@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import hypergrad as hg
-from experiments import jan15_lr_schedule, jan21_relevance
-from experiments.shared import online_rules, penalty_rivals, rate_rivals, results, rivals, runner, search
+from experiments import feb03_training_schedules, jan15_lr_schedule, jan21_relevance
+from experiments.shared import online_rules, results, rivals, runner, search
 
-TABLES = [(jan15_lr_schedule, 5), (jan21_relevance, 3)]
+TABLES = [(feb03_training_schedules, 3), (jan15_lr_schedule, 5), (jan21_relevance, 3)]
 IDS = [module.__name__.split(".")[-1] for module, _ in TABLES]
 A = np.diag([1.0, 3.0, 0.2])
 START = {"w": np.array([1.0, -2.0]), "b": np.array([3.0])}
@@ -64,11 +64,12 @@ def test_the_numbers_of_a_table_are_means_over_runs_with_intervals_over_draws():
     assert (mean, high - mean, mean - low) == (11.5, pytest.approx(half), pytest.approx(half))
 
 
-@pytest.mark.parametrize("of", [rate_rivals, penalty_rivals])
-def test_every_rival_of_a_table_spends_what_it_may(of, tmp_path):
+@pytest.mark.parametrize(("module", "part"), TABLES, ids=IDS)
+def test_every_rival_of_a_table_spends_what_it_may(module, part, tmp_path):
     if absent := search.missing():
         pytest.skip(absent)
-    config = jan15_lr_schedule.PARTS[5] if of is rate_rivals else jan21_relevance.PARTS[3]
+    config = module.PARTS[part]
+    of = importlib.import_module(f"experiments.shared.{config.of}")
     assert config.names == of.NAMES
     for name, rival in of.rivals(config, 0, tmp_path).items():
         if name.startswith("descent"):
@@ -99,6 +100,7 @@ def test_what_the_rivals_of_a_table_reach_is_reproduced(module, part, tmp_path):
     for name, z, value in zip(config.names, stored.chosen[:, 1], stored.value[:, 1], strict=True):
         if np.isfinite(z[0]):
             ours = every[name].test(z[: every[name].numbers], 2)
-            assert ours == pytest.approx(value[2], rel=1e-6), name
+            near = 1e-2 if config.of == "schedule_rivals" else 1e-6  # float32 is rounded differently elsewhere
+            assert np.atleast_1d(ours) == pytest.approx(value[2], rel=near), name
             compared += 1
     assert compared >= 5
