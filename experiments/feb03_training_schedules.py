@@ -12,8 +12,8 @@ Part 1: as in the paper: from learning rate e⁻¹, momentum 0.5 and scale e⁻�
 Part 2: past it: from the best constant learning rate, momentum and scale of 12 trainings of random search, with the
     validation loss as the objective; against the best constant of 162 trainings, as many as 12 and 50 hypergradients
     at 3 each; on test images and weights that nothing was chosen by.
-Part 3: from where the paper starts, what each of the usual ways finds with as many trainings as 40 hypergradients cost,
-    120: search of all 1,608 numbers, or of 5 for each layer; constant, cosine and one-cycle schedules by a grid of
+Part 3: from where the paper starts, what each of the usual ways finds with as many trainings as 25 hypergradients cost,
+    75: search of all 1,608 numbers, or of 5 for each layer; constant, cosine and one-cycle schedules by a grid of
     peak, momentum and scale; rules that need no schedule. In minibatches of 50, to make it cheaper. Needs the extra
     ``search``: python -m pip install -e '.[search]'
 """
@@ -76,8 +76,8 @@ PARTS = {
         names=schedule_rivals.NAMES,
         measured=("test loss (nats)",),
         setting="784-50-50-50-10 tanh, 5,000 MNIST images in minibatches of 50, 100 steps",
-        trainings=120,
-        quick_every=40,
+        trainings=75,
+        quick_every=25,
     ),
 }
 FULL = {

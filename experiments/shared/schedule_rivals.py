@@ -16,7 +16,7 @@ from experiments.shared.rivals import Config, Rival, by_descent, by_grid
 from experiments.shared.scheduled_net import DESCENT, HELD_OUT, SEARCH, Net, seed_of
 
 NET = Net(batch_size=50)
-RATES = (0.04, 0.1)  # of Adam; the first is the paper's
+RATES = (0.1, 0.2)  # of Adam; the 0.04 of the paper is for twice as many steps
 NAMES = (
     *(f"descent, Adam {rate}, 1,608 numbers" for rate in RATES),
     "random search, 1,608 numbers",
@@ -30,7 +30,7 @@ NAMES = (
     "online rate, TPE",
     "schedule-free, TPE",
 )
-GRID = (np.linspace(-1.5, 3.0, 8), np.array([0.0, 1.5, 3.0]), np.linspace(-1.0, 3.0, 5))  # units of z; 120 points
+GRID = (np.linspace(-1.5, 3.0, 5), np.array([0.0, 1.5, 3.0]), np.linspace(-1.0, 3.0, 5))  # units of z; 75 points
 
 
 def rivals(config: Config, seed: int, cache) -> dict[str, Rival]:
