@@ -127,7 +127,13 @@ def _plot(results, config, plt):
             axis.plot([low, high], [m, m], color=colour, linewidth=2.2)
             axis.plot(mean, m, "s" if name.startswith("descent") else "o", color=colour, markersize=6)
         axis.set(xscale="log", xlabel=measured)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0)))
+        low, high = axis.get_xlim()
+        subs = (
+            (1.0, 1.2, 1.4, 1.6, 1.8, *np.arange(2.0, 10.0, 0.5))
+            if high < 3.0 * low
+            else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+        )
+        axis.xaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.tick_params(axis="x", labelsize="x-small")
@@ -136,7 +142,8 @@ def _plot(results, config, plt):
     axes[0, 0].invert_yaxis()
     runs = f"{config.seeds} runs" if config.seeds > 1 else "one run"
     figure.suptitle(
-        f"{config.setting}\n{config.trainings} trainings each (a hypergradient counts as {search.COST}); {runs}: dots; "
+        f"{config.setting}\n{config.trainings} trainings each (a hypergradient counts as {search.COST}); "
+        f"{runs}: dots;\n"
         f"mean, and 95 % interval (t) over {results.value.shape[2]} unseen draws; blue: by hypergradients",
         fontsize="small",
     )
