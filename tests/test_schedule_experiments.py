@@ -11,7 +11,7 @@ import hypergrad as hg
 from experiments import feb03_training_schedules as feb03
 from experiments import feb13_equal_cost as feb13
 from experiments import nov26_schedule_transfer as nov26
-from experiments.shared import results, runner, scheduled_net, search
+from experiments.shared import results, runner, scheduled_net, search, small_digits
 from experiments.shared.scheduled_net import DESCENT, FIRST, HELD_OUT, Net, seed_of
 
 SMALL = Net((784, 6, 5, 5, 10), steps=12, batch_size=50, single=False)
@@ -219,3 +219,35 @@ def test_test_losses_of_schedules_carried_over_are_reproduced():
     found = scheduled_net.space(net, 3).at(stored.tuned[0, n] - scheduled_net.START)
     ours = [scheduled_net.plain_loss(net, "test", h, seed_of(0, HELD_OUT, 3)) for h in (carried, found)]
     np.testing.assert_allclose(ours, stored.value[0, n, ::3, 3], rtol=1e-2)
+
+
+def test_small_digits_are_enlarged_with_a_frame():
+    image = np.arange(64.0).reshape(1, 8, 8) % 17
+    large = small_digits.enlarged(image).reshape(28, 28)
+    np.testing.assert_array_equal(large[2:26:3, 4:26:3], image[0] / 16.0)
+    assert (large[3:5, 2:5] == large[2, 2]).all() and large[:2].sum() == large[26:].sum() == large[:, :2].sum() == 0.0
+
+
+def test_pieces_of_the_small_digits_have_no_image_in_common():
+    if absent := small_digits.missing():
+        pytest.skip(absent)
+    pieces = small_digits.pieces(1_000, 297, 500)
+    X, T = (np.concatenate(arrays) for arrays in zip(*pieces))
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    ours = sorted((x.tobytes(), t.argmax()) for x, t in zip(X, T))
+    assert ours == sorted((x.tobytes(), t) for x, t in zip(small_digits.enlarged(found.images), found.target))
+
+
+def test_test_losses_on_small_digits_are_reproduced():
+    if absent := small_digits.missing():
+        pytest.skip(absent)
+    config, stored = checked_in(nov26, 2)
+    _, learned = checked_in(feb03, 2)
+    net = nov26.SETTINGS["digits of scikit-learn"]
+    found = scheduled_net.space(net, 3).at(stored.tuned[1, 0] - scheduled_net.START)
+    hypers = [learned.learned[0, 1], found]
+    ours = [scheduled_net.plain_loss(net, "test", h, seed_of(1, HELD_OUT, 3)) for h in hypers]
+    np.testing.assert_allclose(ours, stored.value[1, 0, ::3, 3], rtol=1e-2)
+    assert config.taken() == ("digits of scikit-learn",)
