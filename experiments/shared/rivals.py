@@ -106,6 +106,7 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"{what}, {name}, by run"] = results.value[m, ..., c].mean(axis=-1)
             found[f"{what}, best descent less {name}"] = t_interval(led[best] - losses)
         found[f"{what}, best descent less best of the others"] = t_interval(led[best] - others[rival])
+        found[f"{what}, lead over the others"] = t_interval(others[rival] - led[best])
         found[f"{what}, worst on one draw"] = results.value[..., c].max()
     return found
 
@@ -129,7 +130,7 @@ def _plot(results, config, plt):
         axis.set(xscale="log", xlabel=measured)
         low, high = axis.get_xlim()
         subs = (
-            (1.0, 1.2, 1.4, 1.6, 1.8, *np.arange(2.0, 10.0, 0.5))
+            (*np.arange(1.0, 2.0, 0.1), *np.arange(2.0, 10.0, 0.5))
             if high < 3.0 * low
             else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
         )
