@@ -135,6 +135,7 @@ def numbers(results: Results, config: Config) -> dict:
         named[f"{name}, less constant carried over"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 2])
         named[f"{name}, means less found there"] = t_interval(by_seed[:, n, 1] - by_seed[:, n, 3])
         named[f"{name}, less their means"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 1])
+        named[f"{name}, found there, mean"] = by_seed[:, n, 3].mean()
         named[f"{name}, learned by seed"] = by_seed[:, n, 0]
         named[f"{name}, less found there, by seed"] = by_seed[:, n, 0] - by_seed[:, n, 3]
     return named
