@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,15 +18,15 @@ from ..nests import leaf_places
 from ..runs.store import load, store
 from . import stored
 
-if TYPE_CHECKING:
-    from .descent import Setting
-
 OWN_STEPS = "steps of our own"
 _WORKERS = "n_jobs"  # of an estimator; changes no bits
 
 
-def check(folder: Path, setting: Setting, method: str) -> None:
+def check(folder: Path, setting: Any, method: str) -> None:
     """Whether what is stored in a folder is of such a descent; if nothing is, what decides this one is kept there.
+
+    Args:
+      setting: a :class:`hypergrad.meta.descent.Setting`, which imports this module.
 
     Raises:
       OtherFunctionError: it is of another one; says what was different. Nothing is written.
@@ -49,7 +49,7 @@ def check(folder: Path, setting: Setting, method: str) -> None:
         store(path, now)
 
 
-def _named(setting: Setting, method: str) -> dict[str, np.ndarray]:
+def _named(setting: Any, method: str) -> dict[str, np.ndarray]:
     """All that decides the path but f and the start, by the names that a user gives it; texts and numbers."""
     objective, rule = setting.objective, setting.rule
     mapping, seeds = objective.mapping, objective.seeds
