@@ -12,10 +12,14 @@ Part 1: as in the paper: from learning rate e⁻¹, momentum 0.5 and scale e⁻�
 Part 2: past it: from the best constant learning rate, momentum and scale of 12 trainings of random search, with the
     validation loss as the objective; against the best constant of 162 trainings, as many as 12 and 50 hypergradients
     at 3 each; on test images and weights that nothing was chosen by.
+Part 3: from where the paper starts, what each of the usual ways finds with as many trainings as 25 hypergradients cost,
+    75: search of all 1,608 numbers, or of 5 for each layer; constant, cosine and one-cycle schedules by a grid of
+    peak, momentum and scale; rules that need no schedule. In minibatches of 50, to make it cheaper. Needs the extra
+    ``search``: python -m pip install -e '.[search]'
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -23,7 +27,15 @@ import numpy as np
 from autograd import grad
 
 import hypergrad as hg
-from experiments.shared import descents, learned_schedule_plots, runner, scheduled_net, search
+from experiments.shared import (
+    descents,
+    learned_schedule_plots,
+    rivals,
+    runner,
+    schedule_rivals,
+    scheduled_net,
+    search,
+)
 from experiments.shared.intervals import t_interval
 from experiments.shared.scheduled_net import DESCENT, FIRST, HELD_OUT, SEARCH, Net, seed_of
 
@@ -59,10 +71,19 @@ class Config(runner.PartConfig):
 PARTS = {
     1: Config(("training",), first=20, quick_every=25),
     2: Config(("validation",), searched=12, held_out=10, quick_every=50),
+    3: rivals.Config(
+        of="schedule_rivals",
+        names=schedule_rivals.NAMES,
+        measured=("test loss (nats)",),
+        setting="784-50-50-50-10 tanh, 5,000 MNIST images in minibatches of 50, 100 steps",
+        trainings=75,
+        quick_every=25,
+    ),
 }
 FULL = {
     1: Config(("training",), single=False, first=100),
     2: Config(("validation", "training"), single=False, searched=12, held_out=20, seeds=10),
+    3: replace(PARTS[3], seeds=10, held_out=50),
 }
 
 

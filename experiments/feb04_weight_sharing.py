@@ -27,7 +27,7 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents, runner, sharing_plot
+from experiments.shared import descents, proposals, runner, search, sharing_plot
 
 LOOK_AT = "Look at the matrices: which tasks share which layer; and at the losses beside those of a plain search."
 
@@ -36,6 +36,7 @@ FIRST, SECOND = np.triu_indices(10, 1)  # the tasks of the 45 pairs
 PAIRS = np.eye(10)[FIRST] - np.eye(10)[SECOND]  # e_t − e_u
 LAYERS = 3
 WAYS = ("separate", "first layer tied", "all tied", "one coupling", "one for each layer", "learned")
+SEARCH = 5  # the purpose of these random numbers, in seeds (seed, purpose)
 UNSEEN = 10**6  # the first of the draws that nothing was learned on
 
 
@@ -139,18 +140,11 @@ def trained(config: Config, draw: int, A: list, tied: int = 0):
     return hg.train(loss, start(config, draw, tied), hg.SGD(lr, 0.9), A, steps=config.steps, adjoint=hg.Stored()), X
 
 
-def search(config: Config, seed: int, candidates: int, f) -> np.ndarray:
-    """Logs of one coupling for each layer, half of them from everywhere, half around the best so far; and f of them."""
-    rng, ends = np.random.default_rng((seed, 5)), np.log([config.lowest, config.largest])
-    rows: list = []
-    for i in range(candidates):
-        if i < (candidates + 1) // 2:
-            logs = rng.uniform(*ends, LAYERS)
-        else:
-            best = min(rows, key=lambda row: row[-1])[:-1]
-            logs = np.clip(best + 0.1 * np.ptp(ends) * rng.standard_normal(LAYERS), *ends)
-        rows.append(np.append(logs, f(logs)))
-    return np.array(rows)
+def search_layers(config: Config, seed: int, candidates: int, f) -> search.Tried:
+    """Logs of one coupling for each layer, half of them from everywhere, half around the best so far."""
+    low, high = (np.full(LAYERS, end) for end in np.log([config.lowest, config.largest]))
+    where = proposals.around_best(np.random.default_rng((seed, SEARCH)), low, high, candidates)
+    return search.tried(lambda logs, _: f(logs), where)
 
 
 def learn(config: Config, name: str, seed: int, cache) -> tuple:
@@ -191,8 +185,8 @@ def learn(config: Config, name: str, seed: int, cache) -> tuple:
     # A hypergradient is counted as three trainings, and the descent began where the search for one coupling ended.
     candidates = (len(grid) + 3 * len(found)) // config.draws
     on_draws = lambda logs: np.mean([validation_loss(for_layers(logs), drawn(i)) for i in range(config.draws)])
-    per_layer = search(config, seed, candidates, on_draws)
-    best_of_layers = per_layer[np.argmin(per_layer[:, -1]), :-1]
+    tried = search_layers(config, seed, candidates, on_draws)
+    per_layer, best_of_layers = np.column_stack(tried), tried.best
 
     nothing = [config.penalty * np.eye(10)] * LAYERS
     ways = [(nothing, 0), (nothing, 1), (nothing, LAYERS)]

@@ -105,7 +105,8 @@ def tuned(config: Config, shape: str, run: int, cache) -> tuple[scheduled_net.Sp
         return scheduled_net.plain_loss(net, "validation", here.at(z), seed_of(run, SEARCH, number))
 
     axes = [axis[:: config.every] for axis in GRID]
-    return here, search.kept(cache / f"{shape} run{run}.npz", lambda: search.on_grid(trained, axes, run))
+    by_grid = lambda: search.on_grid(trained, len(axes), None, run, axes=axes)
+    return here, search.kept(cache / f"{shape} run{run}.npz", by_grid)
 
 
 def measure(seeds: int, config: Config, _: str, run: int, cache) -> tuple:

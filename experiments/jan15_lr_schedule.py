@@ -10,10 +10,13 @@ Part 3: ten epochs of 30,000 images (1,200 steps), 4 meta-iterations, meta-step 
 Part 4: is the instability only at high frequencies? The spectrum of the hypergradient of part 1,
     and its optimisation longer, averaged over steps, over initialisations, with steps taken back;
     against the best constant learning rate that a dozen trainings find.
+Part 5: what each of the usual ways finds with as many trainings as 21 hypergradients cost, 63: search of
+    the 20 rates, constant, cosine and one-cycle rates, and rules that need no schedule; with other initial weights in
+    every training but in January's descent. Needs the extra ``search``: python -m pip install -e '.[search]'
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import autograd.numpy as anp
@@ -21,7 +24,7 @@ import numpy as np
 from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import descents, runner, schedule_plots, setting
+from experiments.shared import descents, rate_rivals, rivals, runner, schedule_plots, setting
 from experiments.shared.intervals import t_interval
 from hypergrad.runs.parallel import workers
 
@@ -73,7 +76,16 @@ PARTS = {
         points=2,
         constants=tuple(k / 5 for k in range(12)),
     ),
+    5: rivals.Config(
+        of="rate_rivals",
+        names=rate_rivals.NAMES,
+        measured=("training loss (nats)", "test loss (nats)"),
+        setting="784-200-50-10 tanh, 1,000 MNIST images in minibatches of 250, 20 steps, momentum 0.9",
+        trainings=63,
+        quick_every=21,
+    ),
 }
+FULL = {5: replace(PARTS[5], seeds=10, held_out=50)}
 
 
 class Results(NamedTuple):

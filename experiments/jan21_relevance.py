@@ -8,17 +8,20 @@ find (a hypergradient counts as three), on 10,000 test images, after training on
 
 Part 1: one training set, as in 2015; but of 500 images, where there were 10,000, which leave penalties little to do.
 Part 2: another training set in every meta-iteration.
+Part 3: what each of the usual ways finds with as many trainings as part 2, 123, each on another training set: search
+    of the penalties; one penalty and a constant, cosine or one-cycle rate, or a rule that needs no schedule. Needs the
+    extra ``search``: python -m pip install -e '.[search]'
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from autograd import grad
 
 import hypergrad as hg
-from experiments.shared import descents, image_plots, plain_search, runner
+from experiments.shared import descents, image_plots, penalty_rivals, proposals, rivals, runner, search
 from experiments.shared.intervals import t_interval
 from experiments.shared.mnist import mnist_pieces
 from experiments.shared.penalties import penalised
@@ -27,10 +30,11 @@ from experiments.shared.scores import loss_and_error
 LOOK_AT = "Look at the penalties: low where ink decides, as in the middle of a 0; the rest depends on the training set."
 
 MODEL = hg.nn.MLP([784, 10])
+RULE = hg.SGD(1.0, 0.9)
 PER_WEIGHT = "7,840, by descent"
 RANGE = (-12.0, 2.0)  # of the log penalties; past 2.9, where 2 e^λ > 2(1+β) / ((1−β)α), training is unstable
 POOL, VALID, UNSEEN, TEST = range(4)  # the pieces of MNIST, 10,000 images each
-SETS, START = 1, 2  # the purposes of random numbers, in seeds (seed, purpose, …)
+SETS, START, SEARCH = 1, 2, 21  # the purposes of random numbers, in seeds (seed, purpose, …)
 
 
 class Way(NamedTuple):
@@ -84,8 +88,16 @@ class Config(runner.PartConfig):
 PARTS = {
     1: Config(80, quick_every=40),
     2: Config(40, quick_every=20, fresh=True, compared=5, meta_step=0.1, unseen=10),
+    3: rivals.Config(
+        of="penalty_rivals",
+        names=penalty_rivals.NAMES,
+        measured=("test loss (nats)", "test error (%)"),
+        setting="logistic regression on 500 MNIST images in minibatches of 100, 50 steps, momentum 0.9",
+        trainings=123,
+        quick_every=41,
+    ),
 }
-FULL = {1: Config(80, images=10_000, batch_size=200)}
+FULL = {1: Config(80, images=10_000, batch_size=200), 3: replace(PARTS[3], seeds=10, held_out=20)}
 
 
 class Results(NamedTuple):
@@ -111,7 +123,7 @@ def rows(config: Config, seed: int, number: int, pool: int) -> np.ndarray:
     return shuffled[number % in_a_pass * size :][:size]
 
 
-def trained(config: Config, log_penalty, seed: int, number: int, pool: int = POOL, more=None):
+def trained(config: Config, log_penalty, seed: int, number: int, pool: int = POOL, more=None, rule=RULE, **options):
     """The weights after training on one of the training sets of a seed, from initial weights of its own.
 
     Args:
@@ -119,6 +131,8 @@ def trained(config: Config, log_penalty, seed: int, number: int, pool: int = POO
       number: of the training set.
       pool: which piece of MNIST its images are drawn from.
       more: further images and labels; then the minibatches are such that the steps go over all once.
+      rule: the optimizer.
+      options: of the training.
     """
     chosen, draw = rows(config, seed, number, pool), np.random.default_rng((seed, START, pool, number))
     X, T, batch_size = pieces()[pool][0][chosen], pieces()[pool][1][chosen], config.batch_size
@@ -129,7 +143,7 @@ def trained(config: Config, log_penalty, seed: int, number: int, pool: int = POO
         batch_size = -(-len(X) // config.steps)
     images = hg.nn.MinibatchLoss(MODEL, X, T, batch_size)
     loss, hyper = (images, None) if log_penalty is None else (penalised(images), log_penalty + np.zeros((784, 10)))
-    return hg.train(loss, params, hg.SGD(1.0, 0.9), hyper, steps=config.steps, adjoint=hg.Stored())
+    return hg.train(loss, params, rule, hyper, steps=config.steps, adjoint=hg.Stored(), **options)
 
 
 def choose(config: Config, name: str, seed: int, cache) -> tuple:
@@ -147,8 +161,9 @@ def choose(config: Config, name: str, seed: int, cache) -> tuple:
         log_penalty, value = None, np.full(iterations + 1, np.nan if way.with_validation else mean_loss(None))
     elif way.searched:
         trials = np.maximum(1, 3 * np.arange(1, iterations + 2) // config.compared)
-        tried = plain_search.search(mean_loss, *RANGE, way.shape, trials[-1], seed)
-        log_penalty, value = plain_search.lowest(tried).x, plain_search.best_so_far(tried, trials)
+        where = proposals.evolution(np.random.default_rng((seed, SEARCH)), *RANGE, way.shape, trials[-1])
+        tried = search.tried(lambda log_penalty, _: mean_loss(log_penalty), where)
+        log_penalty, value = tried.best, tried.lowest(trials)
     else:
         found = descents.history(
             lambda free, iteration: validation_loss(hg.schedules.bounded(free, *RANGE), iteration),

@@ -40,11 +40,13 @@ from experiments.shared import (
     fit_coverage,
     precision,
     results,
+    rivals,
     scales_and_rates,
     schedule_plots,
     sweeps,
 )
 from experiments.shared.box_counting import boundary, dimension
+from experiments.shared.intervals import t_interval
 from experiments.shared.recipe_figures import goodness
 
 
@@ -440,6 +442,17 @@ def _equal_cost(figure, found, config) -> None:
     says(figure, *feb13.METHODS, *feb13.SHAPES, "test loss (nats)", "trainings spent")
 
 
+def _rivals(figure, found, config) -> None:
+    for c, axis in enumerate(figure.axes):
+        for m in range(len(config.names)):
+            shows(axis, found.value[m, ..., c].mean(axis=-1), m)
+            mean, low, high = t_interval(found.value[m, ..., c].mean(axis=0))
+            shows(axis, [mean, low, high], m)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == list(config.names)
+    says(figure, *config.measured, config.setting.partition(",")[0], f"{config.trainings} trainings each")
+
+
 def _transfer(figure, found, config) -> None:
     losses, ratios = figure.axes[:2]
     by_seed = found.value.mean(axis=-1)
@@ -708,6 +721,7 @@ CHECKS = {
     feb03: _learned_schedules,
     feb13: _equal_cost,
     nov26: _transfer,
+    rivals: _rivals,
     sweeps: _sweeps,
     precision: _precision,
     jan11: _by_magnitude,

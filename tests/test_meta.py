@@ -199,7 +199,10 @@ def test_divergence_is_raised_with_its_meta_iteration_or_taken_back(tmp_path):
     assert_same_bits(result, again)
     with pytest.raises(hg.DivergedError, match="in meta-iteration 0"):
         descend(diverging, 3.0, step_size=10.0, take_back=TakeBack())
-    with pytest.warns(CacheWarning), pytest.raises(hg.DivergedError):
+    with pytest.raises(errors.OtherFunctionError, match=r"take_back was TakeBack\(loss=inf, .* and is none now"):
+        descend(diverging, -4.0, step_size=10.0, store=tmp_path)
+    (tmp_path / "descent.npz").unlink()
+    with pytest.warns(CacheWarning, match="without take_back that is an error"), pytest.raises(hg.DivergedError):
         descend(diverging, -4.0, step_size=10.0, store=tmp_path)
 
 

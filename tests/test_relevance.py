@@ -8,9 +8,9 @@ import pytest
 
 import hypergrad as hg
 from experiments import jan21_relevance as jan21
-from experiments.shared import plain_search, results
+from experiments.shared import proposals, results, search
 
-PARTS = list(jan21.PARTS)
+PARTS = [part for part, config in jan21.PARTS.items() if isinstance(config, jan21.Config)]
 
 
 def checked_in(part):
@@ -61,22 +61,27 @@ def test_training_sets_of_one_pass_have_no_image_in_common():
 
 def test_any_number_of_first_values_is_spread_evenly():
     for count in (5, 20, 100):
-        values = np.sort(list(islice(plain_search.spread(-1.0, 3.0), count)))
+        values = np.sort(list(islice(proposals.spread(-1.0, 3.0), count)))
         gaps = np.diff(np.concatenate([[-1.0], values, [3.0]]))
         assert values[0] >= -1.0 and values[-1] <= 3.0 and gaps.max() < 3.0 * 4.0 / count
 
 
+def evolved(f, shape, trials):
+    return search.tried(
+        lambda z, _: f(z), proposals.evolution(np.random.default_rng((0, 21)), -4.0, 4.0, shape, trials)
+    )
+
+
 def test_plain_search_finds_a_minimum_in_one_and_in_ten_dimensions():
-    one = plain_search.search(lambda x: float(np.sum((x - 0.3) ** 2)), -4.0, 4.0, (1, 1), 60, seed=0)
-    assert len(one) == 60 and abs(plain_search.lowest(one).x.item() - 0.3) < 0.1
+    one = evolved(lambda x: np.sum((x - 0.3) ** 2), (1, 1), 60)
+    assert len(one.values) == 60 and abs(one.best.item() - 0.3) < 0.1
     target = np.linspace(-1.0, 1.0, 10)
-    ten = plain_search.search(lambda x: float(np.sum((x - target) ** 2)), -4.0, 4.0, (1, 10), 300, seed=0)
-    values = [trial.value for trial in ten]
-    assert len(ten) == 300 and all(np.ptp(trial.x) == 0.0 for trial in ten[:100])
-    assert min(values) < 0.05 * min(values[:100])
+    ten = evolved(lambda x: np.sum((x - target) ** 2), (1, 10), 300)
+    assert ten.points.shape == (300, 1, 10) and np.ptp(ten.points[:100], axis=-1).max() == 0.0
+    assert ten.values.min() < 0.05 * ten.values[:100].min()
 
 
 def test_the_best_so_far_does_not_count_what_diverged():
-    trials = [plain_search.Trial(np.zeros(1), value) for value in (3.0, np.nan, 2.0, 5.0)]
-    assert plain_search.best_so_far(trials, [1, 2, 3, 4, 9]).tolist() == [3.0, 3.0, 2.0, 2.0, 2.0]
-    assert plain_search.lowest(trials).value == 2.0
+    tried = search.Tried(np.arange(4.0)[:, None], np.array([3.0, np.nan, 2.0, 5.0]))
+    assert tried.lowest([1, 2, 3, 4, 9]).tolist() == [3.0, 3.0, 2.0, 2.0, 2.0]
+    assert tried.best == 2.0 and tried.path().points.ravel().tolist() == [0.0, 0.0, 0.0, 2.0, 2.0]

@@ -69,10 +69,18 @@ def test_without_couplings_every_task_is_trained_alone():
 
 
 def test_a_search_looks_around_its_best_and_finds_a_minimum():
-    found = feb04.search(SMALL, 0, 80, lambda logs: np.sum((logs + 3.0) ** 2))
+    points, values = feb04.search_layers(SMALL, 0, 80, lambda logs: np.sum((logs + 3.0) ** 2))
     ends = np.log([SMALL.lowest, SMALL.largest])
-    assert found.shape == (80, 4) and (found[:, :3] >= ends[0]).all() and (found[:, :3] <= ends[1]).all()
-    assert found[40:, 3].min() < found[:40, 3].min() and found[:, 3].min() < 1.0
+    assert points.shape == (80, 3) and (points >= ends[0]).all() and (points <= ends[1]).all()
+    assert values[40:].min() < values[:40].min() and values.min() < 1.0
+
+
+def test_the_search_that_is_checked_in_went_where_it_would_go_again():
+    config, stored = checked_in()
+    for seed, rows in enumerate(stored.per_layer):
+        values = iter(rows[:, -1])
+        points, _ = feb04.search_layers(config, seed, len(rows), lambda _, values=values: next(values))
+        np.testing.assert_array_equal(points, rows[:, :-1])
 
 
 def test_the_first_steps_of_the_descent_are_reproduced():

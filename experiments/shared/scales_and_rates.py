@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents
+from experiments.shared import descents, proposals
+from experiments.shared import search as searching
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import PartConfig
 from hypergrad.nests import flatten, unflatten
@@ -172,10 +173,9 @@ def search(config: Config, name: str, seed: int, cache) -> tuple:
     grid = [mean_loss(np.zeros(2), log_rate, draws) for log_rate in config.log_rates[:: config.every]]
     rng = np.random.default_rng((seed, SEARCH))
     (low, high), (slowest, fastest) = config.log_scale_range, config.log_rate_range
-    candidates = rng.uniform([low, low, slowest], [high, high, fastest], (config.candidates, 3))
-    values = [mean_loss(c[:2], c[2], draws) for c in candidates]
-    best = candidates[np.nanargmin(values)]
-    return np.array(grid), candidates, np.array(values), held_out(config, best[:2], best[2])
+    where = proposals.uniform(rng, [low, low, slowest], [high, high, fastest], config.candidates)
+    tried = searching.tried(lambda z, _: mean_loss(z[:2], z[2], draws), where)
+    return np.array(grid), *tried, held_out(config, tried.best[:2], tried.best[2])
 
 
 def run(config: Config, jobs: int, cache) -> Results:

@@ -7,6 +7,7 @@ A :class:`Space` makes this vector from fewer numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,21 +16,26 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
+from experiments.shared import search, small_digits
 
 START = np.array([-1.0, 0.0, -3.0])  # where the paper starts: log learning rate, logit of the momentum, log scale
 IMAGES = {"training": 10_000, "validation": 5_000, "test": 10_000}
-DIVERGED = 10.0  # nats; what a training that diverged, or ended above it, counts. Guessing has ln 10 = 2.3
 DESCENT, SEARCH, HELD_OUT, FIRST = range(4)  # what initial weights are drawn for
 
 
 @dataclass(frozen=True)
 class Net:
-    """The network and its training: minibatches in order, in float32 if ``single``."""
+    """The network and its training: minibatches in order, in float32 if ``single``.
+
+    Attributes:
+      data: "mnist", or "digits" for those of scikit-learn.
+    """
 
     sizes: tuple[int, ...] = (784, 50, 50, 50, 10)
     steps: int = 100
     batch_size: int = 200
     single: bool = True
+    data: str = "mnist"
 
     @property
     def arrays(self) -> int:
@@ -59,9 +65,9 @@ class Net:
 
 
 @lru_cache
-def images(single: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def images(single: bool, data: str = "mnist") -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The images and digits of each of IMAGES, none of which is in another."""
-    pairs = hg.data.load_mnist(*IMAGES.values())
+    pairs = hg.data.load_mnist(*IMAGES.values()) if data == "mnist" else small_digits.pieces(1_000, 297, 500)
     dtype = np.float32 if single else np.float64
     return {name: (X.astype(dtype), T.astype(dtype)) for name, (X, T) in zip(IMAGES, pairs)}
 
@@ -69,36 +75,47 @@ def images(single: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def train(net: Net, hypers, seed: int, **options):
     """The trained parameters, from initial weights drawn with this seed."""
 
-    def by_layer(rows):
-        return [(rows[i], rows[i + 1]) for i in range(0, net.arrays, 2)]
-
     log_lr, logit_momentum, log_scale = net.parts(hypers)
-    dtype = np.float32 if net.single else np.float64
-    params = hg.init.scaled_normal(net.model.shapes, by_layer(anp.exp(log_scale)), seed, dtype)
     momentum = hg.schedules.bounded(logit_momentum, 0.0, 1.0)
-    optimizer = hg.SGD(by_layer(anp.exp(log_lr)), by_layer(momentum))
-    batch_loss = hg.nn.MinibatchLoss(net.model, *images(net.single)["training"], net.batch_size)
+    optimizer = hg.SGD(_by_layer(anp.exp(log_lr)), _by_layer(momentum))
+    return train_by(net, optimizer, _by_layer(anp.exp(log_scale)), seed, **options)
+
+
+def train_by(net: Net, optimizer, scale, seed: int, **options):
+    """The same with an optimizer of any kind, and a scale for all initial weights, or one for each array."""
+    dtype = np.float32 if net.single else np.float64
+    params = hg.init.scaled_normal(net.model.shapes, scale, seed, dtype)
+    batch_loss = hg.nn.MinibatchLoss(net.model, *images(net.single, net.data)["training"], net.batch_size)
     return hg.train(batch_loss, params, optimizer, steps=net.steps, adjoint=hg.Stored(), **options)
 
 
 def loss(net: Net, on: str, hypers, seed: int):
     """After training, the loss on all images of one of IMAGES, in nats; differentiable in the hyperparameters."""
-    return net.model.loss(train(net, hypers, seed), *images(net.single)[on])
+    return net.model.loss(train(net, hypers, seed), *images(net.single, net.data)[on])
 
 
 def plain_loss(net: Net, on: str, hypers, seed: int) -> float:
-    """The same, not to be differentiated, and at most DIVERGED."""
+    """The same, not to be differentiated, and at most search.DIVERGED."""
+    return loss_by(net, on, lambda: train(net, hypers, seed, on_divergence="nan"))
+
+
+def rule_loss(net: Net, on: str, optimizer, scale: float, seed: int) -> float:
+    """The same with an optimizer of any kind, and one scale for all initial weights."""
+    return loss_by(net, on, lambda: train_by(net, optimizer, scale, seed, on_divergence="nan"))
+
+
+def loss_by(net: Net, on: str, train: Callable) -> float:
+    """The loss of what a training leads to, not to be differentiated, and at most search.DIVERGED."""
     with np.errstate(all="ignore"):
-        trained = train(net, hypers, seed, on_divergence="nan")
-        value = float(net.model.loss(trained, *images(net.single)[on]))
-    return min(value, DIVERGED) if np.isfinite(value) else DIVERGED
+        trained = train()
+        return search.bounded(net.model.loss(trained, *images(net.single, net.data)[on]))
 
 
 def curve(net: Net, hypers, seed: int, counts) -> list[float]:
     """The loss on all training images after so many steps."""
     with np.errstate(all="ignore"):
         saved = train(net, hypers, seed, save_at=[int(count) for count in counts], on_divergence="nan")
-        return [float(net.model.loss(params, *images(net.single)["training"])) for params in saved]
+        return [float(net.model.loss(params, *images(net.single, net.data)["training"])) for params in saved]
 
 
 def seed_of(run: int, purpose: int, number: int = 0) -> int:
@@ -150,6 +167,11 @@ def shaped(net: Net, shape: np.ndarray) -> Space:
     log_lr, _, _ = net.parts(offset)
     log_lr += np.log(shape)
     return constants._replace(offset=offset)
+
+
+def _by_layer(rows) -> list:
+    """Of rows for each array, a pair for each layer."""
+    return [(rows[i], rows[i + 1]) for i in range(0, len(rows), 2)]
 
 
 def _rows(net: Net, arrays, shapes) -> np.ndarray:

@@ -17,7 +17,7 @@ from ..nests import flatten, unflatten
 from ..optimizers import SGD, Optimizer
 from ..ranges import Range
 from ..runs.lock import claimed
-from . import doubts, stored
+from . import doubts, identity, stored
 from .evaluation import Evaluation, TakeBack, joint_error
 from .objective import Mapping, Objective, check_seeds, checked_gradient
 from .step import Bounds, Rule, check_hypers, plain, spread
@@ -76,13 +76,15 @@ def descend(
         ``estimator(hypers, iteration)``, it returns the value, a gradient by ``hypers`` and perhaps more, and the
         gradient is used in place of the hypergradient. If it is not None, growth of tangents is looked at too, by one
         more run in forward mode at each iteration.
-      store: folder in which every finished iteration is stored at once, for this ``f`` alone. After a kill
+      store: folder in which every finished iteration is stored at once, for this descent alone. After a kill
         the same call goes on: the path is walked again, and an iteration is read where its file holds
-        exactly these hyperparameters. Any other file is reported (:class:`~hypergrad.probe.CacheWarning`)
-        and its iteration computed again. The path has the same bits if ``f`` has. The folder is in use until
-        the descent is closed, or thrown away.
+        exactly these hyperparameters. A file that is damaged is reported (:class:`~hypergrad.probe.CacheWarning`)
+        and its iteration computed again. The path has the same bits if ``f`` has. What decides it is kept too: the
+        same folder with another start, step size, optimizer, method, maps, bounds, seeds, estimator or take_back is
+        refused. The folder is in use until the descent is closed, or thrown away.
       recheck: whether, if iterations are stored, one of them is computed again to see that they are of this
-        ``f``; and else the first value, without its derivative, to see that ``f`` gives it twice.
+        ``f``, and one of hyperparameters that this descent does not reach is an error and not computed again; and else
+        the first value, without its derivative, to see that ``f`` gives it twice.
 
     Yields:
       Each :class:`Evaluation`, once it is computed and stored. Those taken back too.
@@ -95,8 +97,8 @@ def descend(
         The message, and the attribute ``iteration``, say when.
       NonFiniteHypergradientError: the same for a value or hypergradient that is not finite; and for a value of
         ``validate``, in any case.
-      OtherFunctionError, InUseError, StoreError: the folder is of another ``f``, another run works there, or it
-        cannot be written.
+      OtherFunctionError, InUseError, StoreError: the folder is of another descent or ``f``, another run works there,
+        or it cannot be written.
 
     >>> descent = descend(lambda h: h**2, 1.0, step_size=0.25)
     >>> [next(descent).value for _ in range(3)]
@@ -159,7 +161,7 @@ class Setting(NamedTuple):
             here = good = self.rule.start(self.start)
             for iteration in itertools.count():
                 tolerant = self.take_back is not None and before is not None
-                found = evaluated(self.objective, here.free, iteration, tolerant, folder)
+                found = evaluated(self.objective, here.free, iteration, tolerant, folder, recheck)
                 if iteration == 0 and is_new:
                     self.objective.check_repeatable(found)
                 found, taken_back = self._judged(before, found, tolerant)
@@ -176,7 +178,7 @@ class Setting(NamedTuple):
                 here = self.rule.after(good, direction, scale * size, self.bounds)
 
     @contextlib.contextmanager
-    def opened(self, store, recheck: bool) -> Iterator[tuple[Path | None, bool]]:
+    def opened(self, store, recheck: bool, method: str = identity.OWN_STEPS) -> Iterator[tuple[Path | None, bool]]:
         """The folder of the evaluations, in use within this context, if there is one; one of them is computed again.
 
         And whether the first evaluation is to be compared with another of f, since none was.
@@ -187,7 +189,7 @@ class Setting(NamedTuple):
             yield None, recheck
             return
         with claimed(Path(store), "a meta-descent") as folder:
-            stored.check_start(folder, self.start, self.objective.structure)
+            identity.check(folder, self, method)
             if recheck:
                 stored.recheck(folder, partial(self._again, folder), self.start, self.objective.structure)
             yield folder, recheck and not stored.how_many(folder)
@@ -240,12 +242,20 @@ class Setting(NamedTuple):
 
 
 def evaluated(
-    objective: Objective, free: list, iteration: int, tolerant: bool, folder: Path | None = None
+    objective: Objective,
+    free: list,
+    iteration: int,
+    tolerant: bool,
+    folder: Path | None = None,
+    same_path: bool = False,
 ) -> Evaluation:
-    """The evaluation, from the folder or computed and stored there; errors say in which meta-iteration."""
+    """The evaluation, from the folder or computed and stored there; errors say in which meta-iteration.
+
+    If what is stored must be of the ``same_path``, one of other hyperparameters is an error, and else computed anew.
+    """
     try:
         if folder is not None:
-            found = stored.recall(folder, iteration, free, objective.structure, tolerant)
+            found = stored.recall(folder, iteration, free, objective.structure, tolerant, same_path)
             if found is not None and stored.restore(objective.estimator, folder, iteration):
                 return found._replace(hypers=objective.hypers(free))
         found, telemetry = objective.evaluate(free, iteration, tolerant)

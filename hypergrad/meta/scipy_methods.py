@@ -54,10 +54,10 @@ def run(method: str, setting: Setting, store, recheck: bool, record: Callable[[E
     def flat(leaves) -> np.ndarray:
         return np.concatenate([np.ravel(w) for w in leaves])
 
-    with setting.opened(store, recheck) as (folder, is_new):
+    with setting.opened(store, recheck, method) as (folder, is_new):
 
         def value_and_gradient(x):
-            found = evaluated(setting.objective, leaves_of(x), len(seen), bool(seen), folder)
+            found = evaluated(setting.objective, leaves_of(x), len(seen), bool(seen), folder, recheck)
             if is_new and not seen:
                 setting.objective.check_repeatable(found)
             if seen:

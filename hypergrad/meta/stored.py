@@ -45,15 +45,27 @@ def keep(folder: Path, found: Evaluation, telemetry: dict[str, list], estimator:
     store(file_of(folder, found.iteration), arrays)
 
 
-def recall(folder: Path, iteration: int, free: list, structure: Structure, tolerant: bool) -> Evaluation | None:
+def recall(
+    folder: Path, iteration: int, free: list, structure: Structure, tolerant: bool, same_path: bool
+) -> Evaluation | None:
     """The evaluation stored, or None if there is none of just these free variables, and finite if not ``tolerant``.
 
     Its ``hypers`` are left out.
+
+    Raises:
+      OtherFunctionError: it is of other free variables, and it must be of the ``same_path``.
     """
 
     def read(stored: dict) -> Evaluation:
         found = _from_arrays(stored, iteration, free, structure)
         if not all(np.array_equal(a, b) for a, b in zip(flatten(found.free)[0], free)):
+            if same_path:
+                raise OtherFunctionError(
+                    f"the results in {folder} are of another descent: this one comes to other hyperparameters; a "
+                    "transform, an estimator or an optimizer of your own is another one, or hypergrad is; give another "
+                    "folder, or delete this one (recheck=False computes from there on anew, in the place of what is "
+                    "stored)"
+                )
             raise Unusable("it is of other hyperparameters")
         if not tolerant and not np.isfinite([found.value, found.gradient_norm]).all():
             raise Unusable("it is not finite, and without take_back that is an error")
