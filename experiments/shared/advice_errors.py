@@ -123,8 +123,9 @@ def alternating(nodes: int, count: int) -> list[np.ndarray]:
 
 def slope_of(z: np.ndarray, values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:
     """Of the weighted regression of the values on the nodes: the gradient of the smoothed function, in the limit."""
-    centred = values - np.sum(weights * values) / weights.sum()
-    return (weights * centred) @ z / ((weights[:, None] * z**2).sum(axis=0) * sigma)
+    with np.errstate(all="ignore"):  # NaN where a value is not finite
+        centred = values - np.sum(weights * values) / weights.sum()
+        return (weights * centred) @ z / ((weights[:, None] * z**2).sum(axis=0) * sigma)
 
 
 class Candidate(NamedTuple):

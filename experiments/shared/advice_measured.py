@@ -65,7 +65,8 @@ class Results(NamedTuple):
     def ratio(self, errors=None) -> np.ndarray:
         """The errors of the advised, or others, over the smallest; (p,)."""
         errors = self.advised_error if errors is None else errors
-        return np.where(np.isfinite(errors), np.fmax(errors, FLOOR), np.inf) / self.best()
+        with np.errstate(invalid="ignore"):  # nothing over nothing, where no truth is known
+            return np.where(np.isfinite(errors), np.fmax(errors, FLOOR), np.inf) / self.best()
 
     def judged(self) -> np.ndarray:
         """Where the truth is known better than the best estimator knows it; (p,)."""
@@ -148,10 +149,12 @@ def numbers(results: Results, config: Config) -> dict:
             ratio = results.ratio(results.error[:, NAMES.index(estimator)])
             found[f"always {estimator}, {name}"] = 100.0 * np.mean(ratio[among] <= WITHIN) if among.any() else np.nan
     found["same side"] = int((past[judged] == (results.calm[judged] == 0)).sum())
-    found["longest ratio"] = results.ratio()[judged].max(initial=np.nan)
-    expected = results.expected / results.advised_error
-    random = judged & past & np.isfinite(expected)
-    found["expected over measured, past"] = np.median(expected[random]) if random.any() else np.nan
+    random = judged & past & (results.advised_error > 0.0)
+    expected = results.expected[random] / results.advised_error[random]
+    found["expected over measured, past"] = np.median(expected) if random.any() else np.nan
+    unsure = ~judged & np.isfinite(results.best())
+    found["judged or not, within"] = int((results.ratio()[judged | unsure] <= WITHIN).sum())
+    found["judged or not"] = int((judged | unsure).sum())
     found["spent"] = np.median(results.spent)
     found["hyperparameters"] = results.numbers.min(), results.numbers.max()
     return found
