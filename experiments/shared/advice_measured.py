@@ -59,8 +59,8 @@ class Results(NamedTuple):
     spent: np.ndarray  # (p,), trainings for the advice
 
     def best(self) -> np.ndarray:
-        """The smallest error of all, not below FLOOR; (p,)."""
-        return np.fmax(np.fmin(np.fmin.reduce(self.error, axis=1), self.advised_error), FLOOR)
+        """The smallest error of all, not below FLOOR; NaN where none is known; (p,)."""
+        return np.maximum(np.fmin(np.fmin.reduce(self.error, axis=1), self.advised_error), FLOOR)
 
     def ratio(self, errors=None) -> np.ndarray:
         """The errors of the advised, or others, over the smallest; (p,)."""
@@ -118,19 +118,23 @@ def as_advised(case: advice_problems.Case, advice, found: list[Candidate]) -> Ca
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    indices = np.arange(float(len(config.cases())))[:: config.every]
+    count = len(config.cases())
+    indices = np.arange(float(max(1, count // config.every)))  # of a quick run the first, which are below the edge
     points = compute(partial(point, config), indices, n_jobs=jobs, cache=cache / "problems", progress=True)
     return Results(*(np.array([one[name] for one in points]) for name in Results._fields))
 
 
-def misses(results: Results, config: Config) -> list[tuple[str, str, str, float]]:
-    """Name, advised estimator, best one and ratio of each judged problem that is not within WITHIN, the worst first."""
+def misses(results: Results, config: Config) -> list[str]:
+    """A row of a table for each judged problem that is not within WITHIN, the worst first."""
     cases, ratio = config.cases(), results.ratio()
-    found = []
-    for p in np.flatnonzero(results.judged() & (ratio > WITHIN)):
-        best = NAMES[int(np.nanargmin(results.error[p]))]
-        found.append((cases[int(results.index[p])].name, NAMES[int(results.advised[p])], best, float(ratio[p])))
-    return sorted(found, key=lambda row: -row[3])
+    rows = []
+    for p in sorted(np.flatnonzero(results.judged() & (ratio > WITHIN)), key=lambda p: -ratio[p]):
+        name, best = cases[int(results.index[p])].name, NAMES[int(np.nanargmin(results.error[p]))]
+        errors = (
+            f"{results.expected[p]:.2g} | {results.advised_error[p]:.2g} | {best} | {np.nanmin(results.error[p]):.2g}"
+        )
+        rows.append(f"| {name} | {NAMES[int(results.advised[p])]} | {errors} |")
+    return rows
 
 
 def numbers(results: Results, config: Config) -> dict:
