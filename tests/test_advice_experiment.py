@@ -72,7 +72,7 @@ def test_a_few_points_below_the_edge_are_reproduced(part):
     cases = config.cases()
     quick = [p for p in np.flatnonzero(found.past == 0) if cases[int(found.index[p])].problem.steps <= 30]
     assert len(quick) > 2
-    for p in quick[:: max(1, len(quick) // 3)]:
+    for p in quick[:3]:
         again = advice_measured.point(config, found.index[p])
         for name, value in again.items():
             np.testing.assert_allclose(value, getattr(found, name)[p], rtol=1e-4, atol=1e-6, err_msg=name)
