@@ -127,13 +127,17 @@ class Probe:
     Attributes:
       failures: the errors of runs that ended early; those return NaN for what they did not reach.
       tangent_norms: for each run the norms of its tangent of the parameters, one a step.
+      gradient_norms: for each run the norms of the gradient of its loss, one a step.
       losses: (loss, params, hyper) of each run, as :func:`hypergrad.train` was given them, in plain arrays.
+      runs: (problem, saves) of each run: its checked arguments, and at how many step counts it returns parameters.
     """
 
     def __init__(self):
         self.failures: list[Exception] = []
         self.tangent_norms: list[list[float]] = []
+        self.gradient_norms: list[list[float]] = []
         self.losses: list[tuple] = []
+        self.runs: list[tuple] = []
 
 
 class _TangentsNode(JVPNode):

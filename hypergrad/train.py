@@ -119,6 +119,7 @@ def train(
         parse_budget(memory_budget)
     if probe is not None:
         probe.losses.append((loss, *(_plain(nest) for nest in (params, hyper))))
+        probe.runs.append((problem, len(counts)))
     directions = count_of_tangents(inputs) if differentiated and not reverse else 1
     vectors = vectors_of_reverse_mode(dynamics) if reverse else 3 * directions * dynamics.layout.nbytes
     dynamics.layout.arena.expect(vectors)

@@ -24,6 +24,7 @@ from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
+    advice_measured,
     attribution_starts,
     depth_causes,
     edge_agreement,
@@ -705,6 +706,18 @@ def _coverage(figure, found, config) -> None:
     says(figure, "one variable", "two variables", "interval that misses it", "draw, in the order of the fits")
 
 
+def _advice(figure, found, config) -> None:
+    errors, by_growth, by_number = figure.axes
+    judged = found.judged()
+    shows(errors, found.best()[judged], np.fmax(found.advised_error, advice_measured.FLOOR)[judged])
+    ratio = found.ratio()[judged]
+    shows(by_growth, found.growth[judged], ratio)
+    shows(by_number, found.numbers[judged], ratio)
+    counts = advice_measured.numbers(found, config)
+    says(figure, f"{counts['within, all']} of {counts['judged, all']}", "twice as far off", "number of hyperparameters")
+    says(figure, "below the edge", "past the edge", "growth of the tangent over the training")
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -715,6 +728,7 @@ CHECKS = {
     depth_trials: _depth_trials,
     depth_causes: _causes,
     fit_coverage: _coverage,
+    advice_measured: _advice,
     estimator_truncation: _truncation,
     estimator_errors: _estimator_errors,
     estimator_descents: _estimator_descents,

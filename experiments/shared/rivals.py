@@ -19,7 +19,7 @@ from experiments.shared import descents, search
 from experiments.shared.intervals import t_interval
 from experiments.shared.results import CommandError
 from experiments.shared.runner import PartConfig
-from hypergrad.probe.figures import in_style
+from hypergrad.style import in_style
 
 SHOWN = 4  # numbers of a point that are kept; of longer ones none
 

@@ -92,7 +92,7 @@ def train_with_tangents(
     Args:
       dots: tangents of everything, stacked over the directions along a first axis of every array.
       failures: as for :func:`train`.
-      probe: gets the norms of the tangents; then nothing is warned of.
+      probe: gets the norms of tangents and gradients; then nothing is warned of.
 
     Returns:
       For each count the parameters, and their tangents, stacked in the same way.
@@ -102,14 +102,18 @@ def train_with_tangents(
     tangents = Tangents(dynamics, state, dots.params)
     saved, saved_dots, overflowed = Saved(counts), Saved(counts), False
     norms: list[float] = []
+    gradient_norms: list[float] = []
     if probe is not None:
         probe.tangent_norms.append(norms)
+        probe.gradient_norms.append(gradient_norms)
     try:
         for step in range(dynamics.steps):
             saved.take(state.params, step)
             saved_dots.take(tangents.params, step)
             value = dynamics.tangents(state, step, gradient, tangents.params, dots.hyper, tangents.gradient)
             dynamics.report(state, gradient, step, value)
+            if probe is not None:
+                gradient_norms.append(gradient.norm())
             after = dynamics.advance(state, gradient, step, other, value)
             tangents.move(Transition(state, gradient, None, after), dots.schedules, step)
             norms.append(tangents.params.norm())

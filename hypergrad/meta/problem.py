@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..adjoints import Adjoint
+from ..bridge import isbox, vjp
 from ..checks import check_integer
 from ..errors import ArgumentError
+from ..nests import flatten, unflatten
 from ..train import train
 
 
@@ -63,6 +65,22 @@ class Problem:
     def counts(self) -> list[int]:
         """The step counts after which the outer loss is taken."""
         return [self.steps] if self.objective == "final" else list(range(self.every, self.steps + 1, self.every))
+
+    def acts_on(self, hypers: Any, seed: int = 0) -> tuple[str, ...]:
+        """Which of "init" and "optimizer" depend on the hyperparameters; those of the loss alone act on neither."""
+        leaves, structure = flatten(hypers)
+        seen: list[str] = []
+
+        def look(leaves: list) -> list:
+            nest = unflatten(structure, leaves)
+            for name, made in (("init", self.init(nest, seed)), ("optimizer", self.optimizer(nest))):
+                settings = made if name == "init" else [value for value, _, _ in made.settings]
+                if any(map(isbox, flatten(settings)[0])):
+                    seen.append(name)
+            return [0.0]
+
+        vjp(look, leaves)
+        return tuple(seen)
 
     def f(self, hypers: Any, seed: int = 0) -> Any:
         """The objective, a function that autograd differentiates through the whole training."""

@@ -1,5 +1,6 @@
 """Estimators of the hypergradient: ``estimator(hypers, seed) -> Estimate(value, gradient, diagnostics)``."""
 
+from .advised import build
 from .base import Diagnostics, Estimate
 from .implicit import implicit
 from .persistent import persistent
@@ -9,6 +10,7 @@ from .unrolled import exact, forward, greedy, truncated
 __all__ = [
     "Diagnostics",
     "Estimate",
+    "build",
     "exact",
     "forward",
     "greedy",

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...bridge import isbox, vjp
 from ...checks import check_integer
 from ...errors import ArgumentError
-from ...nests import flatten, unflatten
+from ...nests import unflatten
 from ...workspace import Arena, norm
 from ..problem import Problem
 from ..unroll import Unroll
@@ -30,8 +29,9 @@ class Implicit:
 
     def __call__(self, hypers, seed: int = 0) -> Estimate:
         leaves, structure = plain(hypers)
-        self._check_visible(leaves, structure, seed)
-        unroll = Unroll(self.problem, unflatten(structure, leaves), seed, what="implicit")
+        hypers = unflatten(structure, leaves)
+        self._check_visible(hypers, seed)
+        unroll = Unroll(self.problem, hypers, seed, what="implicit")
         unroll.advance(self.problem.steps)
         value, outer = unroll.outer()
         dynamics, params = unroll.dynamics, unroll.state.params
@@ -56,19 +56,9 @@ class Implicit:
         )
         return Estimate(value, unflatten(structure, [g[()] for g in found]), diagnostics)
 
-    def _check_visible(self, leaves: list, structure, seed: int) -> None:
+    def _check_visible(self, hypers: Any, seed: int) -> None:
         """Whether all hyperparameters are of the loss: those of the optimizer and the start do not move a minimum."""
-        seen: list[str] = []
-
-        def look(leaves: list) -> list:
-            nest = unflatten(structure, leaves)
-            for name, made in (("init", self.problem.init(nest, seed)), ("optimizer", self.problem.optimizer(nest))):
-                settings = made if name == "init" else [value for value, _, _ in made.settings]
-                if any(map(isbox, flatten(settings)[0])):
-                    seen.append(name)
-            return [0.0]
-
-        vjp(look, leaves)
+        seen = self.problem.acts_on(hypers, seed)
         if seen:
             raise ArgumentError(
                 f"implicit differentiation sees hyperparameters of the loss alone, but {' and '.join(seen)} of the "
