@@ -1,22 +1,25 @@
 """13 February 2015: from how many hyperparameters on do hypergradients find better ones than search at equal cost?
 
-Setting: 784-50-50-50-10 tanh, 10,000 MNIST images in minibatches of 100 in order, 50 steps, in float32. The validation
+Setting: 784-50-50-50-10 tanh, 5,000 MNIST images in minibatches of 50 in order, 100 steps, in float32. The validation
 loss after training, with other initial weights in every training, is minimised over 1 number (log learning rate), 5
-(learning rate at three steps, momentum, scale), 20 (these five for each layer) or all 808 (a learning rate and a
+(learning rate at three steps, momentum, scale), 20 (these five for each layer) or all 1,608 (a learning rate and a
 momentum for every step and array, a scale for each), each space within the next, by
 
     hypergradient descent with Adam, 0.04 as in the paper or 0.2; random search; TPE; CMA-ES (diagonal from 100 on);
 
-and constant, cosine and one-cycle schedules by a grid of peak, momentum and scale. Each spends 150 trainings, of which
-a hypergradient costs 3. It is 4 products a step and layer by Stored(), a training 2 (docs/adjoints.md), so 2 trainings;
-by time 2.3 (docs/benchmarks.md, table b); it is counted for 3. Test loss is on images and weights nothing was chosen
-by. Scaled down from feb03, and to one run of each search (--full: 100 steps, 600 trainings, 10 runs); TPE is left out
-for all 808, since it takes longer to propose a point there than the training takes.
+and constant, cosine and one-cycle schedules by a grid of peak, momentum and scale, and two rules that need no schedule,
+a rate that follows the hypergradient of each step and schedule-free averaging, with what they need instead chosen by
+TPE (shared/online_rules.py). Each spends 150 trainings, of which a hypergradient costs 3. It is 4 products a step and
+layer by Stored(), a training 2 (docs/adjoints.md), so 2 trainings; by time 2.3 (docs/benchmarks.md, table b); it is
+counted for 3. Test loss is on images and weights nothing was chosen by. Scaled down from feb03's minibatches of 200,
+and to three runs of each search (--full: 10 runs, 600 trainings); TPE is left out for all 1,608, since it takes longer
+to propose a point there than the training takes.
 
 Needs the extra ``search``: python -m pip install -e '.[search]'
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -24,13 +27,14 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents, runner, scheduled_net, search, search_plots
+from experiments.shared import descents, online_rules, runner, scheduled_net, search, search_plots
 from experiments.shared.intervals import t_interval
 from experiments.shared.scheduled_net import DESCENT, HELD_OUT, SEARCH, Net, seed_of
 
 LOOK_AT = "Look at where the hypergradient's curves pass those of search, from panel to panel."
 METHODS = ("hypergradient, Adam 0.04", "hypergradient, Adam 0.2", "random search", "TPE", "CMA-ES")
 SHAPES = ("constant", "cosine", "one cycle")
+RULES = ("online rate", "schedule-free")
 GRID = (np.linspace(-1.5, 3.0, 10), np.array([0.0, 1.5, 3.0]), np.linspace(-1.0, 3.0, 5))  # units of z; 150 points
 
 
@@ -38,12 +42,12 @@ GRID = (np.linspace(-1.5, 3.0, 10), np.array([0.0, 1.5, 3.0]), np.linspace(-1.0,
 class Config(runner.PartConfig):
     """``seeds`` unseen initial weights for each of ``runs``; a quick run spends ``every`` times fewer trainings."""
 
-    seeds: int = 12
-    runs: int = 1
+    seeds: int = 10
+    runs: int = 3
     trainings: int = 150
-    budgets: tuple[int, ...] = (12, 30, 60, 150)
-    steps: int = 50
-    batch_size: int = 100
+    budgets: tuple[int, ...] = (30, 60, 150)
+    steps: int = 100
+    batch_size: int = 50
     largest_of_tpe: int = 100  # hyperparameters
 
     def net(self) -> Net:
@@ -63,7 +67,7 @@ class Config(runner.PartConfig):
 
 PARTS = {1: Config(quick_every=50)}
 FULL = {
-    1: Config(12, 10, 600, (12, 30, 60, 150, 300, 600), steps=100, batch_size=200, largest_of_tpe=10_000),
+    1: Config(12, 10, 600, (30, 60, 150, 300, 600), batch_size=200, largest_of_tpe=10_000),
 }
 
 
@@ -72,8 +76,8 @@ class Results(NamedTuple):
 
     value: np.ndarray  # (r, m, p, b, h)
     start: np.ndarray  # (r, h), of z = 0
-    shaped: np.ndarray  # (r, 3, b, h), of SHAPES
-    tuned: np.ndarray  # (r, 3, 3), of each the log peak, the logit of the momentum and the log scale
+    shaped: np.ndarray  # (r, 5, b, h), of SHAPES and RULES
+    tuned: np.ndarray  # (r, 5, 3), of each the log peak, the logit of the momentum and the log scale
 
 
 def searched(config: Config, method: str, numbers: int, run: int, cache) -> search.Path:
@@ -95,18 +99,34 @@ def searched(config: Config, method: str, numbers: int, run: int, cache) -> sear
     return search.kept(cache / f"{name}.npz", lambda: by(trained, numbers, trainings, run))
 
 
-def tuned(config: Config, shape: str, run: int, cache) -> tuple[scheduled_net.Space, search.Path]:
-    """The space of schedules of a shape, and what its grid recommends after so many trainings."""
-    net = config.net()
-    rates = {"constant": np.ones(net.steps), "cosine": hg.schedules.cosine(1.0, net.steps)}
-    here = scheduled_net.shaped(net, rates.get(shape, hg.schedules.one_cycle(1.0, net.steps)))
+def tuned(config: Config, name: str, run: int, cache) -> tuple[Callable, search.Path]:
+    """The loss of a shape or a rule, ``loss(on, z, seed)``, and what its search recommends after so many trainings."""
+    net, trainings = config.net(), config.shortened(config.trainings)
+    logistic = lambda logit: float(hg.schedules.bounded(logit, 0.0, 1.0))
+    if name in SHAPES:
+        rates = {"constant": np.ones(net.steps), "cosine": hg.schedules.cosine(1.0, net.steps)}
+        here = scheduled_net.shaped(net, rates.get(name, hg.schedules.one_cycle(1.0, net.steps)))
+        loss = lambda on, z, seed: scheduled_net.plain_loss(net, on, here.at(z), seed)
+        axes = [axis[:: config.every] for axis in GRID]
+        by = partial(search.on_grid, axes=axes)
+    else:
+
+        def rule(z):
+            log_rate, logit = z[:2] + scheduled_net.START[:2]
+            if name == "schedule-free":
+                return online_rules.ScheduleFree(np.exp(log_rate), logistic(logit), net.steps)
+            return online_rules.OnlineRate(np.exp(log_rate), logistic(z[3] - 2.0), logistic(logit))
+
+        loss = lambda on, z, seed: scheduled_net.rule_loss(
+            net, on, rule(z), np.exp(z[2] + scheduled_net.START[2]), seed
+        )
+        by = search.tpe
 
     def trained(z, number):
-        return scheduled_net.plain_loss(net, "validation", here.at(z), seed_of(run, SEARCH, number))
+        return loss("validation", z, seed_of(run, SEARCH, number))
 
-    axes = [axis[:: config.every] for axis in GRID]
-    by_grid = lambda: search.on_grid(trained, len(axes), None, run, axes=axes)
-    return here, search.kept(cache / f"{shape} run{run}.npz", by_grid)
+    numbers = 4 if name == "online rate" else 3
+    return loss, search.kept(cache / f"{name} run{run}.npz", lambda: by(trained, numbers, trainings, run))
 
 
 def measure(seeds: int, config: Config, _: str, run: int, cache) -> tuple:
@@ -114,14 +134,17 @@ def measure(seeds: int, config: Config, _: str, run: int, cache) -> tuple:
     net = config.net()
     budgets = [config.shortened(budget) for budget in config.budgets]
     others = [seed_of(run, HELD_OUT, i) for i in range(seeds)]
-    known: dict[bytes, list[float]] = {}
+    known: dict[tuple, list[float]] = {}
 
-    def test(hypers):
+    def test(loss, name, z):
         """At all other weights; once only, since a search often recommends the same after more trainings."""
-        key = hypers.tobytes()
+        key = name, z.tobytes()
         if key not in known:
-            known[key] = [scheduled_net.plain_loss(net, "test", hypers, seed) for seed in others]
+            known[key] = [loss("test", z, seed) for seed in others]
         return known[key]
+
+    def scheduled(on, hypers, seed):
+        return scheduled_net.plain_loss(net, on, hypers, seed)
 
     value = np.full((len(METHODS), 4, len(budgets), len(others)), np.nan)
     for m, method in enumerate(METHODS):
@@ -129,11 +152,13 @@ def measure(seeds: int, config: Config, _: str, run: int, cache) -> tuple:
             if not config.takes(method, numbers):
                 continue
             path, here = searched(config, method, numbers, run, cache), scheduled_net.space(net, numbers)
-            value[m, p] = [test(here.at(path.after(budget))) for budget in budgets]
-    found = [tuned(config, shape, run, cache) for shape in SHAPES]
-    shaped = [[test(here.at(path.after(budget))) for budget in budgets] for here, path in found]
-    best = [path.points[-1] + scheduled_net.START for _, path in found]
-    return value, test(net.start()), shaped, best
+            value[m, p] = [test(scheduled, "", here.at(path.after(budget))) for budget in budgets]
+    shaped, best = [], []
+    for name in (*SHAPES, *RULES):
+        loss, path = tuned(config, name, run, cache)
+        shaped.append([test(loss, name, path.after(budget)) for budget in budgets])
+        best.append(path.points[-1][:3] + scheduled_net.START)
+    return value, test(scheduled, "", net.start()), shaped, best
 
 
 def run(config: Config, jobs: int, cache) -> Results:
@@ -146,25 +171,31 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 missing = search.missing
-plot = partial(search_plots.plot_equal_cost, methods=METHODS, shapes=SHAPES)
+plot = partial(search_plots.plot_equal_cost, methods=METHODS, shapes=(*SHAPES, *RULES))
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: test losses after all trainings, and differences in pairs of the same weights."""
-    final, shaped = search_plots.repeated(results.value[..., -1, :]), search_plots.repeated(results.shaped[:, :, -1])
+    """What the log quotes: test losses after all trainings, means over runs.
+
+    Intervals are over the unseen weights, each the mean of the runs; differences in pairs of the same weights.
+    """
+    final, shaped = (search_plots.by_weights(a) for a in (results.value[..., -1, :], results.shaped[:, :, -1]))
     named = {
-        "start": t_interval(search_plots.repeated(results.start)),
+        "start": t_interval(search_plots.by_weights(results.start)),
+        "hyperparameters": config.net().numbers,
         "runs": config.runs,
-        "weights": results.start.size,
+        "weights": config.seeds,
     }
-    for s, shape in enumerate(SHAPES):
+    for s, shape in enumerate((*SHAPES, *RULES)):
         named[shape], named[f"{shape}, mean"] = t_interval(shaped[:, s]), shaped[:, s].mean()
+        named[f"{shape}, by run"] = results.shaped[:, s, -1].mean(axis=-1)
         named[f"{shape}, peak, momentum, scale"] = _natural(results.tuned[:, s].mean(axis=0))
     best_shape = shaped[:, np.argmin(shaped.mean(axis=0))]
     for p, space in enumerate(config.spaces()):
         for m, method in enumerate(METHODS):
             if np.isfinite(final[:, m, p]).all():
                 named[f"{method}, {space}"] = t_interval(final[:, m, p])
+                named[f"{method}, {space}, by run"] = results.value[:, m, p, -1].mean(axis=-1)
         rate = np.argmin(final[:, :2, p].mean(axis=0))
         others = 2 + np.nanargmin(final[:, 2:, p].mean(axis=0))
         named[f"better rate, {space}"] = t_interval(final[:, rate, p])
@@ -176,10 +207,12 @@ def numbers(results: Results, config: Config) -> dict:
             named[f"all methods, {space}, {budget} trainings"] = by_budget[np.isfinite(by_budget)]
     by_search = final[:, 2:].reshape(len(final), -1)
     best = by_search[:, np.nanargmin(by_search.mean(axis=0))]
-    named["best of any search less hypergradient, 808"] = t_interval(best - final[:, rate, -1])
+    named["best of any search"] = t_interval(best)
+    named["best of any search less hypergradient, all"] = t_interval(best - final[:, rate, -1])
     after_30 = results.value[:, :, :, config.budgets.index(30)].mean(axis=(0, -1))
     named["best search of any space, 30 trainings"] = np.nanmin(after_30[2:])
-    named["random search, 1, 12 trainings"] = results.value[:, 2, 0, 0].mean()
+    named["best hypergradient of any space, 30 trainings"] = np.nanmin(after_30[:2])
+    named["shapes and rules, 30 trainings"] = results.shaped[:, :, config.budgets.index(30)].mean(axis=(0, -1))
     return named
 
 

@@ -440,7 +440,7 @@ def _equal_cost(figure, found, config) -> None:
                 assert np.abs(drawn[near, 1] / mean - 1.0).min() < 1e-9, (feb13.METHODS[m], space, budget)
         shows(axis, config.budgets, found.shaped.mean(axis=(0, -1)))
         says(figure, f"{space:,} hyperparameter")
-    says(figure, *feb13.METHODS, *feb13.SHAPES, "test loss (nats)", "trainings spent")
+    says(figure, *feb13.METHODS, *feb13.SHAPES, *feb13.RULES, "test loss (nats)", "trainings spent")
 
 
 def _rivals(figure, found, config) -> None:

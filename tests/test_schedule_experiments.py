@@ -22,7 +22,7 @@ def checked_in(module, part):
 
 
 def test_the_paper_has_1608_hyperparameters():
-    assert Net().numbers == 1608 and feb13.PARTS[1].spaces() == (1, 5, 20, 808)
+    assert Net().numbers == 1608 and feb13.PARTS[1].spaces() == (1, 5, 20, 1608)
 
 
 def test_hyperparameters_are_those_of_train():

@@ -9,18 +9,16 @@ from experiments.shared.learned_schedule_plots import BLUE, GREEN, ORANGE, RED, 
 from hypergrad.style import in_style
 
 COLOURS = (SKY, BLUE, "0.45", ORANGE, RED)
+PURPLE = "#AA4499"
 MARKERS = ("o", "s", "^", "D", "v")
 
 
-def repeated(values) -> np.ndarray:
-    """Of values (r, …, h) of r runs at h initial weights: (r, …), or (h, …) if there is one run only."""
-    return values.mean(axis=-1) if len(values) > 1 else np.moveaxis(values[0], -1, 0)
+STYLES = (":", "--", "-.", ":", "--")  # of the shapes, and, in another colour, the rules
 
 
-def repetitions(config) -> str:
-    if config.runs == 1:
-        return f"one run of each search, mean over {config.seeds} unseen initial weights"
-    return f"mean of {config.runs} runs, each over {config.seeds} unseen initial weights"
+def by_weights(values) -> np.ndarray:
+    """Of values (r, …, h) of r runs at h initial weights: (h, …), the means over the runs."""
+    return np.moveaxis(values.mean(axis=0), -1, 0)
 
 
 @in_style
@@ -29,18 +27,17 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
     figure, axes = plt.subplots(2, 2, figsize=(11.0, 8.4), layout="constrained", sharex=True, sharey=True)
     start = results.start.mean()
     for p, (axis, space) in enumerate(zip(axes.flat, spaces)):
-        for s, (shape, style) in enumerate(zip(shapes, (":", "--", "-."))):
-            losses = results.shaped[:, s].mean(axis=(0, -1))
-            axis.plot(budgets, losses, style, color="0.2", linewidth=1.2, label=f"{shape}, grid of 3 numbers")
+        for s, (shape, style) in enumerate(zip(shapes, STYLES)):
+            losses, by = results.shaped[:, s].mean(axis=(0, -1)), "grid" if s < 3 else "TPE"
+            axis.plot(budgets, losses, style, color="0.2" if s < 3 else PURPLE, linewidth=1.4, label=f"{shape}, {by}")
         for m, method in enumerate(methods):
-            runs = repeated(results.value[:, m, p])
+            runs = results.value[:, m, p].mean(axis=-1)
             if not np.isfinite(runs).all():
                 continue
             at = budgets * 1.03 ** (m - 2)  # side by side
             axis.plot(at, runs.mean(axis=0), MARKERS[m], linestyle="-", color=COLOURS[m], label=method, markersize=5)
             if len(runs) > 1:
-                _, low, high = np.transpose([t_interval(values) for values in runs.T])
-                axis.vlines(at, np.maximum(low, 1e-3), high, color=COLOURS[m], linewidth=1.4)
+                axis.vlines(at, runs.min(axis=0), runs.max(axis=0), color=COLOURS[m], linewidth=1.4)
         axis.axhline(start, color=GREEN, linewidth=1.0, label="start of all searches")
         axis.set_title(f"{space:,} hyperparameter{'s' if space > 1 else ''}")
         axis.set(xscale="log", yscale="log")
@@ -52,11 +49,14 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
         axis.set_ylabel("test loss (nats)")
     lowest = min(np.nanmin(results.value.mean(axis=(0, -1))), results.shaped.mean(axis=(0, -1)).min())
     axes[0, 0].set_ylim(0.8 * lowest, 3.0)
+    axes[0, 0].yaxis.set_major_formatter("{x:g}")
+    axes[0, 0].yaxis.set_minor_formatter("{x:g}")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     net = config.net()
     figure.suptitle(
-        f"{'-'.join(map(str, net.sizes))} tanh, 10,000 MNIST images in minibatches of {net.batch_size}, "
-        f"{net.steps} steps;\n{repetitions(config)}; bars: 95 % (t)",
+        f"{'-'.join(map(str, net.sizes))} tanh, {min(10_000, net.steps * net.batch_size):,} MNIST images in "
+        f"minibatches of {net.batch_size}, {net.steps} steps;\nmeans of {config.runs} runs of each, over "
+        f"{config.seeds} unseen initial weights; bars: from the lowest run to the highest",
         fontsize="medium",
     )
     return figure
