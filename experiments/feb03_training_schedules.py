@@ -4,7 +4,8 @@ Setting: 784-50-50-50-10 tanh, 10,000 MNIST images in minibatches of 200 in orde
 the logit of a momentum for every step and each of the 8 arrays (weights and biases of 4 layers), and the log scale of
 each initial array: 1,608 hyperparameters. Adam with 0.04 along the hypergradient, 50 meta-iterations, other initial
 weights in each; what is learned is taken from the best of them. The paper shuffles the images in each, too; here they
-stay in order. Scaled down: trained in float32, over 10 seeds (--full: float64, 1,000 draws of weights in part 1).
+stay in order. Scaled down: trained in float32, in part 2 over 3 seeds (--full: float64, 1,000 draws of weights in
+part 1, 10 runs in part 2).
 
 Part 1: as in the paper: from learning rate e⁻¹, momentum 0.5 and scale e⁻³, the training loss after the last
     step as the objective; and the first hypergradient, averaged over 100 initial weights.
@@ -69,7 +70,7 @@ class Config(runner.PartConfig):
 
 PARTS = {
     1: Config(("training",), seeds=10, first=10, quick_every=25),
-    2: Config(("validation",), seeds=10, searched=12, held_out=10, quick_every=50),
+    2: Config(("validation",), searched=12, held_out=10, quick_every=50),
     3: rivals.Config(
         of="schedule_rivals",
         names=schedule_rivals.NAMES,
