@@ -104,7 +104,7 @@ def baselines(sequences, uppers) -> list[np.ndarray]:
     """What BASELINES draw below upper halves (n, T/2), knowing these sequences."""
     half = uppers.shape[1]
     X, Y = sequences[:, :half], sequences[:, half:]
-    nearest = np.sum((uppers[:, None] - X) ** 2, axis=-1).argmin(axis=1)
+    nearest = (np.sum(X**2, axis=1) - 2.0 * uppers @ X.T).argmin(axis=1)  # less |upper|², the squared distances
 
     def ridge(rows, penalty, inputs):
         A, mean = X[rows] - X[rows].mean(axis=0), Y[rows].mean(axis=0)
