@@ -89,10 +89,10 @@ def best_readout(level, X, targets, *others) -> list[float]:
       others: further pairs to take the error on.
     """
 
+    z = np.exp(1j * level["angle"].astype(float) - np.exp(level["log_decay"].astype(float)))
+
     def states(X):
-        z = np.exp(1j * level["angle"].astype(float) - np.exp(level["log_decay"].astype(float)))
-        drive = np.repeat(np.swapaxes(X, 0, 1).astype(float), len(z), axis=2)
-        h = np.swapaxes(hg.nn.diagonal_recurrence(z, np.swapaxes(drive, 0, 1)).real, 0, 1)
+        h = hg.nn.diagonal_recurrence(z, np.repeat(X.astype(float), len(z), axis=2)).real
         return np.concatenate([h, np.ones((*h.shape[:2], 1))], axis=2).reshape(-1, len(z) + 1)
 
     A = states(X)
