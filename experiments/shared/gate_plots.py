@@ -20,7 +20,8 @@ def plot_gates(results, config, names: tuple[str, ...], plt):
             times.plot([x, x], [low, high], "-", color=COLOURS[w])
             times.plot(x, middle, "o", color=COLOURS[w], markersize=4)
     for axis in (errors, times):
-        axis.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names], fontsize="x-small")
+        axis.set_xticks(range(len(names)), names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor")
+    errors.set_yscale("log")
     errors.set_ylabel(f"{ERROR},\nunseen images; one point a seed, mean and 95 % interval")
     times.set(ylabel="t of the lowest level:\nmedian (point) and quartiles, by seed", ylim=(-0.02, 1.05))
     figure.suptitle(
@@ -34,18 +35,18 @@ def plot_gates(results, config, names: tuple[str, ...], plt):
 @in_style
 def plot_completions(results, config, names: tuple[str, ...], own, plt):
     """Completions of seed 0 in rows of ten digits; mixtures of two digits; errors by digit."""
-    figure = plt.figure(figsize=(14.0, 8.4), layout="constrained")
-    grid = figure.add_gridspec(2, 3, height_ratios=(1.0, 1.05), width_ratios=(1.0, 1.0, 1.0))
-    side, words = config.side, ("the digit", "drawn", "drawn, digit\nleft out in training")
-    for w, name in enumerate(names):
-        axis = figure.add_subplot(grid[0, w])
-        _page(axis, results.drawn[w], side, words, [str(digit) for digit in range(10)])
-        axis.set_title(f"{name}: lower halves drawn after the upper ones")
+    figure = plt.figure(figsize=(14.0, 9.4), layout="constrained")
+    grid = figure.add_gridspec(2, 3, height_ratios=(1.15, 1.0))
+    axis, side = figure.add_subplot(grid[0, :2]), config.side
+    rows = [results.drawn[0, 0]] + [results.drawn[w, row] for w in range(len(names)) for row in (1, 2)]
+    labels = [f"{name}{words}" for name in names for words in ("", ",\ndigit left out\nin training")]
+    _page(axis, np.array(rows), side, ["the digit", *labels], [str(digit) for digit in range(10)])
+    axis.set_title("lower halves drawn after reading the upper ones", fontsize="medium")
     axis = figure.add_subplot(grid[0, 2])
     rows = results.shown.reshape(-1, *results.shown.shape[2:])
-    labels = [f"{name},\nmean of {what}" for name in names for what in ("states", "inputs")]
+    labels = [f"{name},\nmixed {what}" for name in names for what in ("states", "inputs")]
     _page(axis, rows, side, labels, ["0", "1/4", "1/2", "3/4", "1"])
-    axis.set_title("between two digits; share of the second")
+    axis.set_title("between two digits; share of the second", fontsize="medium")
     errors, looks, between = (figure.add_subplot(grid[1, column]) for column in range(3))
     digits = np.arange(10)
     for row, (name, values) in enumerate((*zip(names, results.value), ("ridge regression", results.baseline[2]))):
@@ -63,7 +64,7 @@ def plot_completions(results, config, names: tuple[str, ...], own, plt):
     for w, name in enumerate(names):
         for what, (word, style) in enumerate((("states", "--"), ("inputs", "-"))):
             curve = results.between[w, :, what].mean(axis=0)
-            between.plot(shares, curve, "o" + style, color=COLOURS[w], label=f"{name}, mean of {word}", mfc="none")
+            between.plot(shares, curve, "o" + style, color=COLOURS[w], label=f"{name}, mixed {word}", mfc="none")
     between.set(
         xlabel="share of the second digit",
         ylabel="distance from the same mixture of the two\n(distance of the two = 1)",
