@@ -32,10 +32,10 @@ SHARES = np.linspace(0.0, 1.0, 5)  # of the second digit
 class Config(PartConfig):
     """A quick run trains ``every`` times shorter."""
 
-    units: int = 64
-    steps: int = 600
+    units: int = 32
+    steps: int = 300
     lr: float = 0.01
-    side: int = 28
+    side: int = 14
     images: int = 500  # trained on, also when a digit is left out
     per_digit: int = 30  # unseen images of each digit
     input_scale: float = 0.1

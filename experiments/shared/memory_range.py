@@ -38,12 +38,12 @@ class Config(PartConfig):
     units: int = 16
     side: int = 14
     images: int = 200
-    validation: int = 200
-    steps: int = 100
+    validation: int = 100
+    steps: int = 80
     lr: float = 0.03
     input_scale: float = 0.1
-    trainings: int = 60
-    meta_step: float = 0.3
+    trainings: int = 30
+    meta_step: float = 0.5
     draws: int = 12
 
 

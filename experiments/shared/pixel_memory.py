@@ -15,7 +15,7 @@ from experiments.shared import digits
 MEMORY = ("log_decay", "angle")
 # The log-uniform ranges that memory starts from, as log −log size and log θ: (low, high) each.
 DEFAULT_RANGES = np.array([np.log(-np.log1p(-np.array([1e-4, 1e-3]))), np.log([2 * np.pi / 1000, 2 * np.pi])])
-BATCH = 20  # sequences in a minibatch
+BATCH = 10  # sequences in a minibatch
 
 _MEMORY_DRAW = 8  # the purpose of these random numbers, in seeds (seed, purpose)
 
@@ -88,17 +88,21 @@ def best_readout(level, X, targets, *others) -> list[float]:
       X, targets: (n, T, 1), what the weights are fitted to.
       others: further pairs to take the error on.
     """
+    found, wanted = best_drawing(level, X, targets, *(x for x, _ in others)), [targets, *(t for _, t in others)]
+    return [float(np.mean((one - t) ** 2)) for one, t in zip(found, wanted)]
 
+
+def best_drawing(level, X, targets, *others) -> list[np.ndarray]:
+    """The outputs (n, T, 1) of these weights, of the same arguments; for X, and for other inputs."""
     z = np.exp(1j * level["angle"].astype(float) - np.exp(level["log_decay"].astype(float)))
 
     def states(X):
         h = hg.nn.diagonal_recurrence(z, np.repeat(X.astype(float), len(z), axis=2)).real
-        return np.concatenate([h, np.ones((*h.shape[:2], 1))], axis=2).reshape(-1, len(z) + 1)
+        return np.concatenate([h, np.ones((*h.shape[:2], 1))], axis=2)
 
-    A = states(X)
-    weights = np.linalg.lstsq(A, np.ravel(targets).astype(float), rcond=1e-10)[0]
-    pairs = [(A, targets), *((states(x), t) for x, t in others)]
-    return [float(np.mean((rows @ weights - np.ravel(t)) ** 2)) for rows, t in pairs]
+    rows = states(X)
+    weights = np.linalg.lstsq(rows.reshape(-1, len(z) + 1), np.ravel(targets).astype(float), rcond=1e-10)[0]
+    return [(a @ weights)[..., None] for a in (rows, *map(states, others))]
 
 
 def read(params, X, *, skip: bool = False, gate: str = "input", first=None) -> tuple:
