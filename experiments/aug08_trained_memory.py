@@ -104,10 +104,13 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"share of fixed, {units}"] = 100.0 * trained.mean() / fixed.mean()
     for n, units in enumerate(config.units):
         decay, angle = np.moveaxis(results.memory[n, :, :, :, :units], 2, 0)
-        found[f"size, {units}"] = np.median(np.exp(-np.exp(decay)), axis=(0, 2))
-        # Half lives in steps and periods in pixels say more of memory than sizes and angles.
-        found[f"half life, {units}"] = np.median(np.log(2.0) / np.exp(decay), axis=(0, 2))
-        found[f"moved angles, {units}"] = 100.0 * np.mean(np.abs(angle[:, 1] - angle[:, 0]) > 0.05)
+        half_lives, fast = memory_plots.half_life(decay), np.abs(angle[:, 1]) > 2 * np.pi / config.side
+        found[f"half lives, {units}"] = np.median(half_lives, axis=(0, 2))
+        # Of units that turn more than once in a row of pixels, and of the others.
+        found[f"half life, fast and slow, {units}"] = [np.median(half_lives[:, 1][rows]) for rows in (fast, ~fast)]
+    # In per cent, by how much the error with trained memory fell.
+    half, last = np.moveaxis(results.value[..., 1, [results.value.shape[-1] // 2, -1]], -1, 0)
+    found["fall in the second half"] = 100.0 * (1.0 - last.mean(axis=1) / half.mean(axis=1))
     return found
 
 
