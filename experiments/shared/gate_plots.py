@@ -22,7 +22,8 @@ def plot_gates(results, config, names: tuple[str, ...], plt):
     for axis in (errors, times):
         axis.set_xticks(range(len(names)), names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor")
     errors.set_yscale("log")
-    errors.set_ylabel(f"{ERROR},\nunseen images; one point a seed, mean and 95 % interval")
+    errors.set_ylabel(f"{ERROR},\nunseen images")
+    errors.set_title("one point a seed; mean and 95 % interval", fontsize="medium")
     times.set(ylabel="t of the lowest level:\nmedian (point) and quartiles, by seed", ylim=(-0.02, 1.05))
     figure.suptitle(
         f"Each pixel of a digit ({config.side} × {config.side}) predicted from those before it, {config.units} units, "
