@@ -36,10 +36,15 @@ def search(f: Callable, low: float, high: float, shape: tuple[int, ...], trials:
     for _, value in zip(range(same), spread(low, high)):
         x = np.full(shape, value)
         found.append(Trial(x, float(f(x))))
-    best, length = lowest(found), 1.0
+    return evolve(f, found, trials, seed)
+
+
+def evolve(f: Callable, found: list[Trial], trials: int, seed: int, length: float = 1.0) -> list[Trial]:
+    """Go on from what was found, up to so many trials, by that evolution strategy; the first step has this length."""
+    found, best = list(found), lowest(found)
     rng = np.random.default_rng((seed, 21))
-    for _ in range(trials - same):
-        x = best.x + length * rng.standard_normal(shape)
+    while len(found) < trials:
+        x = best.x + length * rng.standard_normal(best.x.shape)
         found.append(Trial(x, float(f(x))))
         better = found[-1].value < best.value
         best = found[-1] if better else best
