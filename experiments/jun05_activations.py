@@ -1,7 +1,7 @@
 """5 June 2015: which activation does a character model learn with, and can its shape be learned through training?
 
 Setting: a network on the text of `experiments/shared/text.py` that predicts a character from the 8 before it: rows of
-16 numbers for each, three hidden layers of 64, 256-way softmax; minibatches of 64, none seen twice; 120 steps of Adam
+16 numbers for each, three hidden layers of 64, 256-way softmax; minibatches of 64, none seen twice; 100 steps of Adam
 with ε = 10⁻⁵; float32. Weights start at 1/√fan-in (he: √2 times that), rows at 1. Scaled down from width 128,
 minibatches of 128 and 2,000 steps (--full). What is minimised is the loss on validation text.
 
@@ -75,14 +75,14 @@ class Config(runner.PartConfig):
     features: int = 16
     width: int = 64
     batch_size: int = 64
-    steps: int = 120
+    steps: int = 100
     eps: float = 1e-5
     log_rates: tuple[float, ...] = (-2.5, -2.25, -2.0, -1.75, -1.5, -1.25)
     draws: int = 2
-    iterations: int = 9
-    meta_step: float = 0.15
+    iterations: int = 7
+    meta_step: float = 0.2
     slower: float = 0.5
-    unseen: int = 12
+    unseen: int = 10
     examples: int = 2_048  # of validation text, and of test text
 
     @property

@@ -22,6 +22,8 @@ from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
+from experiments import jun05_activations as jun05
+from experiments import may28_initial_scales as may28
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
     edge_agreement,
@@ -543,6 +545,37 @@ def _estimator_descents(figure, found, config) -> None:
     says(figure, *estimator_descents.NAMES[:-1], "trainings' worth of products")
 
 
+def _initial_scales(figure, found, config) -> None:
+    grid, slopes, scales, price, *tests = figure.axes
+    at = np.arange(len(may28.HYPERS))
+    shows(grid, config.factors, found.grid)
+    for several, shift in zip(found.slopes, (-0.15, 0.15), strict=True):
+        shows(slopes, at + shift, several)
+        shows(slopes, at + shift, several.mean(axis=0))
+    shows(scales, at - 0.15, np.exp(found.z[:, -1]))
+    shows(scales, at + 0.15, np.exp(found.best_trials()))
+    shows(price, 3 * config.draws * np.arange(1, config.evaluations + 1), found.value)
+    for column, axis in enumerate(tests):
+        for x, losses in enumerate(found.compared().values()):
+            shows(axis, x, losses[:, column].mean())
+    says(figure, *may28.HYPERS, *found.compared(), f"Adam's ε = {config.usual_eps:g}", "trainings spent")
+
+
+def _activations(figure, found, config) -> None:
+    compared, rates, first, descents, second = figure.axes
+    for y, losses in enumerate(found.compared().values()):
+        shows(compared, losses, y + 0.2)
+        shows(compared, losses.mean(), y)
+    shows(rates, 10.0 ** np.array(config.log_rates), found.by_rate)
+    shows(descents, 3 * config.draws * np.arange(1, config.evaluations + 1), found.value)
+    x = np.linspace(-4.0, 4.0, 81)
+    for axis, several in zip((first, second), found.z[:, :, -1], strict=True):
+        for z in several:
+            for a, log_b in zip(z[:3], z[3:6]):
+                shows(axis, x, x - a * np.tanh(x / np.exp(log_b)))
+    says(figure, *found.compared(), "learning rate", "layer 3", "test loss (nats a character)")
+
+
 CHECKS = {
     estimator_truncation: _truncation,
     estimator_errors: _estimator_errors,
@@ -567,4 +600,6 @@ CHECKS = {
     smooth_recipes: _recipes,
     hyper_cleaning: _cleaning,
     attribution: _attribution,
+    may28: _initial_scales,
+    jun05: _activations,
 }
