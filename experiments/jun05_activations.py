@@ -1,4 +1,4 @@
-"""5 June 2015: which activation does a character model learn with, and can its shape be learned through training?
+"""5 June 2026: which activation does a character model learn with, and can its shape be learned through training?
 
 Setting: a network on the text of `experiments/shared/text.py` that predicts a character from the 8 before it: rows of
 16 numbers for each, three hidden layers of 64, 256-way softmax; minibatches of 64, none seen twice; 100 steps of Adam

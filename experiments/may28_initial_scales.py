@@ -1,4 +1,4 @@
-"""28 May 2015: which scales of a character transformer's initial weights matter, and can they be learned?
+"""28 May 2026: which scales of a character transformer's initial weights matter, and can they be learned?
 
 Setting: `hg.nn.Transformer` on the text of `experiments/shared/text.py`, 256-way characters, width 32, one block,
 two heads, context 32, silu, learned positions; minibatches of 8 pieces, none seen twice; 100 steps of Adam with
