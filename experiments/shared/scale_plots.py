@@ -72,10 +72,12 @@ def _found(axis, results) -> None:
         axis.plot(at - 0.15, learned[seed], "o", color=LEARNED, label="hypergradient" if first else None)
         axis.plot(at + 0.15, searched[seed], "s", color=SEARCHED, label="search" if first else None)
     axis.axhline(1.0, color="0.7", linewidth=0.8, zorder=0)
-    axis.set(yscale="log", ylabel="factor found")
+    axis.set(yscale="log", ylabel="factor found", ylim=(0.15, 8.0))
+    axis.set_yticks((0.2, 0.5, 1.0, 2.0, 5.0), ("0.2", "0.5", "1", "2", "5"))
+    axis.minorticks_off()
     axis.set_xticks(at, HYPERS, rotation=40, ha="right")
     axis.set_title("what each seed found", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
 
 
 def _price(axis, results, config) -> None:
