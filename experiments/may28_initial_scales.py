@@ -250,7 +250,7 @@ def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: losses in nats a character, means and 95 % intervals (t) over the unseen draws."""
     found = {"log10 rate": config.log_rates[np.nanargmin(results.by_rate)], "trainings": config.draws * config.trials}
     found["trainings of the grid"] = config.draws * (1 + results.grid.size)
-    found["start, draws of the grid"] = np.nanmin(results.by_rate)
+    found["start, by rate"] = results.by_rate
     compared = results.compared()
     for name, losses in compared.items():
         for word, column in (("", 0), (", twice the steps", 1)):
@@ -261,7 +261,9 @@ def numbers(results: Results, config: Config) -> dict:
     for i, name in enumerate(HYPERS):
         found[f"slope, {name}"] = t_interval(results.slopes[0, :, i])
         found[f"slope with the usual ε, {name}"] = t_interval(results.slopes[1, :, i])
-        found[f"grid, {name}"] = results.grid[i]
+        for factor, loss in zip(config.factors, results.grid[i]):
+            found[f"grid, {name} {factor:g}"] = loss
+        found[f"slope of the grid, {name}"] = (results.grid[i, 2] - results.grid[i, 1]) / np.log(4.0)  # from 0.5 to 2
         found[f"range, {name}"] = np.ptp([*results.grid[i], np.nanmin(results.by_rate)])
         found[f"combined, {name}"] = np.exp(results.combined(config)[i])
         found[f"learned, {name}"] = np.exp(results.z[:, -1, i])
