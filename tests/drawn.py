@@ -24,6 +24,7 @@ from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
+from experiments import may28_initial_scales as may28
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
     advice_measured,
@@ -795,6 +796,22 @@ def _completions(figure, found, config) -> None:
     )
 
 
+def _initial_scales(figure, found, config) -> None:
+    grid, slopes, scales, price, *tests = figure.axes
+    at = np.arange(len(may28.HYPERS))
+    shows(grid, config.factors, found.grid)
+    for several, shift in zip(found.slopes, (-0.15, 0.15), strict=True):
+        shows(slopes, at + shift, several)
+        shows(slopes, at + shift, several.mean(axis=0))
+    shows(scales, at - 0.15, np.exp(found.z[:, -1]))
+    shows(scales, at + 0.15, np.exp(found.best_trials()))
+    shows(price, 3 * config.draws * np.arange(1, config.evaluations + 1), found.value)
+    for column, axis in enumerate(tests):
+        for x, losses in enumerate(found.compared().values()):
+            shows(axis, x, losses[:, column].mean())
+    says(figure, *may28.HYPERS, *found.compared(), f"Adam's ε = {config.usual_eps:g}", "trainings spent")
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -835,4 +852,5 @@ CHECKS = {
     smooth_recipes: _recipes,
     hyper_cleaning: _cleaning,
     attribution: _attribution,
+    may28: _initial_scales,
 }

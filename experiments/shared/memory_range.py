@@ -13,7 +13,7 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents, memory_plots, pixel_memory, plain_search, search
+from experiments.shared import descents, memory_plots, pixel_memory, proposals, search
 from experiments.shared.intervals import t_interval
 from experiments.shared.memory_plots import COLOURS
 from experiments.shared.runner import PartConfig, seeds_in_words
@@ -99,10 +99,9 @@ def choose(config: Config, name: str, seed: int, cache) -> tuple:
 
 
 def evolve(f, trainings: int, seed: int) -> search.Path:
-    """The evolution strategy of :mod:`experiments.shared.plain_search`, each trial on a draw of its own."""
-    numbers = iter(range(trainings))
-    trials = plain_search.search(lambda z: f(z, next(numbers)), -search.BOX, search.BOX, (4,), trainings, seed)
-    return search.Path(np.array([0, trainings]), np.array([np.zeros(4), plain_search.lowest(trials).x]))
+    """An evolution strategy, each trial on a draw of its own."""
+    where = proposals.evolution(np.random.default_rng((seed, 21)), -search.BOX, search.BOX, (4,), trainings)
+    return search.Path(np.array([0, trainings]), np.array([np.zeros(4), search.tried(f, where).best]))
 
 
 def run(config: Config, jobs: int, cache) -> Results:
