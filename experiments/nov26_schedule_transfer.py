@@ -9,6 +9,7 @@ as many trainings in the new setting find, by random search, as a learned schedu
 weights that nothing was chosen by. In float32. Scaled down: one search in each new setting (--full: one for each
 learned schedule; 400 steps, width 200 and minibatches of 500 too).
 
+Part 1: to other numbers of steps, widths and minibatches.
 Part 2: to another data set, the 1,797 digits of scikit-learn, 8 by 8 pixels enlarged to 24 by 24 with a frame: 1,000 to
     train on, 297 to validate, 500 to test. Needs the extra ``search``: python -m pip install -e '.[search]'
 """

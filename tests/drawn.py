@@ -13,6 +13,8 @@ from matplotlib.text import Text
 
 import hypergrad as hg
 from experiments import attribution, depth_trials, hyper_cleaning, smooth_recipes, trainability_map
+from experiments import aug08_trained_memory as aug08
+from experiments import aug10_time_gates as aug10
 from experiments import feb03_training_schedules as feb03
 from experiments import feb04_weight_sharing as feb04
 from experiments import feb10_many_steps as feb10
@@ -22,11 +24,13 @@ from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
+from experiments import may28_initial_scales as may28
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
     advice_measured,
     attribution_starts,
     depth_causes,
+    digit_completion,
     edge_agreement,
     edge_curves,
     edge_sharpness,
@@ -39,6 +43,9 @@ from experiments.shared import (
     estimator_truncation,
     estimator_winners,
     fit_coverage,
+    memorised_digit,
+    memory_plots,
+    memory_range,
     precision,
     results,
     rivals,
@@ -718,6 +725,93 @@ def _advice(figure, found, config) -> None:
     says(figure, "below the edge", "past the edge", "growth of the tangent over the training")
 
 
+def _trained_memory(figure, found, config) -> None:
+    later = found.steps > 0
+    for n, units in enumerate(config.units):
+        curves, memories = figure.axes[n], figure.axes[len(config.units) + n]
+        shows(curves, found.steps[later], found.value[n][..., later])
+        shows(curves, found.steps[later][[0, -1]], found.limit[n, :, 1, None])
+        log_decay, angle = np.moveaxis(found.memory[n, ..., :units], 2, 0)
+        shows(memories, 2 * np.pi / np.abs(angle), np.log(2.0) / np.exp(log_decay))
+        marks(memories, [config.side])
+        says(figure, f"{units} units")
+    says(figure, "fixed memory", "trained memory", "best weights for the fixed memory", "training steps")
+    says(figure, memory_plots.ERROR, "half-life of a unit (pixels)", "period of a unit (pixels)", "a row of pixels")
+
+
+def _memory_range(figure, found, config) -> None:
+    half_lives, periods, path, errors = figure.axes
+    for m, ranges in enumerate(found.ranges):
+        for seed, (log_decay, log_angle) in enumerate(ranges):
+            shows(half_lives, np.log(2.0) / np.exp(log_decay), m + 0.2 * seed)
+            shows(periods, 2 * np.pi / np.exp(log_angle), m + 0.2 * seed)
+    shows(path, found.trainings[:, None], np.log(2.0) / np.exp(found.path[:, :, 0]))
+    shows(path, found.trainings[:, None], 2 * np.pi / np.exp(found.path[:, :, 1]))
+    for w, values in enumerate(found.value.mean(axis=1)):
+        shows(errors, w - 0.12, values)
+        shows(errors, w + 0.05, values.mean())
+    says(figure, *memory_range.METHODS, memory_plots.ERROR, "trainings spent by the descent", "shortest half-life")
+
+
+def _memorised(figure, found, config) -> None:
+    share = 100.0 * found.value / found.image.var(axis=-1)[:, None]
+    errors, pictures = figure.axes[-1], [axis.images[0].get_array().ravel() for axis in figure.axes[:-1]]
+    shows(errors, np.array(config.sizes)[:, None, None], share)
+    shows(errors, np.array(config.sizes)[:, None], share.mean(axis=1))
+    for shown in (found.image[0], *found.drawn[:, 0].reshape(-1, found.drawn.shape[-1])):
+        assert any(np.array_equal(picture, shown) for picture in pictures)
+    says(figure, *memorised_digit.LABELS, *(f"{units} units, trained" for units in config.sizes), "units")
+
+
+def _gates(figure, found, config) -> None:
+    errors, times = figure.axes
+    for w, values in enumerate(found.value):
+        shows(errors, w - 0.12, values)
+        shows(errors, w + 0.05, values.mean())
+        shows(times, w + 0.12 * (np.arange(config.seeds) - 0.5 * (config.seeds - 1)), found.time[w, :, 1])
+    says(figure, *aug10.WAYS, memory_plots.ERROR, "t of the lowest level")
+
+
+def _completions(figure, found, config) -> None:
+    digit_page, mixtures, errors, looks, between = figure.axes[:5]
+    step, digits = config.side + 2, np.arange(10)
+    for axis, rows in ((digit_page, [found.drawn[0, 0], *found.drawn[0, 1:]]), (mixtures, found.shown[0])):
+        page = np.asarray(axis.images[0].get_array())
+        for i, row in enumerate(rows):
+            for j, pixels in enumerate(row):
+                shown = page[i * step : i * step + config.side, j * step : j * step + config.side]
+                np.testing.assert_array_equal(shown.ravel(), pixels)
+    for values in (*found.value, found.baseline[2]):
+        shows(errors, digits, values[:, 0].mean(axis=0))
+        shows(errors, digits, digit_completion.own(values).mean(axis=0))
+    np.testing.assert_allclose(looks.images[0].get_array(), found.looks[-1, :, 1].mean(axis=0))
+    shows(between, digit_completion.SHARES, found.between.mean(axis=1))
+    says(
+        figure,
+        *digit_completion.WAYS,
+        "ridge regression",
+        "digit left out",
+        "share of the second digit",
+        "mixed inputs",
+    )
+
+
+def _initial_scales(figure, found, config) -> None:
+    grid, slopes, scales, price, *tests = figure.axes
+    at = np.arange(len(may28.HYPERS))
+    shows(grid, config.factors, found.grid)
+    for several, shift in zip(found.slopes, (-0.15, 0.15), strict=True):
+        shows(slopes, at + shift, several)
+        shows(slopes, at + shift, several.mean(axis=0))
+    shows(scales, at - 0.15, np.exp(found.z[:, -1]))
+    shows(scales, at + 0.15, np.exp(found.best_trials()))
+    shows(price, 3 * config.draws * np.arange(1, config.evaluations + 1), found.value)
+    for column, axis in enumerate(tests):
+        for x, losses in enumerate(found.compared().values()):
+            shows(axis, x, losses[:, column].mean())
+    says(figure, *may28.HYPERS, *found.compared(), f"Adam's ε = {config.usual_eps:g}", "trainings spent")
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -729,6 +823,11 @@ CHECKS = {
     depth_causes: _causes,
     fit_coverage: _coverage,
     advice_measured: _advice,
+    aug08: _trained_memory,
+    memory_range: _memory_range,
+    memorised_digit: _memorised,
+    aug10: _gates,
+    digit_completion: _completions,
     estimator_truncation: _truncation,
     estimator_errors: _estimator_errors,
     estimator_descents: _estimator_descents,
@@ -753,4 +852,5 @@ CHECKS = {
     smooth_recipes: _recipes,
     hyper_cleaning: _cleaning,
     attribution: _attribution,
+    may28: _initial_scales,
 }

@@ -11,7 +11,7 @@ import numpy as np
 from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import deep_nets, descents, plain_search
+from experiments.shared import deep_nets, descents, search
 from experiments.shared.deep_nets import DeepNet, irregular, net_of
 from experiments.shared.intervals import t_interval
 from hypergrad.runs.parallel import compute, workers
@@ -113,8 +113,8 @@ def searched(config: Config) -> tuple[np.ndarray, np.ndarray]:
             return np.inf
 
     tries = config.trainings() // config.learned_from
-    found = plain_search.search(tried, *config.gains, (max(config.depths),), tries, seed=0)
-    return plain_search.lowest(found).x, np.array([one.value for one in found])
+    found = search.by_evolution(tried, *config.gains, (max(config.depths),), tries, seed=0)
+    return found.best, found.values
 
 
 def run(config: Config, jobs: int, cache) -> Results:
@@ -129,7 +129,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     points = compute(partial(edge, config), numbers, n_jobs=jobs, cache=cache / "edges")
     edges[list(numbers)] = [float(point["edge"]) for point in points]
     learned, descent = learn(config, cache / "descent")
-    best, search = searched(config)
+    best, values = searched(config)
     gains = [np.full(max(depths), np.log(net.gain)), learned, best]
     items = [(max(depths), seed, None, config.weight_decay, each) for each in gains for seed in seeds]
     deepest = np.array(workers(jobs)(delayed(deep_nets.outcome)(net, *item) for item in items))
@@ -142,7 +142,7 @@ def run(config: Config, jobs: int, cache) -> Results:
         deepest.reshape(len(WAYS), config.seeds, 2),
         np.array(gains),
         descent,
-        search,
+        values,
     )
 
 

@@ -13,8 +13,8 @@ from experiments.shared import descents, digits
 from experiments.shared.costs import allocated, timed
 from experiments.shared.intervals import t_interval
 from experiments.shared.penalties import penalised
-from experiments.shared.plain_search import lowest, search
 from experiments.shared.runner import PartConfig, seeds_in_words
+from experiments.shared.search import by_evolution
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
 from hypergrad.style import in_style
@@ -149,8 +149,8 @@ def descent(config: Config, name: str, seed: float) -> dict:
     start = np.full((784, 10), config.log_start)
     if name == SEARCH:
         f = lambda x: value_or_inf(lambda: problem.f(np.full((784, 10), float(x)), seed))
-        best = lowest(search(f, config.low, config.high, (), int(config.budget()), seed))
-        value, h = best.value, np.full((784, 10), float(best.x))
+        tried = by_evolution(f, config.low, config.high, (), int(config.budget()), seed)
+        value, h = tried.values.min(), np.full((784, 10), float(tried.best))
     else:
         implicit = 1.0 + config.terms / T  # products beside those of the training
         truncated = 1.0 + 0.1 * (COST - 1.0)

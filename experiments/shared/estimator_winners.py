@@ -12,8 +12,8 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared import descents, pooled
 from experiments.shared.intervals import Interval, t_interval
-from experiments.shared.plain_search import lowest, search
 from experiments.shared.runner import PartConfig, seeds_in_words
+from experiments.shared.search import by_evolution
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
 from hypergrad.style import in_style
@@ -142,8 +142,8 @@ def seed_of(config: Config, seed: float) -> dict:
     objective, test, gradient = np.empty(shape), np.empty((*shape, config.fresh)), np.full((*shape, 2), np.nan)
     for c, count in enumerate(config.counts):
         f = lambda z: value_or_inf(lambda: problem.f(np.clip(z, config.low, config.high)))
-        best = lowest(search(f, config.low, config.high, (count,), config.updates(SEARCH), seed))
-        objective[-1, c], test[-1, c] = best.value, tested(np.clip(best.x, config.low, config.high))
+        tried = by_evolution(f, config.low, config.high, (count,), config.updates(SEARCH), seed)
+        objective[-1, c], test[-1, c] = tried.values.min(), tested(np.clip(tried.best, config.low, config.high))
         for m, start in enumerate(config.starts):
             exact = None
             for e, name in enumerate(NAMES[:-1]):

@@ -63,19 +63,30 @@ def evolution(rng: np.random.Generator, low: float, high: float, shape: tuple[in
     failure, so that the length stays where one in five succeeds (Rechenberg 1973).
     """
     same = trials if np.prod(shape) == 1 else -(-trials // 3)
-    best, lowest, length = np.full(shape, np.nan), np.inf, 1.0
+    best, lowest = np.full(shape, np.nan), np.inf
     for place in itertools.islice(spread(low, high), same):
         z = np.full(shape, place)
         value = yield z
         if value < lowest:
             best, lowest = z, value
-    for _ in range(trials - same):
-        z = best + length * rng.standard_normal(shape)
+    yield from strategy(rng, best, lowest, trials - same)
+
+
+def strategy(rng: np.random.Generator, best: np.ndarray, lowest: float, trials: int, length: float = 1.0) -> Proposals:
+    """That evolution strategy from a point and the value there on; the first step has this length."""
+    for _ in range(trials):
+        z = best + length * rng.standard_normal(best.shape)
         value = yield z
         better = value < lowest
         if better:
             best, lowest = z, value
         length *= np.exp(0.3 if better else -0.075)
+
+
+def from_start(rng: np.random.Generator, start: np.ndarray, trials: int, length: float) -> Proposals:
+    """A point, and the evolution strategy from there."""
+    value = yield start
+    yield from strategy(rng, start, value, trials - 1, length)
 
 
 def parzen(seed: int, numbers: int, half: float, trials: int) -> Proposals:

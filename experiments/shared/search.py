@@ -118,6 +118,17 @@ def on_grid(f: Callable, numbers: int, trainings: int, seed: int, *, axes) -> Pa
     return tried(f, proposals.on_grid(np.random.default_rng((seed, 2)), axes, trainings)).path()
 
 
+def by_evolution(f: Callable, low: float, high: float, shape: tuple[int, ...], trials: int, seed: int) -> Tried:
+    """f(z) by :func:`proposals.evolution`: equal entries between two bounds first, then a strategy with one parent."""
+    rng = np.random.default_rng((seed, 21))
+    return tried(lambda z, _: f(z), proposals.evolution(rng, low, high, shape, trials))
+
+
+def by_evolution_from(f: Callable, start: np.ndarray, trials: int, seed: int, length: float) -> Tried:
+    """f(z) at a start, and by that strategy from there; its first step has this length."""
+    return tried(lambda z, _: f(z), proposals.from_start(np.random.default_rng((seed, 21)), start, trials, length))
+
+
 def tpe(f: Callable, numbers: int, trainings: int, seed: int) -> Path:
     """A tree of Parzen estimators; recommends the best of the points tried."""
     return tried(f, proposals.parzen(seed, numbers, BOX, trainings)).path()

@@ -118,6 +118,7 @@ def advise(
       NestError: bad ``hypers``.
       ArgumentError: an ``f`` that is no scalar, does not depend on ``hypers`` or gives another result when called
         again; a bad number; a budget for which there is no estimator.
+      DifferentiationError: ``hypers`` are being differentiated.
 
     Cost: 20 trainings; 2 more for the direction of several hyperparameters, 16 in doubt, 8 past the edge, up to 6 for
     truncations.
