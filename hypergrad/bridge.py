@@ -40,6 +40,7 @@ __all__ = [
     "is_object_of_boxes",
     "isbox",
     "jvps",
+    "levels",
     "primitive",
     "probe_of",
     "probed",
@@ -329,6 +330,11 @@ def check_one_trace(inputs: list) -> list:
 def _nodes(x) -> list:
     """The nodes of a value, from the outermost level of differentiation in."""
     return [x._node, *_nodes(x._value)] if isbox(x) else []
+
+
+def levels(inputs: list) -> int:
+    """How many derivatives, one inside the other, are being taken by these."""
+    return max((len(_nodes(x)) for x in inputs), default=0)
 
 
 def _refuse(cotangent):

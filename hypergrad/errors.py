@@ -1,5 +1,41 @@
 """The errors of the package. Each names the value, the place and the way out."""
 
+__all__ = [
+    "AdjointError",
+    "ArgumentError",
+    "BufferWarning",
+    "CacheWarning",
+    "CallbackError",
+    "CostWarning",
+    "DataError",
+    "DifferentiationError",
+    "DivergedError",
+    "FixedPointOverflowError",
+    "HypergradError",
+    "HypergradientError",
+    "ImpureLossError",
+    "InUseError",
+    "LossDerivativeError",
+    "LossError",
+    "LossGradientWarning",
+    "MemoryBudgetError",
+    "MissingExtraError",
+    "NestError",
+    "NonFiniteGradientWarning",
+    "NonFiniteHypergradientError",
+    "NonFiniteLossGradientError",
+    "OtherFunctionError",
+    "PrecisionWarning",
+    "ReversalError",
+    "ScheduleError",
+    "StoreError",
+    "UnusedHyperWarning",
+]
+
+
+def __dir__():
+    return __all__
+
 
 class HypergradError(Exception):
     """Base of every error raised on purpose by hypergrad.

@@ -36,7 +36,7 @@ def export(lr: Any, momentum: Any = None, *, to: str) -> Any:
       For "function" two functions of the step, ``lr(step)`` and ``momentum(step)``, which return η_t and μ_t: numbers,
       or nests of them; ``momentum`` is None without one.
 
-      For "torch" a :class:`TorchSchedules`, for "optax" an :class:`OptaxSchedules`. Either library is imported only
+      For "torch" a ``TorchSchedules``, for "optax" an ``OptaxSchedules``. Either library is imported only
       then.
 
       After the end of a schedule its last value is kept.

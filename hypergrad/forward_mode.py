@@ -18,8 +18,9 @@ class ForwardTangents(NamedTuple):
 
     Attributes:
       value: f(hypers), a number or an array.
-      derivatives: along each direction, shape (K, *value.shape); or, if no directions were given, the gradient (the
-        Jacobian, if the value is an array): a nest like ``hypers`` with leaves of shape (*value.shape, *leaf.shape).
+      derivatives: along each direction, shape ``(K, *value.shape)``; or, if no directions were given, the gradient (the
+        Jacobian, if the value is an array): a nest like ``hypers`` with leaves of shape
+        ``(*value.shape, *leaf.shape)``.
     """
 
     value: Any
@@ -50,7 +51,7 @@ def forward_tangents(f: Callable, hypers: Any, directions: Any = None) -> Forwar
       ArgumentError: directions of the wrong shape or of different numbers, none at all, or a result that is no array.
       DifferentiationError: ``hypers`` is itself being differentiated, or a function in ``f`` has no derivative in
         forward mode.
-      DivergedError and whatever else ``f`` raises.
+      DivergedError: training diverged; and whatever else ``f`` raises.
 
     Cost, in matrix products a step and layer: 2 + 2 K, where K runs with one direction each take 4 K; as stacked
     products where the loss has them written out (:class:`hypergrad.nn.MinibatchLoss` of an :class:`hypergrad.nn.MLP`),

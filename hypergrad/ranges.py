@@ -9,7 +9,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Range:
-    """The interval a hyperparameter must lie in, open at its high end."""
+    """The interval a hyperparameter must lie in, open at its high end.
+
+    Attributes:
+      low, high: the ends, in the units of the hyperparameter.
+      low_included: whether ``low`` itself is allowed.
+
+    >>> str(Range(0.0, 1.0)), Range(0.0, 1.0).contains(np.array([0.0, 1.0])).tolist()
+    ('[0, 1)', [True, False])
+    """
 
     low: float = -np.inf
     high: float = np.inf

@@ -146,11 +146,50 @@ def test_a_part_of_a_loss_in_autograd():
         assert relative_error(grad(f(mixed))(X[0]), grad(f(plain_loss))(X[0])) < 1e-10
 
 
-def test_a_wrong_rule_would_be_seen(monkeypatch):
-    from hypergrad.losses.jax_tracing import Compiled
+def test_a_first_derivative_does_not_compute_the_value_again():
+    """Its cotangents may come as often as they like, and it may be differentiated further."""
+    for valid, plain_valid in (
+        both(lambda xp, w: xp.sum(xp.cos(w) ** 3)),
+        both(lambda xp, w: xp.cos(w) ** 3 * w[0]),
+    ):
+        ours, plain = (lambda w, f=f: anp.sum(f(w) ** 2) + anp.sum(w) for f in (valid, plain_valid))
+        pull, _ = make_vjp(ours, X[0])
+        assert relative_error(pull(2.0), 2.0 * grad(plain)(X[0])) < 1e-13
+        assert relative_error(pull(1.0), grad(plain)(X[0])) < 1e-13
+        over = [make_jvp(grad(f))(X[0])(X[1])[1] for f in (ours, plain)]
+        assert relative_error(*over) < 1e-12
 
-    right = Compiled.pulled
-    twice = lambda *args: lambda leaves: tuple(2.0 * bar for bar in right(*args)(leaves))
-    monkeypatch.setattr(Compiled, "pulled", twice)
+
+class Twice:
+    """A compiled function with twice its results."""
+
+    def __init__(self, compiled):
+        self.compiled = compiled
+
+    def __call__(self, leaves):
+        return tuple(2.0 * bar for bar in self.compiled(leaves))
+
+    def pulled(self, *args):
+        return self.compiled.pulled(*args)
+
+
+@pytest.mark.parametrize("way", ["first", "second"])
+def test_a_wrong_rule_would_be_seen(way, monkeypatch):
+    from hypergrad.losses.jax_tracing import Call, Compiled
+
+    right, kept = Compiled.pulled, Call.__call__
+    twice = lambda *args: Twice(right(*args))
+
+    def kept_twice(call, leaves):
+        results = kept(call, leaves)
+        pull_back = call.pull_back
+        call.pull_back = lambda cotangents: [2.0 * bar for bar in pull_back(cotangents)]
+        return results
+
     valid, plain_valid = both(lambda xp, w: xp.sum(xp.cos(w) ** 3))
-    assert relative_error(grad(valid)(X[0]), grad(plain_valid)(X[0])) == pytest.approx(1.0)
+    ours, plain = (grad(f) if way == "first" else lambda w, f=f: grad(grad(f))(w[0]) for f in (valid, plain_valid))
+    if way == "first":
+        monkeypatch.setattr(Call, "__call__", kept_twice)
+    else:
+        monkeypatch.setattr(Compiled, "pulled", twice)
+    assert relative_error(ours(X[0]), plain(X[0])) > 0.5

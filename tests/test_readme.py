@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 from pages import ROOT, namespace_of, python_blocks
 
-NEEDS = {"jax.md": ("jax", "equinox"), "pytorch.md": ("torch",)}  # what is not installed with the tests
+NEEDS = {
+    "jax.md": ("jax", "equinox"),
+    "pytorch.md": ("torch",),
+    "cluster.md": ("distributed",),
+}  # not in all installations
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-EXAMPLES = [page for page in PAGES if python_blocks(page) and page.name != "tutorial.md"]  # which has its own test
+OWN_TESTS = ("tutorial.md", "cookbook.md")
+EXAMPLES = [page for page in PAGES if python_blocks(page) and page.name not in OWN_TESTS]
 
 
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.name)
 def test_examples_run(page):
     for library in NEEDS.get(page.name, ()):
-        pytest.importorskip(library, reason=f"needs {library}: pip install -e '.[jax,torch,models]'")
+        pytest.importorskip(library, reason=f"needs {library}: pip install -e '.[jax,torch,models,cluster]'")
     namespace = namespace_of(page)
     if page.name == "README.md":
         assert 0.0 < namespace["value"] < 1.0

@@ -7,7 +7,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 import unrolled
-from autograd import grad, hessian, jacobian, make_jvp, value_and_grad
+from autograd import grad, hessian, jacobian, make_jvp, make_vjp, value_and_grad
 from optimizer_table import OPTIMIZERS, draw
 from problems import norm, relative_error
 
@@ -274,6 +274,26 @@ def test_functions_of_boxes_in_both_modes_and_to_second_order():
     single = hg.losses.torch_function(lambda w, s: (w**2).sum() * s)
     value, (by_w, by_s) = value_and_grad(lambda x: single(*x))((np.ones(3, np.float32), 2.0))
     assert value == 6.0 and by_s == 3.0 and by_w.dtype == value.dtype == np.float32 and by_s.dtype == np.float64
+
+
+@pytest.mark.parametrize("output", ["scalar", "vector"])
+def test_a_first_derivative_does_not_compute_the_value_again(output):
+    calls = []
+
+    def f(w):
+        calls.append(1)
+        return torch.sin(w) ** 3 if output == "vector" else (torch.sin(w) ** 3).sum()
+
+    ours = lambda w: anp.sum(hg.losses.torch_function(f)(w) ** 2)
+    of = (lambda w: anp.sin(w) ** 3) if output == "vector" else (lambda w: anp.sum(anp.sin(w) ** 3))
+    plain = lambda w: anp.sum(of(w) ** 2)
+    at = np.arange(1.0, 4.0)
+    np.testing.assert_allclose(grad(ours)(at), grad(plain)(at), rtol=1e-13)
+    assert len(calls) == 1
+    np.testing.assert_allclose(make_jvp(ours)(at)(at)[1], make_jvp(plain)(at)(at)[1], rtol=1e-13)
+    assert len(calls) == 2
+    pull, _ = make_vjp(ours)(at)
+    np.testing.assert_array_equal(pull(1.0), pull(1.0))  # what was recorded is let go after the first
 
 
 def test_an_outer_function_mixes_autograd_and_pytorch():

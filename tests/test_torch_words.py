@@ -130,6 +130,14 @@ def test_what_cannot_be_differentiated_twice_is_named_before_training(name):
     assert set(steps) == {0}
 
 
+def test_what_is_marked_at_a_later_step_only_is_noticed_there():
+    loss = hg.losses.from_torch_function(lambda w, h, t: (w**2).sum() + (Once.apply(w).sum() if t == 2 else 0.0))
+    f = lambda lr, steps: anp.sum(hg.train(loss, np.ones(3), hg.SGD(lr), steps=steps) ** 2)
+    assert np.isfinite(grad(f)(0.1, 2))
+    with pytest.raises(errors.LossError, match="marked once_differentiable"):
+        grad(f)(0.1, 4)
+
+
 CAPTURING = {
     "factor": lambda x: hg.losses.from_torch_function(lambda w, h, t: (w**2).sum() * x),
     "tensor": lambda x: hg.losses.from_torch_function(lambda w, h, t: (w**2).sum() * torch.as_tensor(x)),

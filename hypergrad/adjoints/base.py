@@ -57,7 +57,7 @@ class Adjoint:
     """How the reverse pass gets the trajectory back. Derive from it, with :meth:`run`, for one of your own.
 
     It decides which states are kept and when steps run again, and knows no loss and no optimizer: ``dynamics`` makes
-    the steps (:class:`hypergrad.engine.dynamics.Dynamics`), and :class:`Backward` takes them back.
+    the steps (hypergrad/engine/dynamics.py), and ``Backward`` takes them back.
     """
 
     def check(self, dynamics: Dynamics) -> None:

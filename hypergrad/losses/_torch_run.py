@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,25 @@ import numpy as np
 from ..errors import LossError
 from ..workspace import Arena, row
 from ._torch_modes import Drew, forwards, forwards_without_draws, recorded
-from ._torch_tensors import Place, array, check_differentiable, in_words, pulled_back
+from ._torch_tensors import Place, array, check_differentiable, edges, in_words, may_be_marked, pulled_back
 from .autograd import warn_if_unused, write
 from .base import Inputs, Linearized, Loss
+
+
+class _Seen:
+    """What earlier runs showed of a loss. Should it be otherwise now, an error comes later than at the first step.
+
+    Attributes:
+      tried: the forms of inputs for which a gradient was pulled back.
+      draws: whether it needed random numbers.
+    """
+
+    def __init__(self):
+        self.tried: set = set()
+        self.draws = True  # until a first forward pass has shown that there are none
+
+
+_SEEN: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def checked_scalar(value, step: int, place: Place):
@@ -54,8 +71,8 @@ class LossOfTorch(Loss):
         self.place: Place | None = None
         self.call: Any = None
         self.hyper: list = []
-        self.tried = self.counting = False
-        self.draws = True  # until a first forward pass has shown that there are no random numbers in it
+        self.counting = False
+        self.seen = _SEEN.setdefault(loss, _Seen())
 
     def value(self, params: list, step: int) -> float:
         with recorded():
@@ -63,34 +80,35 @@ class LossOfTorch(Loss):
 
     def gradient(self, params: list, step: int, to: list, arena: Arena) -> float | None:
         with recorded():
-            value, gradient, *_ = self._gradient(params, step, len(params))
+            value, gradient, _ = self._gradient(params, step, len(params))
         write(_arrays(gradient), to)
-        return value
+        return value.item()
 
     def linearize(self, params: list, step: int, to: list, arena: Arena) -> Linearized:
         with recorded():
             value, gradient, inputs = self._gradient(params, step, len(params))
-            self._check(gradient, inputs)
+            self._check(value, gradient, inputs)
         write(_arrays(gradient), to)
+        graph = edges(gradient)  # not the numbers, which the run has now
         place: Any = self.place
         hyper_leaves = self.inputs.hyper_leaves
 
         def product(direction: list, to: list, add: bool = False) -> list:
             with recorded():
-                bars = pulled_back(gradient, inputs, [place.tensor(d) for d in direction])
+                bars = pulled_back(graph, inputs, [place.tensor(d) for d in direction])
             own, mixed = _arrays(bars[: len(to)]), _arrays(bars[len(to) :])
             write(own, to, add)
             if step == 0 and self.inputs.wants_hyper:
                 warn_if_unused(mixed)
             return [np.zeros_like(h) if m is None else np.asarray(m, h.dtype) for m, h in zip(mixed, hyper_leaves)]
 
-        return Linearized(value, product, lambda: self._bytes([array(w) for w in inputs[: len(to)]], step))
+        return Linearized(value.item(), product, lambda: self._bytes([array(w) for w in inputs[: len(to)]], step))
 
     def tangents(self, params, step, to, params_dots, hyper_dots, to_dots, arena):
         """By the symmetry of second derivatives: pullbacks of (dw, dh) through ∂L/∂(w, h)."""
         with recorded():
             value, joint, inputs = self._gradient(params, step, None)
-            self._check(joint, inputs[: len(params)])
+            self._check(value, joint, inputs[: len(params)])
             directions = [*params_dots, *(hyper_dots if self.inputs.wants_hyper else [])]
             for k in range(len(to_dots[0])):
                 along = [self.place.tensor(d) for d in row(directions, k)]
@@ -98,7 +116,7 @@ class LossOfTorch(Loss):
         write(_arrays(joint[: len(params)]), to)
         if step == 0 and self.inputs.wants_hyper:
             warn_if_unused(joint[len(params) :])
-        return value
+        return value.item()
 
     def _leaves(self, params: list) -> list:
         """The parameters as tensors of their own."""
@@ -112,12 +130,12 @@ class LossOfTorch(Loss):
         nests = self.inputs.nests(leaves, self.hyper)
         evaluate = lambda: checked_scalar(self.call(*nests, step), step, self.place)  # type: ignore[arg-type]
         with in_words():
-            value = None if self.draws else self._without_draws(evaluate)
+            value = None if self.seen.draws else self._without_draws(evaluate)
             if value is None:
                 with forwards([self.loss.seed, step], hooks=self.counting) as drawn:
                     value = evaluate()
-                self.draws = drawn.has_drawn or self.place.device.type != "cpu"  # type: ignore[union-attr]
-                if not self.draws:  # this step too, whose bits may be compared with those of later ones
+                self.seen.draws = drawn.has_drawn or self.place.device.type != "cpu"  # type: ignore[union-attr]
+                if not self.seen.draws:  # this step too, whose bits may be compared with those of later ones
                     value = self._without_draws(evaluate)
         if any(h._version for h in self.hyper):
             raise LossError(f"hyper was changed in place at step {step}: make a new tensor")
@@ -131,7 +149,7 @@ class LossOfTorch(Loss):
         except Drew:
             return None
 
-    def _gradient(self, params: list, step: int, size: int | None) -> tuple[float, list, list]:
+    def _gradient(self, params: list, step: int, size: int | None) -> tuple[Any, list, list]:
         """Value, gradient by the first ``size`` of the inputs (by all if None), and the inputs."""
         import torch
 
@@ -145,14 +163,16 @@ class LossOfTorch(Loss):
                 f"the loss does not depend on params at step {step} (it returned {value.item()!r}); compute it from "
                 "the params it is given, with torch (a module by torch.func.functional_call(module, params, x))"
             )
-        return value.item(), gradient, inputs
+        return value, gradient, inputs
 
-    def _check(self, gradient: list, inputs: list) -> None:
-        """Whether the gradient can be pulled back: tried once, before training goes on."""
-        check_differentiable(gradient)
-        if not self.tried:
+    def _check(self, value, gradient: list, inputs: list) -> None:
+        """Whether the gradient can be pulled back: tried in the first run of a loss, before training goes on."""
+        if may_be_marked([value]):
+            check_differentiable(gradient)
+        form = self.place, self.inputs.params, self.inputs.hyper, *(w.shape for w in inputs)
+        if form not in self.seen.tried:
             pulled_back(gradient, inputs, gradient)
-            self.tried = True
+            self.seen.tried.add(form)
 
     def _bytes(self, params: list, step: int) -> int:
         """Bytes that the graph of a step keeps: it is made twice more, and what both save was there before."""
@@ -176,8 +196,8 @@ class LossOfTorch(Loss):
                 _, gradient, inputs = self._gradient(params, step, len(params))
         finally:
             self.counting = False
-        for tensor in (*gradient, *inputs[: len(params)]):
-            if tensor is not None:
+        for tensor in (*edges(gradient), *inputs[: len(params)]):
+            if isinstance(tensor, torch.Tensor):
                 note(tensor)
         return saved, gradient
 

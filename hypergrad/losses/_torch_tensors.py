@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import traceback
 from collections.abc import Iterator
@@ -28,9 +29,11 @@ class Place(NamedTuple):
         import torch
 
         array = np.asarray(array)
-        tensor = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name), device="cpu")
-        tensor.numpy()[...] = array
-        return tensor.to(self.device, self.dtype).requires_grad_(differentiated)
+        if not array.flags.writeable or any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))  # PyTorch takes no others
+        tensor = torch.from_numpy(array)
+        tensor = tensor.to(self.device, self.dtype, copy=True, memory_format=torch.contiguous_format)
+        return tensor.requires_grad_(differentiated)
 
     def cast(self, value):
         """Data given to a function: arrays and tensors, in tuples, lists and dicts, as tensors here.
@@ -67,16 +70,44 @@ def common_dtype(arrays: list) -> np.dtype:
     return np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
 
 
-def pulled_back(outputs: list, inputs: list, cotangents: list, create_graph: bool = False) -> list:
-    """Cotangents of the inputs, None where there is no dependence. The graph is kept."""
+def edges(outputs: list) -> list:
+    """Where tensors are in their graph, None for constants: enough to pull back from, without their numbers.
+
+    Before PyTorch 2.6 the tensors themselves.
+    """
     import torch
 
-    pairs = [(y, c) for y, c in zip(outputs, cotangents) if y is not None and y.requires_grad]
+    outputs = [y if y is not None and y.requires_grad else None for y in outputs]
+    if not _takes_edges():
+        return outputs
+    return [None if y is None else torch.autograd.graph.get_gradient_edge(y) for y in outputs]
+
+
+@functools.cache
+def _takes_edges() -> bool:
+    import torch
+
+    x = torch.zeros((), requires_grad=True)
+    try:
+        torch.autograd.grad((torch.autograd.graph.get_gradient_edge(x * x),), (x,), (torch.ones(()),))
+    except (AttributeError, TypeError):
+        return False
+    return True
+
+
+def pulled_back(outputs: list, inputs: list, cotangents: list, create_graph=False, retain_graph=True) -> list:
+    """Cotangents of the inputs, None where there is no dependence.
+
+    ``outputs`` are tensors, or :func:`edges` of such.
+    """
+    import torch
+
+    pairs = [(y, c) for y, c in zip(outputs, cotangents) if y is not None and getattr(y, "requires_grad", True)]
     if not pairs:
         return [None] * len(inputs)
     ys, bars = zip(*pairs)
     with in_words(), recorded():
-        found = torch.autograd.grad(ys, inputs, bars, create_graph=create_graph, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad(ys, inputs, bars, retain_graph, create_graph, allow_unused=True)
     if any(bar is not None and bar.layout is not torch.strided for bar in found):
         raise LossError(_SPARSE)
     return list(found)
@@ -90,14 +121,30 @@ def check_differentiable(outputs: list) -> None:
     Raises:
       LossError: something is.
     """
+    if any(node.name() == _MARK for node in _nodes(outputs)):
+        raise LossError(f"a torch.autograd.Function is marked once_differentiable: {_ONCE}")
+
+
+def may_be_marked(outputs: list) -> bool:
+    """Whether the derivative of these may be marked so: only what is written in Python is, or was marked before."""
+    import torch
+
+    own = torch.autograd.function.BackwardCFunction
+    return any(isinstance(node, own) or node.name() == _MARK for node in _nodes(outputs))
+
+
+_MARK = "torch::autograd::Error"
+
+
+def _nodes(outputs: list) -> Iterator:
+    """The nodes of a graph."""
     waiting, seen = [y.grad_fn for y in outputs if y is not None], set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if node.name() == "torch::autograd::Error":
-            raise LossError(f"a torch.autograd.Function is marked once_differentiable: {_ONCE}")
+        yield node
         waiting += [below for below, _ in node.next_functions]
 
 

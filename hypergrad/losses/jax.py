@@ -75,7 +75,8 @@ def jax_function(f: Callable, *, dtype: Any = None) -> JaxFunction:
       ArgumentError: ``f`` is no function, or ``dtype`` none of those.
       MissingExtraError: JAX is not installed.
 
-    Cost: one compilation for each structure and shapes of its arguments, and one for each derivative of it.
+    Cost: one compilation for each structure and shapes of its arguments, and one for each derivative of it. A first
+    derivative in reverse mode does not compute the value again.
     """
     jax_for("hg.losses.jax_function")
     if not callable(f):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bridge import defjvp_argnums, defvjp_argnums, getval, isbox, primitive
+from ..bridge import defjvp_argnums, defvjp_argnums, getval, isbox, levels, primitive, takes_forward_mode
 from ..checks import import_extra
 from ..errors import DifferentiationError, HypergradError, LossError
 from ..nests import Structure, flatten, is_tracer_of_jax
@@ -141,6 +141,7 @@ class Compiled:
         self.function, self.constants, self.dtype = function, constants, dtype
         self._jitted = Jitted(lambda constants, leaves: function(constants, leaves))
         self._derived: dict = {}
+        self._linearized: dict = {}
 
     def __call__(self, leaves: Sequence) -> tuple:
         """On NumPy's values."""
@@ -170,6 +171,29 @@ class Compiled:
 
         return self._derive(("pushed", wanted, count), push)
 
+    def with_pullback(self, wanted: tuple[int, ...], leaves: Sequence) -> tuple[tuple, Callable]:
+        """The results, and what pulls cotangents of them back to the leaves wanted, computed with them."""
+        import jax
+
+        if wanted not in self._linearized:
+
+            def run(constants, leaves):
+                return jax.vjp(self._of(wanted, constants, leaves), *(leaves[i] for i in wanted))
+
+            def pull(back, results, cotangents):
+                return back([c.astype(r.dtype) for c, r in zip(cotangents, results)])
+
+            self._linearized.setdefault(wanted, (Jitted(run), Jitted(pull)))
+        run, pull = self._linearized[wanted]
+        with precision(self.dtype):
+            results, back = run(self.constants, [as_dtype(leaf, self.dtype) for leaf in leaves])
+
+        def pull_back(cotangents: list) -> list:
+            with precision(self.dtype):
+                return [np.array(bar)[()] for bar in pull(back, results, cotangents)]
+
+        return tuple(np.array(result)[()] for result in results), pull_back
+
     def _of(self, wanted: tuple[int, ...], constants, leaves) -> Callable:
         """The function of some of its leaves."""
 
@@ -193,30 +217,56 @@ def as_dtype(leaf: Any, dtype: np.dtype) -> np.ndarray:
     return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
 
 
-@primitive
+class Call:
+    """One call of a compiled function in reverse mode: what its first derivative needs is computed with the value."""
+
+    def __init__(self, compiled: Compiled, wanted: tuple[int, ...]):
+        self.compiled, self.wanted = compiled, wanted
+        self.pull_back: Callable | None = None
+
+    def __call__(self, leaves: Sequence) -> tuple:
+        results, self.pull_back = self.compiled.with_pullback(self.wanted, leaves)
+        return results
+
+
 def apply(function: Compiled, *leaves):
     """The results of a compiled function, a tuple; differentiable by autograd in both modes, as often as JAX can."""
+    if levels(list(leaves)) == 1 and not takes_forward_mode(list(leaves)):
+        wanted = tuple(i for i, leaf in enumerate(leaves) if isbox(leaf))
+        return _apply(Call(function, wanted), *leaves)
+    return _apply(function, *leaves)
+
+
+@primitive
+def _apply(function: Compiled | Call, *leaves):
     return function(leaves)
 
 
 def _pull_back(argnums, ans, args, kwargs):
     function, *leaves = args
-    pulled, count = function.pulled(tuple(i - 1 for i in argnums), len(leaves)), len(ans)
+    wanted, count = tuple(i - 1 for i in argnums), len(ans)
 
-    def pull(cotangent):
-        bars = apply(pulled, *leaves, *(cotangent[i] for i in range(count)))
-        return [_in_dtype_of(bars[k], leaves[i - 1]) for k, i in enumerate(argnums)]
+    def pull(outgrad):
+        cotangents, compiled = [outgrad[i] for i in range(count)], function
+        if isinstance(function, Call):
+            compiled, kept = function.compiled, function.pull_back
+            # Let go: it may be large, and the training before it is still to be gone back through.
+            function.pull_back = None
+            if kept is not None and wanted == function.wanted and not any(map(isbox, cotangents)):
+                return [_in_dtype_of(bar, leaves[i]) for i, bar in zip(wanted, kept(cotangents))]
+        bars = _apply(compiled.pulled(wanted, len(leaves)), *leaves, *cotangents)
+        return [_in_dtype_of(bar, leaves[i]) for i, bar in zip(wanted, bars)]
 
     return pull
 
 
 def _push_forward(argnums, tangents, ans, args, kwargs):
     function, *leaves = args
-    return apply(function.pushed(tuple(i - 1 for i in argnums), len(leaves)), *leaves, *tangents)
+    return _apply(function.pushed(tuple(i - 1 for i in argnums), len(leaves)), *leaves, *tangents)
 
 
-defvjp_argnums(apply, _pull_back)
-defjvp_argnums(apply, _push_forward)
+defvjp_argnums(_apply, _pull_back)
+defjvp_argnums(_apply, _push_forward)
 
 
 def _in_dtype_of(value, leaf):

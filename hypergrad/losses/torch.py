@@ -13,7 +13,7 @@ from ..checks import check_dtype, check_integer, import_extra
 from ..errors import ArgumentError, BufferWarning
 from ..nests import check_params, flatten, unflatten
 from . import _torch_modules as modules
-from ._torch_boxes import Function, applied
+from ._torch_boxes import applied
 from ._torch_modes import TURN
 from ._torch_run import LossOfTorch, checked_scalar
 from ._torch_tensors import Place, array, common_dtype
@@ -111,7 +111,7 @@ def torch_function(f: Callable, *, seed: int = 0, device=None, dtype=None) -> Ca
     Raises:
       MissingExtraError, ArgumentError: as for :func:`from_torch_function`.
 
-    Cost: each derivative runs ``f`` once more.
+    Cost: a first derivative works from what the value recorded; each further one runs ``f`` once more.
     """
     import_extra("torch", "hg.losses.torch_function")
     inner = TorchLoss(f, seed=seed, device=device, dtype=dtype)
@@ -243,7 +243,7 @@ def _applied(loss: TorchLoss, call: Callable, given: tuple, step: int, place: Pl
             filled[i] = tensor
         return call(*unflatten(structure, filled))
 
-    return applied(Function(of_tensors, place, [loss.seed, step]), [leaves[i] for i in floats])
+    return applied(of_tensors, place, [loss.seed, step], [leaves[i] for i in floats])
 
 
 def _is_float(value) -> bool:

@@ -50,7 +50,7 @@ def descend(
       hypers: where to start; a nest of float arrays and numbers.
       step_size: η ≥ 0: a number, an array that fits a leaf, or a nest of those that is a prefix of
         ``hypers``. It multiplies the learning rate of ``optimizer``. None: 1 with an optimizer; without one it is found
-        by a line search at the start (:func:`hypergrad.meta.step_size.line_search`, at most 13 trainings more), and
+        by a line search at the start (at most 13 trainings more), and
         steps that jump are taken back.
       optimizer: whose update is a step, such as ``hypergrad.Adam(0.1)``; if None h ← h − η ∇f(h). Each of its
         hyperparameters is given in the forms of ``step_size``; an array is no schedule here.

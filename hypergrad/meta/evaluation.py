@@ -23,6 +23,9 @@ class TakeBack:
         errors of the difference more; inf allows any.
       gradient: a jump is a norm of the hypergradient more than this times the one before; inf allows any.
       shrink: factor of the step size, in (0, 1).
+
+    Raises:
+      ArgumentError: ``loss`` or ``gradient`` below 1, or ``shrink`` outside (0, 1).
     """
 
     loss: float = 1.1

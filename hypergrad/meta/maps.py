@@ -1,8 +1,8 @@
 """Maps from free variables, on which a descent takes its steps, to hyperparameters that are bound to an interval or to
 each other.
 
-A map is declared once for each leaf, or for all leaves below a place: ``maps={"lr": maps.log(), "momentum":
-  maps.logit()}``.
+A map is declared once for each leaf, or for all leaves below a place:
+``maps={"lr": maps.log(), "momentum": maps.logit()}``.
 """
 
 from __future__ import annotations
@@ -170,7 +170,11 @@ class _Tied(Map):
 
 
 def plain() -> Map:
-    """h = x: the step is taken on the hyperparameter itself."""
+    """h = x: the step is taken on the hyperparameter itself.
+
+    >>> [float(h) for h in plain().value([2.0])]
+    [2.0]
+    """
     return _Plain()
 
 
@@ -186,6 +190,12 @@ def log() -> Map:
 def logit(low: float = 0.0, high: float = 1.0) -> Map:
     """h = low + (high − low) / (1 + e⁻ˣ), for what lies in an interval, such as a momentum.
 
+    Args:
+      low, high: the ends of the interval, themselves never reached.
+
+    Raises:
+      ScheduleError: ``low`` is not below ``high``.
+
     >>> [float(h) for h in logit().value([0.0])]
     [0.5]
     """
@@ -193,12 +203,23 @@ def logit(low: float = 0.0, high: float = 1.0) -> Map:
 
 
 def softmax() -> Map:
-    """h_i = exp(x_i) / Σ_j exp(x_j) over the last axis, for shares: positive, with a sum of 1."""
+    """h_i = exp(x_i) / Σ_j exp(x_j) over the last axis, for shares: positive, with a sum of 1.
+
+    >>> softmax().value([np.zeros(4)])[0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
     return _Softmax()
 
 
 def monotone(increasing: bool = True) -> Map:
-    """h_0 = x_0, h_i = h_{i−1} ± exp(x_i), for an array whose entries only rise, or only fall."""
+    """h_0 = x_0, h_i = h_{i−1} ± exp(x_i), for an array whose entries only rise, or only fall.
+
+    Args:
+      increasing: whether they rise.
+
+    >>> monotone(increasing=False).value([np.zeros(3)])[0].tolist()
+    [0.0, -1.0, -2.0]
+    """
     return _Monotone(1.0 if increasing else -1.0)
 
 
@@ -206,6 +227,12 @@ def tied(each: Map | None = None) -> Map:
     """All leaves below a place are one: each is mapped, by ``each``, from the mean of their free variables.
 
     They start alike and stay alike, and a step moves them along the mean of what it would move them by apart.
+
+    Args:
+      each: the map of the one that they are; :func:`plain` if None.
+
+    >>> [float(h) for h in tied(log()).value([0.0, 0.0])]
+    [1.0, 1.0]
     """
     return _Tied(plain() if each is None else each)
 

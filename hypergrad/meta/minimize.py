@@ -214,7 +214,11 @@ class _Ended(Exception):
 
 
 def best(history: list[Evaluation]) -> Evaluation:
-    """The one with the lowest validation, or value where there is none, of those not taken back."""
+    """The evaluation with the lowest validation, or value where there is none, of those not taken back.
+
+    Args:
+      history: evaluations in any order, one at least that was not taken back.
+    """
     return min((e for e in history if not e.taken_back), key=lambda e: e.loss)
 
 

@@ -34,6 +34,9 @@ class Problem:
       objective: "final", the outer loss after T steps; or "sum", of those after every ``every`` steps.
       every: for "sum"; it divides T.
       adjoint: of ``f``; as in :func:`hypergrad.train`.
+
+    Raises:
+      ArgumentError: something that is no function, another objective, or an ``every`` that does not divide T.
     """
 
     loss: Callable

@@ -29,6 +29,7 @@ class Activation:
       needs_preactivation: whether the derivatives are computed from z; where not, they are given None for it.
       gain: about by how much the variance of weights must be larger than 1 / fan-in, so that that of z stays.
       made_by: the function that makes it, and its arguments.
+      formula: what it is, for its docstring.
 
     ``slope`` and ``bend`` return arrays of their own, which the caller may change.
     """
@@ -41,6 +42,12 @@ class Activation:
     needs_preactivation: bool
     made_by: tuple
     gain: float = 1.0
+    formula: str = ""
+
+    def __post_init__(self):
+        if self.formula:  # else the docstring is that of the class
+            words = "An elementwise function with derivatives to third order, finite far out too, in the dtype of z."
+            object.__setattr__(self, "__doc__", f"The activation {self.formula}.\n\n{words}")
 
     def __call__(self, z):
         return self.value(z)
@@ -166,6 +173,7 @@ def _activation(
     needs_preactivation: bool = False,
     made_by: tuple | None = None,
     gain: float = 1.0,
+    formula: str = "",
 ) -> Activation:
     """An activation by functions in plain NumPy; ``third`` is φ'''(z), from (z, a, slope, bend)."""
 
@@ -176,7 +184,7 @@ def _activation(
 
     orders = [value, slope] if bend is None else [value, slope, bend, third]
     phi = _differentiable(name, orders)
-    return Activation(name, phi, write, slope, bend, needs_preactivation, made_by or (get, (name,)), gain)
+    return Activation(name, phi, write, slope, bend, needs_preactivation, made_by or (get, (name,)), gain, formula)
 
 
 def _differentiable(name: str, orders: list) -> Callable:
@@ -287,6 +295,7 @@ tanh = _activation(
     _tanh_slope,
     _tanh_bend,
     lambda z, a, slope, bend: -2.0 * slope * (slope - 2.0 * a * a),
+    formula="tanh(z)",
 )
 relu = _activation(
     "relu",
@@ -294,6 +303,7 @@ relu = _activation(
     lambda z, a: (a > 0.0).astype(a.dtype),
     None,
     gain=2.0,
+    formula="max(z, 0); its derivative at 0 is 0",
 )
 gelu = _activation(
     "gelu",
@@ -303,6 +313,7 @@ gelu = _activation(
     lambda z, a, slope, bend: z * (z * z - 4.0) * _normal_density(z),
     needs_preactivation=True,
     gain=2.0,
+    formula="z Φ(z), exact, with the normal distribution function Φ; of Hendrycks & Gimpel (2016)",
 )
 sigmoid = _activation(
     "sigmoid",
@@ -310,6 +321,7 @@ sigmoid = _activation(
     lambda z, a: a * (1.0 - a),
     lambda z, a, slope: slope * (1.0 - 2.0 * a),
     lambda z, a, slope, bend: slope * (1.0 - 6.0 * slope),
+    formula="1 / (1 + e⁻ᶻ)",
 )
 silu = _activation(
     "silu",
@@ -319,6 +331,7 @@ silu = _activation(
     _silu_third,
     needs_preactivation=True,
     gain=2.0,
+    formula="z / (1 + e⁻ᶻ); of Elfwing, Uchibe & Doya (2018)",
 )
 identity = Activation(
     "identity",
@@ -328,5 +341,6 @@ identity = Activation(
     None,
     False,
     (get, ("identity",)),
+    formula="z: none at all",
 )
 ACTIVATIONS = {phi.name: phi for phi in (tanh, relu, gelu, sigmoid, silu, identity)}

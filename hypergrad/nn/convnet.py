@@ -83,7 +83,7 @@ class ConvNet(Classifier):
         """Log-probabilities of the classes up to a constant a row, shape (n, classes).
 
         Args:
-          params: as :attr:`shapes` says.
+          params: as ``shapes`` says.
           X: images of shape (n, height, width, channels), or flat, (n, height · width · channels).
 
         Raises:

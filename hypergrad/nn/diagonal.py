@@ -126,7 +126,7 @@ class DiagonalRecurrence(SequenceModel):
         """The outputs at every position, shape (n, T, outputs): log-probabilities up to a constant, or real numbers.
 
         Args:
-          params: as :attr:`shapes` says.
+          params: as ``shapes`` says.
           X: real numbers of shape (n, T, inputs), or integers of shape (n, T) in 0 … inputs − 1.
 
         Raises:

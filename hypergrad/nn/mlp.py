@@ -28,6 +28,9 @@ class MLP(Classifier):
 
     Attributes:
       shapes: the shapes of the parameters, for :func:`hypergrad.init.scaled_normal`.
+
+    Raises:
+      ArgumentError: fewer than two sizes, or no activation of that name.
     """
 
     def __init__(self, sizes: list[int], activation: Any = "tanh"):
@@ -86,7 +89,7 @@ class MLP(Classifier):
         return T
 
     def gradient(self, params, X, T):
-        """Gradient of :meth:`loss`, written out (see :mod:`hypergrad.backprop`)."""
+        """Gradient of :meth:`loss`, written out (hypergrad/nn/backprop.py)."""
         to = _like(params)
         backprop.gradient(params, *self._checked(params, X, T), activations.get(self.activation), to)
         return to

@@ -45,7 +45,15 @@ def max_pool(x, size: int, stride: int | None = None):
 def mean_pool(x, size: int, stride: int | None = None):
     """Mean of each window of size × size, for each channel; linear in x.
 
-    Windows that would not be whole are left out. Arguments and result as those of :func:`max_pool`.
+    Windows that would not be whole are left out.
+
+    Args:
+      x: images, floats of shape (n, height, width, channels).
+      size: of the windows, ≥ 1.
+      stride: from one window to the next; that is ``size`` if None.
+
+    Returns:
+      Images of shape (n, height', width', channels), as those of :func:`max_pool`.
 
     Raises:
       ArgumentError: no images of floats, or windows that don't fit.

@@ -161,7 +161,7 @@ class Transformer(SequenceModel):
         """Log-probabilities of the next character up to a constant, shape (n, T, vocabulary).
 
         Args:
-          params: as :attr:`shapes` says.
+          params: as ``shapes`` says.
           X: integers of shape (n, T) in 0 … vocabulary − 1, T ≤ length.
 
         Raises:

@@ -20,6 +20,9 @@ def root(x):
     A second moment is 0 where every gradient so far was 0. There the update is a smooth function of the
     gradient, α ĝ / (|ĝ| + ε), to which the second moment adds nothing at first order; with 0 for the
     slope of its root, the derivative of the update is the right one, α / ε.
+
+    Args:
+      x: an array of any shape, or a number, ≥ 0.
     """
     return np.sqrt(x)
 

@@ -90,7 +90,7 @@ def attribution(
       ArgumentError: no weights where their number is not known, weights of several axes, or a measurement that is no
         scalar or does not depend on the weights.
       DifferentiationError: weights that are being differentiated.
-      Others: as ``train``.
+      HypergradError: what :func:`hypergrad.train` raises.
 
     Cost: one training and one reverse pass, whatever the number of examples.
 

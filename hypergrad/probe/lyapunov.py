@@ -66,7 +66,8 @@ def lyapunov(
 
     Raises:
       DivergedError: a parameter became non-finite; it carries the step.
-      ArgumentError and what :func:`hypergrad.train` raises for bad input, before any training.
+      DifferentiationError: something that is being differentiated.
+      ArgumentError: bad ``directions``; and what :func:`hypergrad.train` raises for bad input, before any training.
 
     Cost: training, and 2 matrix products more a step, layer and direction. Memory: O(K P).
 

@@ -31,6 +31,7 @@ def sharpness(loss: Callable, params: Any, hyper: Any = None, step: int = 0) -> 
 
     Raises:
       NestError, LossError: bad input; a Hessian that is not finite.
+      DifferentiationError: something that is being differentiated.
 
     Cost: some tens of Hessian-vector products, 4 matrix products a layer each, by Lanczos iteration
     (scipy's ``eigsh``). Memory: 20 vectors.
@@ -92,6 +93,10 @@ def max_lr(sharpness: float, momentum: float = 0.9) -> float:
 
     Returns:
       α_max; inf where λ_max ≤ 0.
+
+    Raises:
+      ScheduleError: a momentum outside [0, 1).
+      ArgumentError: a sharpness that is NaN.
 
     Source: Polyak (1964) for the heavy ball, with the learning rate α(1−β); Cohen et al. (2021) for nets.
 

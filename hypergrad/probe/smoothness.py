@@ -69,6 +69,7 @@ def metasmoothness(
       ArgumentError: h ≤ 0; a direction of other shapes or zero; an ``f`` that returns no nest of float arrays, or nests
         that differ; an ``outer`` that returns no scalar.
       NestError: bad ``hypers``, a direction of another structure.
+      DifferentiationError: something that is being differentiated.
       DivergedError: training diverged at one of the three.
 
     Cost: three trainings without derivatives.

@@ -120,7 +120,7 @@ class Sweep:
         return compare(self.values, self.loss, self.gradient)
 
     def plot(self, *, xlabel: str = "value", ylabel: str = "loss", labels=None):
-        """A figure with the loss above and its derivative below; see :func:`hypergrad.probe.figures.plot_sweep`."""
+        """A figure with the loss above and its derivative below, against the values."""
         from .figures import plot_sweep
 
         return plot_sweep(self, xlabel=xlabel, ylabel=ylabel, labels=labels)

@@ -44,7 +44,13 @@ class Diagnostics(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A value, an estimate of its gradient by the hyperparameters, a nest like those, and what is known of it."""
+    """What an estimator returns.
+
+    Attributes:
+      value: of the objective, or an estimate of it.
+      gradient: estimate of its gradient by the hyperparameters, a nest like those.
+      diagnostics: what is known of it, :class:`Diagnostics`.
+    """
 
     value: float
     gradient: Any

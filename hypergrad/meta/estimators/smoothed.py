@@ -119,7 +119,15 @@ def mixed(of: Any, *, sigma: Any, samples: int = 10, n_jobs: int = 1) -> Mixed:
     the same samples, so that the mix is only nearly unbiased. ``diagnostics.weights`` is (k, 1 − k). A sample that
     diverges counts as in :func:`smoothed`, and then k = 0.
 
-    Args: as of :func:`smoothed`; at least two pairs.
+    Args:
+      of, sigma, n_jobs: as of :func:`smoothed`.
+      samples: pairs, two at least.
+
+    Returns:
+      The estimator; its value is the mean of all samples.
+
+    Raises:
+      ArgumentError: as :func:`smoothed`.
 
     Cost: 2 hypergradients a pair.
     Source: Parmas et al. (2018), total propagation.
