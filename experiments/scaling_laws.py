@@ -31,7 +31,7 @@ LOOK_AT = "Look at how far the points scatter around each law, and at the interv
 
 @dataclass(frozen=True, kw_only=True)
 class Config(image_nets.Config):
-    """A quick run has ``every`` times fewer widths and numbers of images."""
+    """A quick run has ``every`` times fewer images, to train on and to test."""
 
     convolutional: bool = True
     lr: float = 0.3
@@ -41,11 +41,11 @@ class Config(image_nets.Config):
     images: tuple[int, ...] = (6_250, 12_500, 25_000, 50_000)
     epochs: int = 1
     bootstraps: int = 200
-    quick_every: int = 4
+    quick_every: int = 16
 
     def counts(self) -> tuple[int, ...]:
         """Numbers of training images."""
-        return self.images[: -(-len(self.images) // self.every)]
+        return tuple(count // self.every for count in self.images)
 
 
 PARTS = {1: Config(), 2: iso_compute.Config(), 3: tuned_laws.Config()}
@@ -84,7 +84,7 @@ def trial(config: Config, point: dict, seed: int) -> dict:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    grid = {"width": config.widths[:: config.every], "depth": config.depths, "images": config.counts()}
+    grid = {"width": config.widths, "depth": config.depths, "images": config.counts()}
     found = hg.runs.trials(grid, partial(trial, config), seeds=config.seeds, n_jobs=jobs, cache=cache)
     models = [[image_nets.model_of(config, width, depth) for depth in config.depths] for width in grid["width"]]
     parameters = np.array([[flops.parameters(model) for model in row] for row in models])
@@ -157,7 +157,7 @@ def plot(results: Results, config: Config, plt):
     label = f"their law: {in_words(results.by_compute)}"
     by_compute.plot(fine, curve(results.by_compute[0], fine), color="black", label=label)
     by_size.set(xlabel="parameters N", ylabel="test loss (nats)", title=f"trained on {results.images[-1]:,} images")
-    width = config.widths[:: config.every][-1]
+    width = config.widths[-1]
     by_images.set(xlabel="training images D", title=f"width {width}")
     by_compute.set(xlabel="compute C of the training (FLOPs)", title="all trainings")
     for axis in axes:
