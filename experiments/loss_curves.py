@@ -1,7 +1,7 @@
 """26 November 2026: how does the loss of small character transformers fall over steps, characters and compute?
 
 Setting: the King James Bible, 90 % to train on, pieces of 64 characters from random places, none planned twice; causal
-transformers of one family (2 heads, rotary positions), Adam with one constant learning rate; 262,144 characters for
+transformers of one family (2 heads, rotary positions), Adam with one constant learning rate; 131,072 characters for
 each training, in minibatches of 2, 8 or 32 pieces. The curves are the loss of each minibatch before its step,
 averaged in bins that are even in the log of the step.
 
@@ -52,12 +52,12 @@ class Config(runner.PartConfig):
     vocabulary: int = 128
     length: int = 64
     lr: float = 0.005
-    characters: int = 2**18
+    characters: int = 2**17
     bins: int = 30
     fit_from: float = 0.05
     tested: int = 256
     bootstraps: int = 200
-    quick_every: int = 32
+    quick_every: int = 16
 
     def steps(self) -> list[int]:
         """Of each shape."""

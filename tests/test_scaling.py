@@ -241,7 +241,7 @@ def test_tuned_rates_of_the_third_part_reach_what_is_stored_on_weights_that_noth
 
 def test_a_curve_is_reproduced_and_the_numbers_follow_from_the_curves():
     config, stored = checked_in(loss_curves, 1)
-    few = dataclasses.replace(config, characters=config.characters // 64, tested=1)
+    few = dataclasses.replace(config, characters=config.characters // 32, tested=1)
     losses, _ = loss_curves.trained(few, 1, 0)
     X, T = text.windows(text.training(), 8, config.length, (0, loss_curves.PIECES))
     assert losses[0] == pytest.approx(float(config.model(1).loss(config.model(1).init(0, dtype=np.float32), X, T)))
