@@ -214,6 +214,12 @@ def test_a_training_of_the_second_part_is_reproduced_and_its_exponents_follow_fr
     there = np.isfinite(best[:, 0])
     slope = np.polyfit(np.log(stored.budgets[there]), np.log(best[there, 0]), 1)[0]
     assert named["exponent of the best N"].value == pytest.approx(slope)
+    x, y = np.log(stored.budgets[there]), np.log(best[there, 0])
+    residuals = y - np.polyval(np.polyfit(x, y, 1), x)
+    error = np.sqrt(residuals @ residuals / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
+    mean, low, high = named["exponent of the best N, by the scatter"]
+    assert len(x) == 5 and high - mean == pytest.approx(3.182 * error, rel=1e-3)  # t for 3 degrees of freedom
+    assert mean == pytest.approx(slope) and mean - low == pytest.approx(high - mean)
     a, b = stored.law[0, 3:]
     assert named["b/(a+b)"].value == pytest.approx(b / (a + b))
     assert named["b/(a+b)"].value + named["a/(a+b)"].value == pytest.approx(1.0)
@@ -246,6 +252,8 @@ def test_a_curve_is_reproduced_and_the_numbers_follow_from_the_curves():
     X, T = text.windows(text.training(), 8, config.length, (0, loss_curves.PIECES))
     assert losses[0] == pytest.approx(float(config.model(1).loss(config.model(1).init(0, dtype=np.float32), X, T)))
     assert losses[0] > 0.95 * np.log(config.vocabulary)
+    assert stored.step[1, :4].tolist() == [1.0, 2.0, 3.0, 4.0]
+    np.testing.assert_allclose(losses[:4], stored.value[1, 0, :4], rtol=1e-4)
     assert len(losses) == few.steps()[1] and config.seeds >= 3
     assert [step * batch for step, batch in zip(config.steps(), config.batches)] == [config.characters // 64] * 7
     named = loss_curves.numbers(stored, config)

@@ -10,7 +10,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import flops, image_nets
-from experiments.shared.fitted_laws import best_split, curve_of_two, estimate, rows_of, shares, straight
+from experiments.shared.fitted_laws import Estimate, best_split, curve_of_two, estimate, rows_of, shares, straight
 from experiments.shared.runner import seeds_in_words
 from hypergrad.probe.figures import in_style
 
@@ -123,6 +123,18 @@ def growth(budgets, best) -> tuple[float, float]:
     return tuple(straight(budgets[there], best[there, column])[1] for column in (0, 1))
 
 
+def scatter(budgets, best) -> Estimate:
+    """The exponent of the best sizes (c,) over C, with the 95 % t interval from their scatter around the line."""
+    from scipy.stats import linregress, t
+
+    there = np.isfinite(best)
+    if there.sum() < 3:
+        return Estimate(np.nan, np.nan, np.nan)
+    line = linregress(np.log(budgets[there]), np.log(best[there]))
+    half = t.ppf(0.975, there.sum() - 2) * line.stderr
+    return Estimate(float(line.slope), float(line.slope - half), float(line.slope + half))
+
+
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes; intervals are 95 % percentiles of the bootstrap, of seeds or of points."""
     a, b = results.law[:, 3], results.law[:, 4]
@@ -130,6 +142,8 @@ def numbers(results: Results, config: Config) -> dict:
     return {
         "exponent of the best N": estimate(results.exponents, 0),
         "exponent of the best D": estimate(results.exponents, 1),
+        "exponent of the best N, by the scatter": scatter(results.budgets, results.best[0, :, 0]),
+        "exponent of the best D, by the scatter": scatter(results.budgets, results.best[0, :, 1]),
         "b/(a+b)": estimate(implied, 0),
         "a/(a+b)": estimate(implied, 1),
         "a": estimate(results.law, 3),
