@@ -185,7 +185,7 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"exponent over {axis}, times that of Kaplan et al."] = results.exponents[i].mean() / KAPLAN[axis]
     for shape in range(len(config.widths)):
         found[f"test loss, {config.named(shape)}"] = results.final[shape].mean()
-    found["parameters"] = results.parameters
+        found[f"parameters, {config.named(shape)}"] = results.parameters[shape]
     found["test loss, lowest"] = results.final.mean(axis=1).min()
     return found
 
