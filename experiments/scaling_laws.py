@@ -123,6 +123,9 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"parameters, depth {depth}"] = results.parameters[[0, -1], d]
     found["exponent of C"], found["floor over C"] = estimate(results.by_compute), estimate(results.by_compute, 0)
     found["efficient trainings"], found["trainings"] = results.efficient.sum(), results.efficient.size
+    at_chance = results.value[:, :, -1] > 0.95 * np.log(10.0)
+    found["at chance with the most images"], found["with the most images"] = at_chance.sum(), at_chance.size
+    found["at chance with the most images, narrowest of depth 2"] = at_chance[0, config.depths.index(2)].sum()
     for d, depth in enumerate(config.depths):
         found[f"efficient of depth {depth}"] = results.efficient[:, d].sum()
     return found

@@ -197,6 +197,8 @@ def test_a_training_of_the_first_part_is_reproduced_and_its_laws_are_those_of_it
     assert scaling_laws.numbers(stored, config)["exponent of N, depth 2"] == pytest.approx(
         (law.exponent, *law.interval("exponent")), rel=1e-3
     )
+    named = scaling_laws.numbers(stored, config)
+    assert named["at chance with the most images"] == np.sum(stored.value[..., -1, :] > 0.95 * np.log(10.0))
     mean = stored.value.mean(axis=-1)
     for at in np.ndindex(mean.shape):
         assert stored.efficient[at] == (not ((stored.compute <= stored.compute[at]) & (mean < mean[at])).any())
