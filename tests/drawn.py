@@ -12,7 +12,15 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 import hypergrad as hg
-from experiments import attribution, depth_trials, hyper_cleaning, smooth_recipes, trainability_map
+from experiments import (
+    attribution,
+    depth_trials,
+    hyper_cleaning,
+    loss_curves,
+    scaling_laws,
+    smooth_recipes,
+    trainability_map,
+)
 from experiments import aug08_trained_memory as aug08
 from experiments import aug10_time_gates as aug10
 from experiments import feb03_training_schedules as feb03
@@ -43,6 +51,8 @@ from experiments.shared import (
     estimator_truncation,
     estimator_winners,
     fit_coverage,
+    fitted_laws,
+    iso_compute,
     memorised_digit,
     memory_plots,
     memory_range,
@@ -52,6 +62,7 @@ from experiments.shared import (
     scales_and_rates,
     schedule_plots,
     sweeps,
+    tuned_laws,
 )
 from experiments.shared.box_counting import boundary, dimension
 from experiments.shared.intervals import t_interval
@@ -812,6 +823,71 @@ def _initial_scales(figure, found, config) -> None:
     says(figure, *may28.HYPERS, *found.compared(), f"Adam's ε = {config.usual_eps:g}", "trainings spent")
 
 
+def _scaling(figure, found, config) -> None:
+    by_size, by_images, by_compute = figure.axes
+    for d in range(len(config.depths)):
+        shows(by_size, found.parameters[:, d, None], found.value[:, d, -1])
+        shows(by_images, found.images[:, None], found.value[-1, d])
+        shows(by_compute, found.compute[:, d, :, None], found.value[:, d])
+        for axis, rows in ((by_size, found.by_size), (by_images, found.by_images)):
+            (line,) = [line for line in axis.lines if line.get_label().startswith(f"depth {config.depths[d]}: ")]
+            np.testing.assert_allclose(line.get_ydata(), fitted_laws.curve(rows[d, 0], line.get_xdata()))
+            says(figure, f"depth {config.depths[d]}: {scaling_laws.in_words(rows[d])}")
+    shows(by_compute, found.compute[found.efficient], found.value[found.efficient].mean(axis=-1))
+    says(
+        figure,
+        config.network(),
+        "no cheaper one is better (mean)",
+        f"their law: {scaling_laws.in_words(found.by_compute)}",
+    )
+    says(figure, "parameters N", "training images D", "compute C of the training (FLOPs)", "test loss (nats)")
+
+
+def _iso_compute(figure, found, config) -> None:
+    sizes, best_n, best_d = figure.axes
+    for c in range(len(found.budgets)):
+        shows(sizes, found.parameters[:, None], found.value[c])
+        shows(sizes, found.parameters, np.exp(np.log(found.value[c]).mean(axis=-1)))
+    there = np.isfinite(found.best[0, :, 0])
+    for i, axis in enumerate((best_n, best_d)):
+        shows(axis, found.budgets[there], found.best[0, there, i])
+        exponent = iso_compute.numbers(found, config)[f"exponent of the best {'ND'[i]}"].value
+        says(figure, f"p = {exponent:.2f}")
+    says(figure, config.network(), "b/(a+b)", "a/(a+b)", "compute C (FLOPs)", "parameters N", "lowest point")
+
+
+def _tuned_laws(figure, found, config) -> None:
+    laws, gains, rates = figure.axes
+    by_fresh = found.value.mean(axis=2)
+    for v, name in enumerate(tuned_laws.ways(config)):
+        x = found.parameters * (1.0 + 0.03 * (v - 2))
+        shows(laws, x, by_fresh[v].mean(axis=-1))
+        shows(rates, x[:, None], np.exp(found.log_lr[v].mean(axis=-1)))
+        if v:
+            shows(gains, x, (by_fresh[v] - by_fresh[0]).mean(axis=-1))
+        says(figure, f"{name}: α = {found.laws[v, 0, 2]:.2f}")
+    says(
+        figure,
+        config.network(),
+        "parameters N",
+        "what tuning is worth",
+        f"a tuning costs {config.trainings()} trainings",
+    )
+
+
+def _loss_curves(figure, found, config) -> None:
+    for i, (axis, name) in enumerate(zip(figure.axes, loss_curves.AXES)):
+        if name == "size":
+            shows(axis, found.parameters[:, None], found.final)
+        else:
+            x = found.step * found.per_step[:, i, None]
+            shows(axis, x, found.value.mean(axis=1))
+            assert len(axis.collections) == len(config.widths), "a band for each shape"
+        says(figure, f"power law: α = {found.exponents[i].mean():.3f}", loss_curves.LABELS[name])
+    says(figure, "lower envelope", *map(config.named, range(len(config.widths))), "loss (nats a character)")
+    says(figure, *(f"slope of Kaplan et al. (2020): α = {alpha:.3f}" for alpha in loss_curves.KAPLAN.values()))
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -819,6 +895,10 @@ CHECKS = {
     estimator_inverse_time: _inverse_time,
     estimator_penalties: _penalties,
     estimator_recurrent: _recurrent,
+    scaling_laws: _scaling,
+    iso_compute: _iso_compute,
+    tuned_laws: _tuned_laws,
+    loss_curves: _loss_curves,
     depth_trials: _depth_trials,
     depth_causes: _causes,
     fit_coverage: _coverage,
