@@ -2,6 +2,7 @@
 
 __all__ = [
     "AdjointError",
+    "AllDivergedError",
     "ArgumentError",
     "BufferWarning",
     "CacheWarning",
@@ -10,6 +11,7 @@ __all__ = [
     "DataError",
     "DifferentiationError",
     "DivergedError",
+    "FitError",
     "FixedPointOverflowError",
     "HypergradError",
     "HypergradientError",

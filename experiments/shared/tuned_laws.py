@@ -9,11 +9,11 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents, flops, image_nets, plain_search
+from experiments.shared import descents, flops, image_nets
 from experiments.shared.fitted_laws import curve, estimate, rows_of
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from experiments.shared.search import COST
+from experiments.shared.search import COST, by_evolution
 from hypergrad.style import in_style
 
 _RESAMPLED = 52  # the purpose of these random numbers, in seeds (seed, purpose)
@@ -110,9 +110,8 @@ def tune(config: Config, width: str, seed: int, cache) -> tuple:
             cache=cache / f"width{width} seed{seed} {count}",
         )
         best = hg.meta.best(history)
-        trials = plain_search.search(searched, config.low, config.high, (count,), config.trainings(), seed)
-        lowest = plain_search.lowest(trials)
-        found += [(best.hypers, best.value), (lowest.x, lowest.value)]
+        tried = by_evolution(searched, config.low, config.high, (count,), config.trainings(), seed)
+        found += [(best.hypers, best.value), (tried.best, tried.values.min())]
     fresh = range(FRESH, FRESH + config.fresh // config.every)
     losses = [
         [image_nets.outcome(config, model, config.images, config.steps, i, schedule(log_lr))[0] for i in fresh]

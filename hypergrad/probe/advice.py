@@ -36,8 +36,8 @@ class Advice:
       memory: about how many bytes are held over the steps.
       calm: whether the derivative describes ``f`` over the step, so that the exact hypergradient is what is wanted;
         else it is the gradient of ``f`` smoothed over the step.
-      considered: an :class:`Expected` for each estimator, the advised one first.
-      measured: the :class:`Roughness`.
+      considered: an ``Expected`` for each estimator, the advised one first.
+      measured: the ``Roughness``.
       step, budget: as given.
     """
 

@@ -1,12 +1,12 @@
 """Long runs that can be ended at any moment and lose nothing.
 
-- :mod:`~hypergrad.runs.trials`: a grid of trainings with seeds, their table and learning curves;
-- :mod:`~hypergrad.runs.store`: finished pieces in files, written whole or not at all and checked when read;
-- :mod:`~hypergrad.runs.parallel`: independent points, by worker processes and kept in a folder;
-- :mod:`~hypergrad.runs.lock`: one run at a time in a folder;
-- :mod:`~hypergrad.runs.recheck`: whether stored results are those of the function at hand;
-- :mod:`~hypergrad.runs.journal`: what trainings tell of themselves on the way;
-- :mod:`~hypergrad.runs.owner`: which process something belongs to, and whether it still lives.
+- ``trials``: a grid of trainings with seeds, their table and learning curves;
+- ``store``: finished pieces in files, written whole or not at all and checked when read;
+- ``parallel``: independent points, by worker processes and kept in a folder;
+- ``lock``: one run at a time in a folder;
+- ``recheck``: whether stored results are those of the function at hand;
+- ``journal``: what trainings tell of themselves on the way;
+- ``owner``: which process something belongs to, and whether it still lives.
 """
 
 from .smoothing import running_mean
