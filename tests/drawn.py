@@ -32,6 +32,7 @@ from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
+from experiments import jun05_activations as jun05
 from experiments import may28_initial_scales as may28
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
@@ -888,6 +889,21 @@ def _loss_curves(figure, found, config) -> None:
     says(figure, *(f"slope of Kaplan et al. (2020): α = {alpha:.3f}" for alpha in loss_curves.KAPLAN.values()))
 
 
+def _activations(figure, found, config) -> None:
+    compared, rates, first, descents, second = figure.axes
+    for y, losses in enumerate(found.compared().values()):
+        shows(compared, losses, y + 0.2)
+        shows(compared, losses.mean(), y)
+    shows(rates, 10.0 ** np.array(config.log_rates), found.by_rate)
+    shows(descents, 3 * config.draws * np.arange(1, config.evaluations + 1), found.value)
+    x = np.linspace(-4.0, 4.0, 81)
+    for axis, several in zip((first, second), found.z[:, :, -1], strict=True):
+        for z in several:
+            for a, log_b in zip(z[:3], z[3:6]):
+                shows(axis, x, x - a * np.tanh(x / np.exp(log_b)))
+    says(figure, *found.compared(), "learning rate", "layer 3", "test loss (nats a character)")
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -933,4 +949,5 @@ CHECKS = {
     hyper_cleaning: _cleaning,
     attribution: _attribution,
     may28: _initial_scales,
+    jun05: _activations,
 }
