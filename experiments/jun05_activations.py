@@ -26,6 +26,7 @@ from joblib import delayed
 import hypergrad as hg
 from experiments.shared import activation_plots, descents, runner, text
 from experiments.shared.intervals import t_interval
+from experiments.shared.search import by_evolution_from
 from hypergrad.runs.parallel import workers
 
 LOOK_AT = "Look at the right: how far the learned shapes are from those that they started from."
