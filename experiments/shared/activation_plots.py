@@ -57,6 +57,7 @@ def _rates(axis, results, config) -> None:
         axis.plot(10.0 ** np.array(config.log_rates), losses, ".-", **style)
     axis.plot([], [], color="0.75", label="others")
     axis.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss (nats)")
+    axis.xaxis.set_minor_formatter("")
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter("{x:g}")
     axis.set_title(f"grid, mean of {config.draws} draws", fontsize="medium")
