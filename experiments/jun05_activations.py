@@ -24,7 +24,7 @@ import numpy as np
 from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import activation_plots, descents, runner, text
+from experiments.shared import activation_plots, character_runs, descents, runner, text
 from experiments.shared.intervals import t_interval
 from experiments.shared.search import by_evolution_from
 from hypergrad.runs.parallel import workers
@@ -60,48 +60,23 @@ STARTS = {"x": 0.0, "x + tanh x": -1.0}  # a of all layers from which descents s
 
 
 @dataclass(frozen=True)
-class Config(runner.PartConfig):
+class Config(character_runs.Config):
     """A quick run trains, descends and searches ``every`` times shorter, and compares fewer draws.
 
     Attributes:
       log_rates: log10 of the learning rates of the grid.
-      draws: initial weights and minibatches that each point of the grid, meta-iteration or trial is the mean over.
-      iterations, meta_step: of the descents, by Adam, on a, log b and the natural log of the rate.
+      meta_step: of the descents, by Adam, on a, log b and the natural log of the rate.
       slower: how far below the best rate of the grid descents start, in powers of 10.
-      unseen: draws for the comparison.
     """
 
     context: int = 8
     features: int = 16
     width: int = 64
     batch_size: int = 64
-    steps: int = 100
-    eps: float = 1e-5
     log_rates: tuple[float, ...] = (-2.5, -2.25, -2.0, -1.75, -1.5, -1.25)
-    draws: int = 2
-    iterations: int = 7
     meta_step: float = 0.2
     slower: float = 0.5
-    unseen: int = 10
     examples: int = 2_048  # of validation text, and of test text
-
-    @property
-    def trained_steps(self) -> int:
-        return max(2, self.steps // self.every)
-
-    @property
-    def unseen_draws(self) -> int:
-        return max(2, self.unseen // self.every)
-
-    @property
-    def evaluations(self) -> int:
-        """Hypergradients of a descent."""
-        return max(1, self.iterations // self.every) + 1
-
-    @property
-    def trials(self) -> int:
-        """Of the search, which trains as often as a descent; a hypergradient counts as three trainings."""
-        return 3 * self.evaluations
 
 
 PARTS = {1: Config(quick_every=20)}

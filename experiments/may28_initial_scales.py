@@ -25,7 +25,7 @@ from autograd import grad
 from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import descents, runner, scale_plots, text
+from experiments.shared import character_runs, descents, runner, scale_plots, text
 from experiments.shared.intervals import t_interval
 from experiments.shared.search import by_evolution_from
 from hypergrad.runs.parallel import workers
@@ -39,53 +39,28 @@ UNSEEN = 10**6  # the first seed that nothing was chosen by
 
 
 @dataclass(frozen=True)
-class Config(runner.PartConfig):
+class Config(character_runs.Config):
     """A quick run trains, descends and searches ``every`` times shorter, and compares fewer draws.
 
     Attributes:
-      eps: ε of Adam; ``usual_eps`` is another one to compare hypergradients at.
+      usual_eps: another ε of Adam, to compare hypergradients at.
       log_rates: log10 of the learning rates of the grid.
       factors: of the hand-made grid.
-      draws: initial weights and minibatches that each point of the grid, meta-iteration or trial is the mean over.
-      iterations, meta_step: of the descents, by Adam.
+      meta_step: of the descents, by Adam.
       probes: draws whose hypergradients at the start are compared.
-      unseen: draws for the comparison.
     """
 
     width: int = 32
     depth: int = 1
     length: int = 32
     batch_size: int = 8
-    steps: int = 100
     weight_decay: float = 0.1
-    eps: float = 1e-5
     usual_eps: float = 1e-8
     log_rates: tuple[float, ...] = (-3.0, -2.5, -2.0, -1.5)
     factors: tuple[float, ...] = (0.1, 0.5, 2.0, 5.0)
-    draws: int = 2
-    iterations: int = 7
     meta_step: float = 0.25
     probes: int = 8
-    unseen: int = 10
     pieces: int = 128  # of validation text, and of test text
-
-    @property
-    def trained_steps(self) -> int:
-        return max(2, self.steps // self.every)
-
-    @property
-    def unseen_draws(self) -> int:
-        return max(2, self.unseen // self.every)
-
-    @property
-    def evaluations(self) -> int:
-        """Hypergradients of a descent."""
-        return max(1, self.iterations // self.every) + 1
-
-    @property
-    def trials(self) -> int:
-        """Of the search, which trains as often; a hypergradient counts as three trainings."""
-        return 3 * self.evaluations
 
 
 PARTS = {1: Config(quick_every=20)}
