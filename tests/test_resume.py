@@ -89,7 +89,7 @@ def test_killed_at_ten_random_moments(tmp_path, undisturbed):
     assert {path: written for path, written in points(output).items() if path in before} in (before, {})
     assert "goes on where an earlier run was ended" in run.finish()
     assert_same(stored_arrays(output), undisturbed)
-    assert {path.name for path in output.iterdir()} == {"part1.npz", "part1.json", "part1.png", ".cache"}
+    assert {path.name for path in output.iterdir()} == {"part1.npz", "part1.json", "part1.png", "part1.pdf", ".cache"}
     assert not list((output / ".cache").iterdir())
 
 
@@ -126,7 +126,7 @@ def test_two_at_once_in_one_folder(tmp_path, undisturbed):
             (says,) = run.log.read_text().splitlines()
             assert f"is in use: an experiment, small_experiment, runs there, process {winner} on" in says
     assert_same(stored_arrays(output), undisturbed)
-    assert {path.name for path in output.iterdir()} == {"part1.npz", "part1.json", "part1.png", ".cache"}
+    assert {path.name for path in output.iterdir()} == {"part1.npz", "part1.json", "part1.png", "part1.pdf", ".cache"}
     assert not list((output / ".cache").iterdir())
 
 

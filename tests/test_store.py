@@ -204,7 +204,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", read_only)
-    with pytest.raises(StoreError, match=r"cannot write .*iteration0\.npz: Permission denied; .* is kept") as caught:
+    with pytest.raises(StoreError, match=r"cannot write .*descent\.npz: Permission denied; .* is kept") as caught:
         minimize(lambda x: x**2, 1.0, steps=2, store=tmp_path / "cache", progress=False)
     assert isinstance(caught.value, OSError) and isinstance(caught.value.__cause__, PermissionError)
     assert not list((tmp_path / "cache").iterdir())

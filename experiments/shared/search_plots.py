@@ -6,10 +6,9 @@ import numpy as np
 
 from experiments.shared.intervals import t_interval
 from experiments.shared.learned_schedule_plots import BLUE, GREEN, ORANGE, RED, SKY
-from hypergrad.style import in_style
+from hypergrad.style import PURPLE, in_style
 
 COLOURS = (SKY, BLUE, "0.45", ORANGE, RED)
-PURPLE = "#AA4499"
 MARKERS = ("o", "s", "^", "D", "v")
 
 
