@@ -1,6 +1,7 @@
 """The configs of full size, which nobody runs in passing: each begins with what it says, up to its first training."""
 
 import importlib
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ FULL = [
     (name, part)
     for name in results.questions()
     for part in getattr(importlib.import_module(f"experiments.{name}"), "FULL", {})
+    if (name, part) != ("depth_trials", 3)  # it trains nothing
 ]
 
 
@@ -40,7 +42,10 @@ def test_a_part_of_full_size_begins(name, part, tmp_path, monkeypatch):
         seen.append((float(loss(unflatten(problem.structure, given.params), inside, 0)), problem.steps))
         raise Began
 
-    monkeypatch.setattr(hg, "train", train)
+    real = hg.train
+    for holder in [m for m in list(sys.modules.values()) if m.__name__.partition(".")[0] == "hypergrad"]:
+        if vars(holder).get("train") is real:
+            monkeypatch.setattr(holder, "train", train)
     try:
         results.kind(config).run(config, jobs=1, cache=tmp_path / "cache")
     except Began:
