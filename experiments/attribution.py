@@ -26,7 +26,7 @@ from autograd import grad
 from scipy.stats import spearmanr
 
 import hypergrad as hg
-from experiments.shared import attribution_figure, attribution_starts, descents, runner
+from experiments.shared import attribution_figure, attribution_starts, attributions, descents, runner
 from experiments.shared.attributions import along, correlations, losses_on, problem, random_halves, solve
 from experiments.shared.intervals import t_interval
 
@@ -36,17 +36,9 @@ _LEFT_OUT, _RANDOM = 30, 31  # the purposes of random numbers, in seeds (seed, p
 
 
 @dataclass(frozen=True)
-class Config(runner.PartConfig):
+class Config(attributions.Config):
     """A quick run has ``every`` times fewer halves and left-out images."""
 
-    sizes: tuple[int, ...]
-    examples: int = 1_000
-    batch_size: int = 100
-    steps: int = 40
-    lr: float = 0.3
-    momentum: float = 0.9
-    tests: int = 4
-    halves: int = 100
     left_out: int = 20
     checkpoints: int = 10
     dampings: tuple[float, ...] = (0.01, 0.1)

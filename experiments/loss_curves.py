@@ -24,7 +24,7 @@ from experiments.shared import flops, runner, text
 from experiments.shared.fitted_laws import envelope, estimate, rows_of, straight
 from experiments.shared.intervals import t_interval
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
 LOOK_AT = "Look at which shape forms the lower envelope where, and at the slopes of Kaplan et al. beside it."
 PIECES = 61  # the purpose of the random places in the text, in seeds (seed, purpose)
@@ -190,7 +190,7 @@ def numbers(results: Results, config: Config) -> dict:
     return found
 
 
-COLOURS = ("#56B4E9", "#0072B2", "#009E73", "#D55E00", "#000000", "#E69F00", "#CC79A7")  # of Okabe and Ito
+COLOURS = (SKY, BLUE, GREEN, VERMILION, BLACK, ORANGE, PURPLE)
 DASHES = ("-", "-", "-", "-", "-", "--", ":")
 LABELS = {
     "step": "training step",

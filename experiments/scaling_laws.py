@@ -24,7 +24,7 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared import flops, image_nets, iso_compute, runner, tuned_laws
 from experiments.shared.fitted_laws import curve, envelope, estimate, rows_of
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, GREEN, PURPLE, VERMILION, in_style
 
 LOOK_AT = "Look at how far the points scatter around each law, and at the intervals of its exponent."
 
@@ -131,7 +131,7 @@ def numbers(results: Results, config: Config) -> dict:
     return found
 
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito, for all kinds of sight
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 MARKERS = "os^D"
 
 

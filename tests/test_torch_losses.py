@@ -296,6 +296,13 @@ def test_a_first_derivative_does_not_compute_the_value_again(output):
     np.testing.assert_array_equal(pull(1.0), pull(1.0))  # what was recorded is let go after the first
 
 
+def test_a_gradient_is_its_own_memory():
+    """That of a sum is one number to PyTorch, spread out."""
+    found = grad(hg.losses.torch_function(lambda w: w.sum()))(np.ones(3))
+    found[0] = 5.0
+    assert found.tolist() == [5.0, 1.0, 1.0]
+
+
 def test_an_outer_function_mixes_autograd_and_pytorch():
     valid = hg.losses.torch_function(lambda params: torch.tanh(torch.as_tensor(X) @ params[0][0]).square().mean())
 

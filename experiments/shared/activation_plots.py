@@ -6,10 +6,10 @@ import numpy as np
 
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION, in_style
 
-BY_LAYER = ("#0072B2", "#E69F00", "#CC79A7")  # Okabe and Ito
-LEARNED, SEARCHED, FIXED = ("#0072B2", "#009E73"), "#D55E00", "0.3"
+BY_LAYER = (BLUE, ORANGE, PURPLE)
+LEARNED, SEARCHED, FIXED = (BLUE, GREEN), VERMILION, "0.3"
 DASHES = ("-", "--", ":")  # of the seeds
 
 
@@ -50,7 +50,7 @@ def _compared(axis, results, config) -> None:
 
 
 def _rates(axis, results, config) -> None:
-    shown = {"gelu": "#0072B2", "relu": "#E69F00", "x": "black", "x + tanh x": "#009E73", "tanh": "#CC79A7"}
+    shown = {"gelu": BLUE, "relu": ORANGE, "x": "black", "x + tanh x": GREEN, "tanh": PURPLE}
     names = list(results.compared())
     for name, losses in zip(names, results.by_rate):
         style = {"color": shown[name], "label": name, "zorder": 3} if name in shown else {"color": "0.75"}

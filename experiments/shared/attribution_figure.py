@@ -8,9 +8,9 @@ import numpy as np
 from experiments.shared import digits
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import STYLE
+from hypergrad.style import BLUE, GREEN, ORANGE, STYLE, VERMILION
 
-COLOURS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#999999")  # of Okabe and Ito, for all kinds of sight
+COLOURS = (BLUE, VERMILION, ORANGE, GREEN, "#999999")
 
 
 def plot_attribution(results, config, train, test):

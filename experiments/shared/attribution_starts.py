@@ -11,35 +11,28 @@ from autograd import grad
 from scipy.stats import spearmanr
 
 import hypergrad as hg
+from experiments.shared import attributions
 from experiments.shared.attributions import along, correlations, losses_on, problem, random_halves, solve
 from experiments.shared.intervals import t_interval
-from experiments.shared.runner import PartConfig, seeds_in_words
+from experiments.shared.runner import seeds_in_words
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, VERMILION, in_style
 
 METHODS = ("through the whole run", "influence functions")
-COLOURS = ("#0072B2", "#D55E00")  # of Okabe and Ito, those of the other parts
+COLOURS = (BLUE, VERMILION)
 
 
 @dataclass(frozen=True)
-class Config(PartConfig):
+class Config(attributions.Config):
     """The training of the other parts. A quick run has ``every`` times fewer halves.
 
     Attributes:
       dampings: λ, of which those random halves that come first choose one for each seed.
-      halves: random halves of the images that are trained on; the second half of them is what is reported.
+      halves: the second half of them is what is reported.
       starts: k, numbers of initial weights that scores are averaged over.
       others: initial weights that are trained from, and have no part in the scores.
     """
 
-    sizes: tuple[int, ...]
-    examples: int = 1_000
-    batch_size: int = 100
-    steps: int = 40
-    lr: float = 0.3
-    momentum: float = 0.9
-    tests: int = 4
-    halves: int = 100
     dampings: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     starts: tuple[int, ...] = (1, 2, 4)
     others: int = 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import autograd.numpy as anp
 import numpy as np
 from autograd import make_jvp
@@ -9,12 +11,27 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 import hypergrad as hg
 from experiments.shared import digits
+from experiments.shared.runner import PartConfig
 from hypergrad.nests import flatten, unflatten
 
 _HALVES = 29  # the purpose of these random numbers, in seeds (seed, purpose)
 
 
-def problem(config, seed: int):
+@dataclass(frozen=True)
+class Config(PartConfig):
+    """The training, so many test images, and random halves of the images that are trained on."""
+
+    sizes: tuple[int, ...]
+    examples: int = 1_000
+    batch_size: int = 100
+    steps: int = 40
+    lr: float = 0.3
+    momentum: float = 0.9
+    tests: int = 4
+    halves: int = 100
+
+
+def problem(config: Config, seed: int):
     """The model, its weighted loss, initial weights, and the test images."""
     (X, T), tests, _ = digits.draw(seed, config.examples, config.tests)
     model = hg.nn.MLP(config.sizes)

@@ -15,12 +15,12 @@ from experiments.shared import deep_nets, descents, search
 from experiments.shared.deep_nets import DeepNet, irregular, net_of
 from experiments.shared.intervals import t_interval
 from hypergrad.runs.parallel import compute, workers
-from hypergrad.style import in_style
+from hypergrad.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, in_style
 
 FRESH = 100  # the first of the seeds that nothing was chosen by
 LEARNING = 1_000  # and of those that scales are learned from
 WAYS = ("as it was", "scales by hypergradient", "scales by search")
-COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7")  # those of Okabe and Ito
+COLOURS = (BLACK, BLUE, ORANGE, GREEN, PURPLE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import in_style
-
-RED = "#D55E00"
+from hypergrad.style import VERMILION, in_style
 
 
 @in_style
@@ -53,7 +51,7 @@ def _plot_losses(axis, results, config, w: int, colours) -> None:
     styles = (("s", "irregular, itself left out", 10), ("D", "irregular, its depth left out", 7))
     for (marker, label, size), flagged in zip(styles, results.flagged[:, w]):
         at = np.nan_to_num(flagged) > 0.5
-        axis.plot(x[at], loss[at], marker, color=RED, markersize=size, fillstyle="none", label=label)
+        axis.plot(x[at], loss[at], marker, color=VERMILION, markersize=size, fillstyle="none", label=label)
     there = np.isfinite(loss)
     fine = np.geomspace(depths.min(), depths.max(), 60)
     for kept, style, label in (

@@ -12,10 +12,10 @@ import numpy as np
 from experiments.shared import many_rates, pooled
 from experiments.shared.runner import PartConfig, seeds_in_words
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, ORANGE, SKY, VERMILION, in_style
 
 NAMES = ("exact", "truncated, K = T/2", "truncated, K = T/10", "smoothed", "mixed")
-COLOURS = ("black", "#0072B2", "#56B4E9", "#E69F00", "#D55E00")  # of Okabe and Ito
+COLOURS = ("black", BLUE, SKY, ORANGE, VERMILION)
 REACH = 3  # standard deviations to which the smoothing is summed
 BINS = (-np.inf, 1.0, 3.0, 10.0, 30.0, 100.0, np.inf)  # of λT, for medians
 

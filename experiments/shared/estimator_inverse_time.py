@@ -17,12 +17,12 @@ from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.search import BOX, at_random
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
 NAMES = ("exact", "truncated, K = 10", "truncated, K = 100", "persistent, K = 10", "persistent, K = 100", "smoothed")
 SEARCH = "random search"
 POINTS = 40  # of a path that are kept
-COLOURS = ("black", "#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito
+COLOURS = ("black", SKY, BLUE, ORANGE, VERMILION, GREEN, PURPLE)
 
 
 @dataclass(frozen=True, kw_only=True)

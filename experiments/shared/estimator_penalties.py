@@ -17,12 +17,12 @@ from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.search import by_evolution
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, in_style
 
 SEARCH = "one penalty, by search"
 NAMES = ("exact", "truncated, K = T/2", "truncated, K = T/10", "implicit, CG", "implicit, Neumann", "smoothed")
 DESCENTS = ("exact", "truncated, K = T/10", "implicit, CG", "smoothed", SEARCH)
-COLOURS = ("black", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00")  # of Okabe and Ito
+COLOURS = ("black", BLUE, SKY, GREEN, PURPLE, ORANGE)
 COST = 3.0  # trainings that a hypergradient counts as
 MODEL = hg.nn.MLP([784, 10])
 

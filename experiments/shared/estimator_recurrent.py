@@ -15,10 +15,10 @@ from experiments.shared.costs import allocated, timed
 from experiments.shared.runner import PartConfig, seeds_in_words
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import GREEN, ORANGE, SKY, VERMILION, in_style
 
 NAMES = ("exact", "forward", "truncated", "smoothed", "mixed", "persistent")
-COLOURS = ("black", "0.6", "#56B4E9", "#E69F00", "#D55E00", "#009E73")  # of Okabe and Ito
+COLOURS = ("black", "0.6", SKY, ORANGE, VERMILION, GREEN)
 _WAVES = 35  # the purpose of these random numbers, in seeds (seed, purpose)
 
 

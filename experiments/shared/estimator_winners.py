@@ -16,11 +16,11 @@ from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.search import by_evolution
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import ORANGE, PURPLE, SKY, VERMILION, in_style
 
 SEARCH = "plain search"
 NAMES = ("exact", "truncated, K = T/5", "smoothed", "mixed", SEARCH)
-COLOURS = ("black", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")  # of Okabe and Ito
+COLOURS = ("black", SKY, ORANGE, VERMILION, PURPLE)
 MARKERS = "osD^v"
 COST = 3.0  # trainings that a hypergradient counts as
 

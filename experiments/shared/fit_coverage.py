@@ -11,7 +11,7 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared.runner import PartConfig
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, VERMILION, in_style
 
 _NOISE = 43  # the purpose of these random numbers, in seeds (seed, purpose)
 NAMES = (("E", "A", "α"), ("E", "A", "B", "α", "β"))
@@ -130,7 +130,7 @@ def plot(results: Results, config: Config, plt):
             order = np.argsort(results.value[law, 0, :, k])
             low, high = results.low[law, 0, order, k] / true, results.high[law, 0, order, k] / true
             holds = (low <= 1.0) & (high >= 1.0)
-            for right, colour, style in ((True, "#0072B2", "-"), (False, "#D55E00", "--")):
+            for right, colour, style in ((True, BLUE, "-"), (False, VERMILION, "--")):
                 at = np.flatnonzero(holds == right)
                 axis.vlines(at, low[at], high[at], color=colour, linewidth=1.0, linestyle=style)
             axis.plot(np.arange(len(order)), results.value[law, 0, order, k] / true, ".", color="black", markersize=2)
@@ -142,7 +142,7 @@ def plot(results: Results, config: Config, plt):
         row[0].set_ylabel(("one variable" if law == 0 else "two variables") + "\nfitted / true")
     for axis in axes[1]:
         axis.set_xlabel("draw, in the order of the fits")
-    for colour, style, label in (("#0072B2", "-", "holds the truth"), ("#D55E00", "--", "misses it")):
+    for colour, style, label in ((BLUE, "-", "holds the truth"), (VERMILION, "--", "misses it")):
         axes[0, 0].plot([], [], color=colour, linestyle=style, label=f"interval that {label}")
     axes[0, 0].plot([], [], ".", color="black", label="fit")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)

@@ -7,9 +7,9 @@ import textwrap
 import numpy as np
 
 from experiments.shared.intervals import t_interval
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
-COLOURS = ("0.45", "#E69F00", "#D55E00", "#56B4E9", "#0072B2", "#009E73", "#CC79A7")  # Okabe & Ito, told apart by all
+COLOURS = ("0.45", ORANGE, VERMILION, SKY, BLUE, GREEN, PURPLE)
 
 
 def mosaic(images) -> np.ndarray:

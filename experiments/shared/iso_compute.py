@@ -12,7 +12,7 @@ import hypergrad as hg
 from experiments.shared import flops, image_nets
 from experiments.shared.fitted_laws import Estimate, best_split, curve_of_two, estimate, rows_of, shares, straight
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, VERMILION, in_style
 
 _RESAMPLED = 51  # the purpose of these random numbers, in seeds (seed, purpose)
 
@@ -197,10 +197,10 @@ def plot(results: Results, config: Config, plt):
         if there.sum() >= 3:
             scale, power = straight(results.budgets[there], y[there])
             words = f"{best} ∝ C^p, p = {exponent.value:.2f} [{exponent.low:.2f}, {exponent.high:.2f}]"
-            axis.plot(results.budgets, scale * results.budgets**power, color="#0072B2", label=words)
+            axis.plot(results.budgets, scale * results.budgets**power, color=BLUE, label=words)
         of_law = estimate(implied, i)
         words = f"from the law: {ratio} = {of_law.value:.2f} [{of_law.low:.2f}, {of_law.high:.2f}]"
-        axis.plot(results.budgets, split[i], "--", color="#D55E00", label=words)
+        axis.plot(results.budgets, split[i], "--", color=VERMILION, label=words)
         axis.set(xscale="log", yscale="log", xlabel="compute C (FLOPs)", ylabel=label, title=f"{best}")
         axis.legend(frameon=False, fontsize="small", loc="upper left")
         low, high = axis.get_ylim()

@@ -8,11 +8,10 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared.intervals import t_interval
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, VERMILION, in_style
 
 # Of Okabe & Ito, who chose them so that colour-blind readers can tell them apart.
-BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
-LAYERS = (BLUE, ORANGE, GREEN, RED)
+LAYERS = (BLUE, ORANGE, GREEN, VERMILION)
 DASHES = ("-", "--", "-.", ":")
 WINDOW = 9  # steps, of the moving averages of schedules
 

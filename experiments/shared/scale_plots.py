@@ -6,12 +6,12 @@ import numpy as np
 
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "black", "0.55")  # Okabe and Ito
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, "black", "0.55")
 MARKERS = "os^vD*PX"
 HYPERS = ("embedding", "position", "qkv", "value", "output", "mlp", "head", "weight decay")
-LEARNED, SEARCHED = "#0072B2", "#D55E00"
+LEARNED, SEARCHED = BLUE, VERMILION
 
 
 @in_style
@@ -49,7 +49,7 @@ def _grid(axis, results, config) -> None:
 
 def _slopes(axis, results, config) -> None:
     for slopes, eps, colour, shift in zip(
-        results.slopes, (config.eps, config.usual_eps), ("black", "#E69F00"), (-0.15, 0.15)
+        results.slopes, (config.eps, config.usual_eps), ("black", ORANGE), (-0.15, 0.15)
     ):
         for i, column in enumerate(slopes.T):
             axis.plot(np.full(len(column), i + shift), column, ".", color=colour, markersize=4, alpha=0.5)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.shared.intervals import t_interval
-from experiments.shared.learned_schedule_plots import BLUE, GREEN, ORANGE, RED, SKY
-from hypergrad.style import PURPLE, in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
-COLOURS = (SKY, BLUE, "0.45", ORANGE, RED)
+COLOURS = (SKY, BLUE, "0.45", ORANGE, VERMILION)
 MARKERS = ("o", "s", "^", "D", "v")
 
 

@@ -131,7 +131,7 @@ def _pull(argnums, ans, args, kwargs):
             function.graph = None  # it may be large, and the training before it is still to be gone back through
             with recorded():
                 tensors = pullback_of(graph, [function.place.tensor(c) for c in cotangents], again=False)
-            bars = [array(bar) for bar in tensors]
+            bars = [np.array(array(bar)) for bar in tensors]  # PyTorch's may share memory, or be one number spread out
         return tuple(_as(bars[i - 1], dtypes[i - 1]) for i in argnums)
 
     return pull

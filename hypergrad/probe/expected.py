@@ -56,7 +56,8 @@ class Expected(NamedTuple):
 
     def code(self, of: str) -> str:
         """The call that makes it."""
-        given = "".join(f", {name}={value:.4g}" for name, value in self.arguments.items())
+        words = lambda value: str(value) if isinstance(value, int) else f"{value:.4g}"
+        given = "".join(f", {name}={words(value)}" for name, value in self.arguments.items())
         return f"hg.meta.estimators.{self.estimator}({of}{given})"
 
 

@@ -27,13 +27,17 @@ from .base import (
 
 
 @dataclass(frozen=True)
-class Smoothed:
-    """What :func:`smoothed` returns."""
+class _Sampled:
+    """An estimator from pairs of samples."""
 
     f: Callable
     sigma: Any
     samples: int
     n_jobs: int
+
+
+class Smoothed(_Sampled):
+    """What :func:`smoothed` returns."""
 
     def __call__(self, hypers, seed: int = 0) -> Estimate:
         leaves, structure = plain(hypers)
@@ -78,14 +82,8 @@ def smoothed(of: Any, *, sigma: Any, samples: int = 10, n_jobs: int = 1) -> Smoo
     return Smoothed(function_of(of, "smoothed"), sigma, check_samples(samples, "smoothed"), n_jobs)
 
 
-@dataclass(frozen=True)
-class Mixed:
+class Mixed(_Sampled):
     """What :func:`mixed` returns."""
-
-    f: Callable
-    sigma: Any
-    samples: int
-    n_jobs: int
 
     def __call__(self, hypers, seed: int = 0) -> Estimate:
         leaves, structure = plain(hypers)
