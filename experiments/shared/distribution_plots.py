@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import hypergrad as hg
+from experiments.shared.iteration_plots import Panel, iteration_colours, plot_by_iteration
 from hypergrad.nests import flatten
-from hypergrad.probe.figures import Panel, iteration_colours, plot_by_iteration
 from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, seed_colour
 
 SETTING = "784-50-10 tanh, 1,000 MNIST images in minibatches of 250, 20 steps, learning rate 1, momentum 0.9"

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
-from hypergrad.probe.figures import Panel, iteration_colours, plot_by_iteration, show_iterations
+from experiments.shared.iteration_plots import Panel, iteration_colours, plot_by_iteration, show_iterations
 from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, in_style
 
 # Told apart by the colour-blind too; the five of the remedies, and two for plain search.
