@@ -15,9 +15,11 @@ import hypergrad as hg
 from benchmarks.foreign import ours_in_jax, ours_in_torch
 from benchmarks.peers import PEERS, NotExpressible, algorithm_of_2015, unrolled
 from benchmarks.problems import Attention, Network
-from hypergrad.fixed.compiled import loops, plain_numpy
+from hypergrad.compiled import plain_numpy
+from hypergrad.fixed.compiled import loops
 
 TRAINING, STORED, FLOOR, STORED_FLOOR = "training", "Stored()", "floor of training", "floor of Stored()"
+COMPILED = "updates compiled by numba"
 
 
 class Entry(NamedTuple):
@@ -73,6 +75,7 @@ def of_network(problem: Network, peers: bool) -> dict[str, Any]:
         STORED_FLOOR: Entry(problem.products("stored")),
         "floor of Stored(), and its passes over arrays": Entry(problem.products_and_passes()),
         STORED: reverse(problem, hg.Stored()),
+        f"{STORED}, {COMPILED}": reverse(problem, hg.Stored(), compiled=True),
         "forward mode, one direction": forward(problem),
         "Reversible(), exact arithmetic": reverse(problem, hg.Reversible(), exact=True),
         "Reversible(), arithmetic compiled by numba": reverse(problem, hg.Reversible(), exact=True, compiled=True),
@@ -94,9 +97,10 @@ def of_foreign(problem) -> dict[str, Any]:
     """Rows of ours with a loss from JAX or PyTorch."""
     kinds = {"JAX": ours_in_jax, "PyTorch": ours_in_torch}
     rows = {
-        "Stored(), loss from {}": (hg.Stored(), False),
-        "Reversible(), loss from {}": (hg.Reversible(), True),
-        "Checkpointed(20), loss from {}": (hg.Checkpointed(20), False),
+        "Stored(), loss from {}": (hg.Stored(), False, False),
+        f"Stored(), loss from {{}}, {COMPILED}": (hg.Stored(), False, True),
+        "Reversible(), loss from {}": (hg.Reversible(), True, False),
+        "Checkpointed(20), loss from {}": (hg.Checkpointed(20), False, False),
     }
     entries: dict[str, Any] = {}
     for library, make in kinds.items():
@@ -104,9 +108,9 @@ def of_foreign(problem) -> dict[str, Any]:
             foreign: Any = make(problem)
         except ImportError as error:
             foreign = f"not installed ({error})"
-        for name, (adjoint, exact) in rows.items():
+        for name, (adjoint, exact, compiled) in rows.items():
             missing = isinstance(foreign, str)
-            entry = foreign if missing else reverse(problem, adjoint, exact=exact, foreign=foreign)
+            entry = foreign if missing else reverse(problem, adjoint, compiled, exact=exact, foreign=foreign)
             entries[name.format(library)] = entry
     return entries
 
@@ -129,6 +133,7 @@ def of_attention(problem: Attention, peers: bool) -> dict[str, Any]:
     entries = {
         TRAINING: training(problem),
         STORED: reverse(problem, hg.Stored()),
+        f"{STORED}, {COMPILED}": reverse(problem, hg.Stored(), compiled=True),
         "forward mode, one direction": forward(problem),
         "Checkpointed(20)": reverse(problem, hg.Checkpointed(20)),
     }

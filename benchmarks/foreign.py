@@ -59,28 +59,28 @@ def in_jax(problem, jax) -> Callable:
     return {Network: of_network, Attention: of_attention}[type(problem)]
 
 
-def ours_in_torch(problem) -> tuple[Callable, Callable]:
+def ours_in_torch(problem, device: str | None = None, dtype=np.float64) -> tuple[Callable, Callable]:
     """Our loss on minibatches, and the loss on all images, both from PyTorch."""
     import torch
 
     loss = in_torch(problem, torch)
-    X, T = (torch.tensor(a) for a in (problem.X, problem.T))
+    X, T = (torch.tensor(a.astype(dtype), device=device) for a in (problem.X, problem.T))
     size = problem.batch_size
 
     def batch_loss(params, hyper, step):
         rows = slice(step % problem.batches * size, (step % problem.batches + 1) * size)
         return loss(flatten(params)[0], X[rows], T[rows])
 
-    value = hg.losses.torch_function(lambda params: loss(flatten(params)[0], X, T))
-    return hg.losses.from_torch_function(batch_loss), value
+    value = hg.losses.torch_function(lambda params: loss(flatten(params)[0], X, T), device=device)
+    return hg.losses.from_torch_function(batch_loss, device=device), value
 
 
-def ours_in_jax(problem) -> tuple[Callable, Callable]:
+def ours_in_jax(problem, dtype=np.float64) -> tuple[Callable, Callable]:
     """Our loss on minibatches, and the loss on all images, both from JAX."""
     import jax
 
     loss = in_jax(problem, jax)
-    X, T = problem.X, problem.T
+    X, T = (a.astype(dtype) for a in (problem.X, problem.T))
     batches = [np.ascontiguousarray(a.reshape(problem.batches, problem.batch_size, *a.shape[1:])) for a in (X, T)]
 
     def batch_loss(params, hyper, step):

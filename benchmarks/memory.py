@@ -18,7 +18,7 @@ from autograd import grad, make_jvp
 import hypergrad as hg
 from benchmarks.problems import Network
 from benchmarks.timing import peak_memory
-from hypergrad.fixed.compiled import plain_numpy
+from hypergrad.compiled import plain_numpy
 
 DOCS = Path(__file__).parent.parent / "docs"
 ADJOINTS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Sequence
 
 from benchmarks.report import DOCS, machine
@@ -17,14 +18,16 @@ def main(
     as_markdown: Callable[[list[dict]], str],
     *,
     repeats: int,
+    threads: int | None = 1,
     parts: Sequence[str] = ("all",),
     introduction: str = "",
 ) -> None:
     """The command line of ``benchmarks.<name>``.
 
     Args:
-      measure: ``measure(part, quick, repeats)``, the rows of a part, in a process of its own on one core.
+      measure: ``measure(part, quick, repeats)``, the rows of a part, in a process of its own.
       as_markdown: the table.
+      threads: of the processes; None for all that the machine has.
       introduction: what stands above it in the documents; ``{processor}`` and ``{blas}`` are filled in.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
@@ -39,7 +42,9 @@ def main(
         print(json.dumps(measure(args.here, args.quick, args.repeats)))
         return
     options = ["--repeats", str(args.repeats), *["--quick"] * args.quick]
-    printed = (apart(f"benchmarks.{name}", "--here", part, *options, threads=1) for part in parts)
+    printed = (
+        apart(f"benchmarks.{name}", "--here", part, *options, threads=threads or os.cpu_count() or 1) for part in parts
+    )
     rows = [row for text in printed for row in json.loads(text)]
     print(as_markdown(rows))
     if args.write:

@@ -92,15 +92,16 @@ def algorithm_of_2015(problem):
 class _Torch:
     """The problem in tensors."""
 
-    def __init__(self, problem):
+    def __init__(self, problem, device: str | None = None, dtype=np.float64):
         import torch
 
         self.torch, self.problem, self.loss = torch, problem, in_torch(problem, torch)
+        self.device, self.dtype = device, dtype
         self.X, self.T = self.tensor(problem.X), self.tensor(problem.T)
         self.weights = [self.tensor(w) for w in flatten(problem.params)[0]]
 
     def tensor(self, array):
-        return self.torch.tensor(array, dtype=self.torch.float64)
+        return self.torch.tensor(np.asarray(array, self.dtype), device=self.device)
 
     def batch(self, step):
         size = self.problem.batch_size
@@ -111,12 +112,12 @@ class _Torch:
         return [self.tensor(h).requires_grad_() for h in self.problem.hypers]
 
     def gradient(self, value, hypers):
-        return _flat([g.numpy() for g in self.torch.autograd.grad(value, hypers)])
+        return _flat([g.cpu().numpy() for g in self.torch.autograd.grad(value, hypers)])
 
 
-def pytorch(problem):
+def pytorch(problem, device: str | None = None, dtype=np.float64):
     """PyTorch: the unrolled loop with ``create_graph``."""
-    t = _Torch(problem)
+    t = _Torch(problem, device, dtype)
 
     def derivative():
         hypers = t.hypers()
@@ -194,15 +195,15 @@ def torchopt(problem):
     return derivative
 
 
-def jax(problem, checkpointed: bool):
+def jax(problem, checkpointed: bool, dtype=np.float64):
     """JAX: ``scan`` under ``jit``, compiled before it is timed; with each step checkpointed or stored."""
     import jax as library
     import jax.numpy as jnp
 
     library.config.update("jax_enable_x64", True)
     shape = lambda a: (problem.batches, problem.batch_size, *a.shape[1:])
-    data = tuple(jnp.asarray(a) for a in (problem.X, problem.T))
-    weights = [jnp.asarray(w) for w in flatten(problem.params)[0]]
+    data = tuple(jnp.asarray(a, dtype) for a in (problem.X, problem.T))
+    weights = [jnp.asarray(w, dtype) for w in flatten(problem.params)[0]]
     loss = in_jax(problem, library)
 
     def final(hypers, weights, X, T):
@@ -224,7 +225,7 @@ def jax(problem, checkpointed: bool):
         return loss(ws, X, T)
 
     compiled = library.jit(library.grad(final))
-    hypers = tuple(jnp.asarray(h) for h in problem.hypers)
+    hypers = tuple(jnp.asarray(h, dtype) for h in problem.hypers)
     return lambda: _flat(compiled(hypers, weights, *data))
 
 

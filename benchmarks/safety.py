@@ -1,7 +1,7 @@
 """``python -m benchmarks.safety``: what the safety of a loss from PyTorch costs beside a plain unrolled loop.
 
-On (a) and (c), in turns on one thread: ours with everything on, without each part, without all of them, and PyTorch's
-own loop. ``--write`` puts results and table into ``docs/``.
+On (a) and (c), in turns on one thread: ours with everything on, without each part, without both, and PyTorch's own
+loop. What only the first run of a loss does is not in these times. ``--write`` puts results and table into ``docs/``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from benchmarks.entries import of_foreign
 from benchmarks.peers import pytorch
 from benchmarks.problems import Attention, Network
 from benchmarks.timing import interleaved, medians
-from hypergrad.engine import purity
 from hypergrad.losses import _torch_run
 
-PLAIN, WHOLE, NOTHING = "PyTorch, unrolled with create_graph", "everything on", "without all three"
+PLAIN, WHOLE, NOTHING = "PyTorch, unrolled with create_graph", "everything on", "without both"
 
 
 class _NoModes(contextlib.nullcontext):
@@ -40,7 +39,6 @@ PARTS: dict[str, Callable] = {
     "without the trial product and the look at each graph": lambda: mock.patch.object(
         _torch_run.LossOfTorch, "_check", lambda *_: None
     ),
-    "without one step computed again": lambda: mock.patch.object(purity.Replay, "is_due", lambda *_: False),
 }
 
 

@@ -3,19 +3,23 @@
 Parameters, state, gradient and cotangents of a run are vectors, one contiguous buffer for each dtype, of which
 the nest's arrays are views. An elementwise update then goes over neighbouring arrays with the same
 hyperparameters in one pass. Each run makes its own, once, and writes over them from step to step; nothing
-is shared between runs, so different threads may train at the same time.
+is shared between runs, so different threads may train at the same time. Large blocks that nothing refers to any more
+are kept for the next run.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 PIECE = 2**15  # entries; from 2**14 to 2**16 an update takes about the same
 _SHORTEST = 2**10  # entries; a shorter piece costs more to call for than to compute
 _ALIGNMENT = 64  # bytes, a cache line
+_LARGE = 2**20  # bytes; smaller blocks the memory allocator keeps itself
+_KEPT = 2**28  # bytes; so much is kept for the next run at most
 _ALONE = 2**13  # entries; OpenBLAS takes several threads for more than 10,000
 
 
@@ -181,9 +185,45 @@ class Arena:
         self._block, self._used = mark
 
 
+class _Memory:
+    """A block of memory. When no array refers to it any more, it is kept for the next run.
+
+    The operating system gives memory page by page, each at the first touch, and takes large blocks back as soon as they
+    are free: a run that is repeated would wait for the same pages again.
+    """
+
+    kept: ClassVar[deque[np.ndarray]] = deque()
+
+    def __init__(self, nbytes: int):
+        self.block = self._from_kept(nbytes)
+        self.__array_interface__ = self.block.__array_interface__
+
+    def _from_kept(self, nbytes: int) -> np.ndarray:
+        for _ in range(len(self.kept)):
+            try:
+                block = self.kept.popleft()
+            except IndexError:  # another thread took it
+                break
+            if nbytes <= block.nbytes <= 2 * nbytes:
+                return block
+            self.kept.append(block)
+        return np.empty(nbytes, np.uint8)
+
+    def __del__(self, kept=kept):
+        if _LARGE <= self.block.nbytes <= _KEPT:
+            kept.append(self.block)
+            while sum(block.nbytes for block in list(kept)) > _KEPT:
+                kept.popleft()
+
+
+def release_kept() -> None:
+    """Give back what is kept for the next run."""
+    _Memory.kept.clear()
+
+
 def _aligned(nbytes: int) -> np.ndarray:
     """A block of memory that begins on a cache line."""
-    block = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    block = np.asarray(_Memory(nbytes + _ALIGNMENT))
     start = -block.ctypes.data % _ALIGNMENT
     return block[start : start + nbytes]
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypergrad.compiled import plain_numpy
 from hypergrad.errors import ReversalError
 from hypergrad.fixed.arithmetic import (
     DENOMINATOR,
@@ -15,7 +16,6 @@ from hypergrad.fixed.arithmetic import (
     numerator,
     to_fixed,
 )
-from hypergrad.fixed.compiled import plain_numpy
 
 
 @pytest.fixture(autouse=True, scope="module", params=["numpy", "numba"])

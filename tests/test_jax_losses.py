@@ -14,6 +14,7 @@ from problems import relative_error
 
 import hypergrad as hg
 from hypergrad import errors
+from hypergrad.engine.purity import Replay
 from hypergrad.nests import flatten, unflatten
 
 jax = pytest.importorskip("jax", reason="needs the extra jax: pip install -e '.[jax]'")
@@ -440,3 +441,31 @@ def test_the_page_says_what_is_so():
     start, end = (page["model_loss"](params, None, 0) for params in (page["start"], page["trained"]))
     assert end < 0.9 * start
     assert jax.vmap(page["trained_model"])(page["X_valid"]).shape == (120, 2)
+
+
+def steps_computed_again(loss, adjoint, monkeypatch, steps=6):
+    """At how many steps of a reverse run what it has is compared with what it had."""
+    seen, compared = [], Replay.compared_product
+    monkeypatch.setattr(Replay, "compared_product", lambda *given: seen.append(given[2]) or compared(*given))
+    grad(lambda lr: anp.sum(hg.train(loss, np.ones(4), hg.SGD(lr), steps=steps, adjoint=adjoint) ** 2))(0.1)
+    monkeypatch.undo()
+    return len(seen)
+
+
+def test_a_trace_is_not_compared_with_itself_where_nothing_is_computed_twice(monkeypatch):
+    loss = hg.losses.from_jax(lambda w, h, t: jnp.sum(jnp.tanh(w) ** 2))
+    for adjoint, expected in ((hg.Stored(), 0), (hg.Truncated(3), 0), (hg.Checkpointed(2), 1)):
+        assert steps_computed_again(loss, adjoint, monkeypatch) == expected
+    assert steps_computed_again(hg.losses.from_jax(calling_back), hg.Stored(), monkeypatch) == 1
+
+
+@jax.custom_jvp
+def from_outside(x):
+    return jax.pure_callback(np.asarray, jax.ShapeDtypeStruct((), x.dtype), x)
+
+
+from_outside.defjvp(lambda primals, tangents: (from_outside(*primals), tangents[0]))
+
+
+def calling_back(w, h, t):
+    return from_outside(jnp.sum(jnp.tanh(w) ** 2))

@@ -15,7 +15,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 FLOORS = (  # from the ground up; each imports only from those before it, or from its own
-    ("errors", "checks", "ranges", "bridge", "nests", "workspace", "style", "runs"),
+    ("errors", "checks", "ranges", "bridge", "nests", "workspace", "compiled", "style", "runs"),
     ("init", "heavy_ball", "exported", "schedules", "data", "fit"),
     ("losses",),
     ("optimizers",),

@@ -16,6 +16,7 @@ from problems import by_autograd, classifier
 import hypergrad as hg
 from hypergrad import errors, planner
 from hypergrad.nests import flatten
+from hypergrad.workspace import release_kept
 
 MODEL, LOSS, PARAMS, X, T = classifier((100, 60, 30, 10), rows=200, batch_size=50)
 LOSSES = {"own gradient": LOSS, "autograd": by_autograd(LOSS)}
@@ -25,6 +26,7 @@ STEPS = 60
 def measured_peak(f, x):
     """Peak bytes that a gradient allocates."""
     grad(f)(x)
+    release_kept()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

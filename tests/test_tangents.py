@@ -17,6 +17,7 @@ import hypergrad as hg
 from hypergrad import errors
 from hypergrad.nests import flatten, unflatten
 from hypergrad.nn import backprop
+from hypergrad.workspace import release_kept
 
 STEPS, SAVE_AT, K = 6, [0, 2, 6], 4
 MODEL, LOSS, PARAMS, X, T = classifier()
@@ -417,6 +418,7 @@ def test_memory_does_not_grow_with_the_steps_but_by_the_schedules():
             hg.train(bowl, np.zeros(5_000), hg.SGD(anp.exp(hg.schedules.binned(log_lrs, steps)), 0.0), steps=steps) ** 2
         )
         gc.collect()
+        release_kept()
         tracemalloc.start()
         hg.forward_tangents(f, np.full(10, -7.0))
         found = tracemalloc.get_traced_memory()[1]

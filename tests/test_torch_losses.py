@@ -13,6 +13,7 @@ from problems import norm, relative_error
 
 import hypergrad as hg
 from hypergrad import errors
+from hypergrad.engine.purity import Replay
 from hypergrad.losses import _torch_run
 from hypergrad.nests import flatten
 
@@ -368,3 +369,26 @@ def test_random_numbers_that_begin_later_are_those_of_their_step():
     ]
     assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_allclose(found, [found[0]] * 4, rtol=1e-12)
+
+
+def test_a_step_is_computed_again_in_the_first_run_of_so_many_steps(monkeypatch):
+    seen, compared = [], Replay.compared_product
+    monkeypatch.setattr(Replay, "compared_product", lambda *given: seen.append(given[2]) or compared(*given))
+    loss = hg.losses.from_torch_function(lambda w, h, t: torch.tanh(w).square().sum())
+
+    def run(steps, adjoint):
+        grad(lambda lr: anp.sum(hg.train(loss, np.ones(4), hg.SGD(lr), steps=steps, adjoint=adjoint) ** 2))(0.1)
+        return len(seen)
+
+    stored = hg.Stored()
+    assert [run(steps, stored) for steps in (6, 6, 4, 7, 7)] == [1, 1, 1, 2, 2]
+    assert [run(6, hg.Checkpointed(2)) for _ in range(2)] == [3, 4]
+
+
+def test_an_impure_loss_is_told_in_every_run():
+    draw = np.random.default_rng(0)
+    loss = hg.losses.from_torch_function(lambda w, h, t: (w * draw.standard_normal()).square().sum())
+    f = lambda lr: anp.sum(hg.train(loss, np.ones(4), hg.SGD(lr), steps=6, adjoint=hg.Stored()) ** 2)
+    for _ in range(3):
+        with pytest.raises(errors.ImpureLossError):
+            grad(f)(0.1)

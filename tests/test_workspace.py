@@ -1,13 +1,16 @@
 """Vectors and arenas: views that cover everything once, memory that is handed out apart and used again."""
 
+import gc
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad
+from autograd import grad, value_and_grad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hypergrad as hg
+from hypergrad import workspace
 from hypergrad.engine.updates import hyperparameter_type
 from hypergrad.engine.vector_updates import VectorUpdates
 from hypergrad.nests import flatten
@@ -15,7 +18,7 @@ from hypergrad.optimizers import SGD, Adam
 from hypergrad.optimizers.hyperparameters import expand
 from hypergrad.problem import updates_of
 from hypergrad.ranges import Range
-from hypergrad.workspace import PIECE, Arena, Layout, pieces, same_bits
+from hypergrad.workspace import PIECE, Arena, Layout, pieces, release_kept, same_bits
 
 shapes = st.lists(
     st.tuples(st.lists(st.integers(0, 5), max_size=3).map(tuple), st.sampled_from([np.float64, np.float32])),
@@ -72,6 +75,58 @@ def test_what_is_expected_comes_from_one_block():
     for _ in range(100):
         arena.empty(1_000)
     assert len(arena._blocks) == 2
+
+
+def block(nbytes):
+    """The memory of a run that needs so much, and where it lies."""
+    arena = Arena()
+    array = arena.empty(nbytes, np.uint8)
+    return arena, array, array.ctypes.data
+
+
+def test_the_next_run_has_the_memory_that_nothing_refers_to_any_more():
+    release_kept()
+    size = 2**22
+    arena, array, place = block(size)
+    view = array[:10].reshape(2, 5)
+    view[...] = 3
+    del arena, array
+    gc.collect()
+    assert block(size)[2] != place, "a view refers to it"
+    assert (view == 3).all()
+    release_kept()
+    del view
+    gc.collect()
+    assert block(3 * size)[2] != place, "it is too small"
+    assert block(size // 4)[2] != place, "too much would lie idle"
+    assert block(size - 1)[2] == place
+
+
+def test_what_is_kept_for_the_next_run_has_a_limit(monkeypatch):
+    release_kept()
+    kept = lambda: sum(memory.nbytes for memory in workspace._Memory.kept)
+    monkeypatch.setattr(workspace, "_KEPT", 10 * 2**20)
+    several = [block(4 * 2**20) for _ in range(4)]
+    several.append(block(2**24))
+    assert kept() == 0
+    several.clear()
+    gc.collect()
+    assert 2**22 < kept() <= 10 * 2**20
+    release_kept()
+    assert kept() == 0
+
+
+def test_a_run_in_memory_used_before_has_the_same_bits():
+    X, T = np.random.default_rng(0).standard_normal((50, 784)), np.eye(10)[np.arange(50) % 10]
+    model = hg.nn.MLP([784, 100, 10])
+    loss, params = hg.nn.MinibatchLoss(model, X, T), hg.init.scaled_normal(model.shapes, 0.05, seed=0)
+    f = lambda lr: model.loss(hg.train(loss, params, SGD(lr), steps=8, adjoint=hg.Stored()), X, T)
+    release_kept()
+    first = value_and_grad(f)(0.3)
+    gc.collect()
+    for memory in workspace._Memory.kept:
+        memory[...] = 255  # NaN, if it were read
+    assert value_and_grad(f)(0.3) == first
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, 2 * PIECE + 1])

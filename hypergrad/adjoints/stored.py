@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..engine.dynamics import Directions, Dynamics
 from ..engine.forward import Saved
@@ -47,6 +47,8 @@ def run_and_keep(dynamics: Dynamics, save_at: list[int], kept: int) -> tuple[lis
         if step in (first, first + 1):  # the first may have been made by the planner, in memory of its own
             arena.expect((dynamics.steps - 1 - step) * arena.given // len(transitions))
     saved.take(state.params, dynamics.steps)
+    if dynamics.loss.is_closed(dynamics.steps):
+        dynamics = replace(dynamics, replay=None)  # of what is computed once, there is nothing to compare
 
     def pullback(cotangents: list[list]) -> Directions:
         backward = Backward(dynamics, save_at, cotangents)

@@ -189,8 +189,8 @@ class Dynamics:
           DivergedError: a parameter is not finite after it.
           NonFiniteLossGradientError: the gradient was not, although the loss was.
         """
-        slots = self.updates.advance(state.params, state.slots, gradient, step, to.params, to.slots)
-        after = State(to.params, slots, to.params.norm())
+        slots, square = self.updates.advance(state.params, state.slots, gradient, step, to.params, to.slots)
+        after = State(to.params, slots, to.params.norm() if square is None else math.sqrt(square))
         if not math.isfinite(after.norm):
             index = after.params.first_non_finite()
             if index is not None:

@@ -179,7 +179,7 @@ class OwnUpdates(Updates):
             )
         return after, found
 
-    def advance(self, w, s, g, step: int, to_w, to_s) -> list[OwnState]:
+    def advance(self, w, s, g, step: int, to_w, to_s) -> tuple[list[OwnState], None]:
         slots = []
         for group, slot in zip(self.groups, s):
             h = self._hyperparameters(group, self._settings(group, step))
@@ -190,7 +190,7 @@ class OwnUpdates(Updates):
             for i, array in zip(group.indices, after):
                 to_w.arrays[i][...] = array
             slots.append(OwnState([_as_before(leaf, old) for leaf, old in zip(found, slot.leaves)], slot.structure))
-        return slots
+        return slots, None
 
     def _function(self, group: Group, slot: OwnState, settings: list[list], moved: list[int], step: int) -> Callable:
         """The step as a function of a list: arrays, gradients, floating leaves of the state, and those that move

@@ -106,4 +106,5 @@ class Replay:
             raise ImpureLossError(step, "the gradient")
         if not again.same_bits(product) or not all(map(same_bits, mixed, mixed_again)):
             raise ImpureLossError(step, "the Hessian-vector product")
+        loss.confirm(self.steps)
         return product, mixed

@@ -69,10 +69,13 @@ class Updates:
         """Memory for a state like this one."""
         raise NotImplementedError
 
-    def advance(self, w: Vector, s, g: Vector, step: int, to_w: Vector, to_s) -> Any:
-        """Write the parameters after the step to ``to_w``, which may be ``w``; returns the state after it.
+    def advance(self, w: Vector, s, g: Vector, step: int, to_w: Vector, to_s) -> tuple[Any, float | None]:
+        """Write the parameters after the step to ``to_w``, which may be ``w``.
 
         The state may be written to ``to_s``, which may be ``s``.
+
+        Returns:
+          The state after the step, and the sum of the squares of the parameters if it is known.
         """
         raise NotImplementedError
 

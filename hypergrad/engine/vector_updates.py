@@ -165,24 +165,30 @@ class VectorUpdates(Updates):
         kind = getattr(self.optimizer, "State", None)
         return tuple(nests) if kind is None else kind(*nests)
 
-    def advance(self, w, s, g, step: int, to_w, to_s) -> list[Vector]:
+    def advance(self, w, s, g, step: int, to_w, to_s) -> tuple[list[Vector], float | None]:
         hyperparameters, count = self.hyperparameters(step), self.count(step)
+        squares: list[float | None] = []
         for run in self.runs:
             h, view = hyperparameters[run.first], run.views
             parts = view(to_w), [view(a) for a in to_s], view(w), [view(a) for a in s], view(g)
-            for part in run.pieces:
+            for part in self._pieces(run, parts[0], h):
                 to_w_part, to_s_part, w_part, s_part, g_part = _cut(part, *parts)
-                self._step_into(to_w_part, to_s_part, w_part, s_part, g_part, h, count)
-        return to_s
+                squares.append(self._step_into(to_w_part, to_s_part, w_part, s_part, g_part, h, count))
+        return to_s, None if None in squares else sum(squares)  # type: ignore[arg-type]
 
-    def _step_into(self, to_w, to_s, w, s, g, h, step: int) -> None:
+    def _pieces(self, run: Run, w: np.ndarray, h) -> list:
+        """Of a run whose part of the parameters is ``w``: all at once where that is done in one pass."""
+        at_once = self.written is not None and self.written.in_one_pass(w, h)
+        return [slice(None)] if at_once else run.pieces
+
+    def _step_into(self, to_w, to_s, w, s, g, h, step: int) -> float | None:
         if self.written is not None:
-            self.written.step_into(self.optimizer, to_w, to_s, w, s, g, h, step)
-            return
+            return self.written.step_into(self.optimizer, to_w, to_s, w, s, g, h, step)
         w_given, g_given, *s_given = read_only([w, g, *s])
         w_after, s_after = self.optimizer.step(w_given, tuple(s_given), g_given, h, step)
         reject_boxes(type(self.optimizer).__name__, [w_after, *s_after])
         write([to_w, *to_s], [w_after, *s_after])
+        return None
 
     def push_forward(self, dw, ds, dg, transition, dots, step: int) -> list[Vector]:
         (w, s, *_), g, s_after = transition.before, transition.gradient, transition.after.slots
@@ -229,7 +235,7 @@ class VectorUpdates(Updates):
             slots = [view(a) for a in before.slots]
             if self.written is not None and self.written.pull_back is not None:
                 afters = [view(a) for a in after.slots]
-                for part in run.pieces:
+                for part in self._pieces(run, vectors[0], h):
                     cut = _cut(part, *vectors, slots, afters)
                     self.add(bars, self.written.pull_back(*cut, h, wanted), run.first, step)
                 continue

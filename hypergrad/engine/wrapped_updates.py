@@ -97,7 +97,7 @@ class ClippedUpdates(WrappedUpdates):
     def transformed(self, gradient: Vector, step: int) -> Vector:
         return self.inside.transformed(self._clip(gradient, self._scale(gradient, step)[0]), step)
 
-    def advance(self, w, s, g, step: int, to_w, to_s) -> Any:
+    def advance(self, w, s, g, step: int, to_w, to_s) -> tuple[Any, float | None]:
         return self.inside.advance(w, s, self._clip(g, self._scale(g, step)[0]), step, to_w, to_s)
 
     def push_forward(self, dw, ds, dg, transition, dots, step: int) -> Any:
@@ -208,16 +208,16 @@ class AccumulatedUpdates(WrappedUpdates):
             to += a
         return self._mean
 
-    def advance(self, w, s, g, step: int, to_w, to_s) -> Any:
+    def advance(self, w, s, g, step: int, to_w, to_s) -> tuple[Any, float | None]:
         (rule, accumulated), (to_rule, to_accumulated) = s, to_s
         mean = self._mean_with(accumulated, g)
         if self._updates_at(step):
-            after = self.inside.advance(w, rule, mean, step, to_w, to_rule)
+            after, square = self.inside.advance(w, rule, mean, step, to_w, to_rule)
             to_accumulated.fill(0.0)
-            return after, to_accumulated
+            return (after, to_accumulated), square
         to_accumulated.take(mean)
         to_w.take(w)
-        return self.inside.taken(rule, to_rule), to_accumulated
+        return (self.inside.taken(rule, to_rule), to_accumulated), None
 
     def _inside(self, transition: Transition) -> Transition:
         """The transition as the rule inside sees it."""

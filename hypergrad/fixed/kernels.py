@@ -14,6 +14,8 @@ import numba
 import numpy as np
 from numba import float64, int64, uint16, uint64
 
+from ..compiled import compiled
+
 NUMBERS, WORDS, DIGITS, FLOATS = int64[::1], uint64[::1], uint16[::1], float64[::1]
 READ = numba.types.Array(float64, 1, "C", readonly=True)  # an array that is not written to, and may be read-only
 ONE, HALF, SPILL = np.uint64(1), np.uint64(32), np.uint64(16)
@@ -21,20 +23,7 @@ LOW_HALF, LOW_SPILL = np.uint64((1 << 32) - 1), np.uint64((1 << 16) - 1)
 BOTTOM = np.uint64(1 << 48)
 
 
-def _compiled(signature):
-    """Compile for these types; keep the machine code for later processes if there is a place for it."""
-    options = {"nogil": True, "error_model": "numpy"}
-
-    def compiled(function):
-        try:
-            return numba.njit(signature, cache=True, **options)(function)
-        except Exception:  # no place for it, a full one, a damaged file: numba raises various errors
-            return numba.njit(signature, **options)(function)
-
-    return compiled
-
-
-@_compiled(numba.types.UniTuple(int64, 2)(uint64, float64, int64))
+@compiled(numba.types.UniTuple(int64, 2)(uint64, float64, int64))
 def _divided(dividend, estimate, n):
     """Quotient and remainder of an integer by n, from the quotient in floats.
 
@@ -47,7 +36,7 @@ def _divided(dividend, estimate, n):
     return quotient - below + above, rest + n * (below - above)
 
 
-@_compiled(numba.types.Tuple((int64, uint64))(int64, uint64, int64, float64))
+@compiled(numba.types.Tuple((int64, uint64))(int64, uint64, int64, float64))
 def _multiplied(c, x, n, inverse):
     """The number and its word after a multiplication by n / 2³², where the word has spilled already."""
     quotient, digit = _divided(x, np.float64(np.int64(x >> ONE)) * (2.0 * inverse), n)
@@ -55,7 +44,7 @@ def _multiplied(c, x, n, inverse):
     return (c >> np.int64(32)) * n + np.int64(low >> HALF), (np.uint64(quotient) << HALF) | (low & LOW_HALF)
 
 
-@_compiled(numba.types.Tuple((int64, uint64))(int64, uint64, int64, float64))
+@compiled(numba.types.Tuple((int64, uint64))(int64, uint64, int64, float64))
 def _restored(c, x, n, inverse):
     """The number and its word before a multiplication, which may still lack 16 bits from the stack."""
     high, rest = _divided(np.uint64(c), np.float64(c) * inverse, n)
@@ -64,12 +53,12 @@ def _restored(c, x, n, inverse):
     return (high << np.int64(32)) + quotient, (x >> HALF) * np.uint64(n) + np.uint64(digit)
 
 
-@_compiled(int64(float64, float64))
+@compiled(int64(float64, float64))
 def _rounded(value, scale):
     return np.int64(np.rint(value * scale))
 
 
-@_compiled(int64(WORDS, int64, DIGITS))
+@compiled(int64(WORDS, int64, DIGITS))
 def _spill(words, n, spilled):
     """Take 16 bits off the words that are too large to be multiplied; the number of them."""
     limit, count = np.uint64(n) << HALF, 0
@@ -82,7 +71,7 @@ def _spill(words, n, spilled):
     return count
 
 
-@_compiled(numba.void(WORDS, int64, DIGITS))
+@compiled(numba.void(WORDS, int64, DIGITS))
 def _take_back(words, count, held):
     """Give their 16 bits back to the words that lack them, from the last of the digits held, if there are enough."""
     if 0 < count <= len(held):
@@ -93,7 +82,7 @@ def _take_back(words, count, held):
                 place += 1
 
 
-@_compiled(int64(NUMBERS, int64, WORDS, DIGITS))
+@compiled(int64(NUMBERS, int64, WORDS, DIGITS))
 def multiply(numbers, n, words, spilled):
     """:func:`hypergrad.fixed.arithmetic.multiply`; returns how many digits it put into ``spilled``, unless that is
     empty.
@@ -104,7 +93,7 @@ def multiply(numbers, n, words, spilled):
     return count
 
 
-@_compiled(int64(NUMBERS, int64, WORDS, DIGITS))
+@compiled(int64(NUMBERS, int64, WORDS, DIGITS))
 def divide(numbers, n, words, held):
     """:func:`hypergrad.fixed.arithmetic.divide`; returns how many of the digits ``held`` it took, or would have
     taken.
@@ -117,21 +106,21 @@ def divide(numbers, n, words, held):
     return count
 
 
-@_compiled(numba.void(NUMBERS, READ, float64))
+@compiled(numba.void(NUMBERS, READ, float64))
 def add(numbers, values, scale):
     """numbers ← numbers + round(scale · values)"""
     for i in range(len(numbers)):
         numbers[i] += _rounded(values[i], scale)
 
 
-@_compiled(numba.void(NUMBERS, float64, FLOATS))
+@compiled(numba.void(NUMBERS, float64, FLOATS))
 def read(numbers, scale, to):
     """to ← scale · numbers"""
     for i in range(len(numbers)):
         to[i] = np.float64(numbers[i]) * scale
 
 
-@_compiled(
+@compiled(
     numba.types.UniTuple(int64, 2)(
         NUMBERS, NUMBERS, WORDS, DIGITS, READ, FLOATS, FLOATS, int64, float64, float64, float64, float64, float64
     )
@@ -159,7 +148,7 @@ def sgd_advance(fixed_w, fixed_v, words, spilled, g, to_w, to_v, n, lr, momentum
     return count, too_large
 
 
-@_compiled(numba.void(NUMBERS, READ, FLOATS, float64, float64))
+@compiled(numba.void(NUMBERS, READ, FLOATS, float64, float64))
 def sgd_retreat_w(fixed_w, v, to_w, lr, scale):
     """The parameters before the step, from the velocity after it."""
     for i in range(len(v)):
@@ -168,7 +157,7 @@ def sgd_retreat_w(fixed_w, v, to_w, lr, scale):
         to_w[i] = np.float64(number) * (1.0 / scale)
 
 
-@_compiled(int64(NUMBERS, WORDS, READ, FLOATS, DIGITS, int64, float64, float64))
+@compiled(int64(NUMBERS, WORDS, READ, FLOATS, DIGITS, int64, float64, float64))
 def sgd_retreat_v(fixed_v, words, g, to_v, held, n, momentum, scale):
     """The velocity before the step, from the gradient there; returns the digits it took, or would have taken."""
     count, inverse = 0, 1.0 / n

@@ -21,10 +21,12 @@ class _Seen:
     Attributes:
       tried: the forms of inputs for which a gradient was pulled back.
       draws: whether it needed random numbers.
+      confirmed: the steps of the longest run in which one was computed again and came out the same.
     """
 
     def __init__(self):
         self.tried: set = set()
+        self.confirmed = 0
         self.draws = True  # until a first forward pass has shown that there are none
 
 
@@ -74,6 +76,12 @@ class LossOfTorch(Loss):
         self.counting = False
         self.seen = _SEEN.setdefault(loss, _Seen())
 
+    def is_closed(self, steps: int) -> bool:
+        return steps <= self.seen.confirmed
+
+    def confirm(self, steps: int) -> None:
+        self.seen.confirmed = max(self.seen.confirmed, steps)
+
     def value(self, params: list, step: int) -> float:
         with recorded():
             return self._scalar(self._leaves(params), step).item()
@@ -95,7 +103,7 @@ class LossOfTorch(Loss):
 
         def product(direction: list, to: list, add: bool = False) -> list:
             with recorded():
-                bars = pulled_back(graph, inputs, [place.tensor(d) for d in direction])
+                bars = pulled_back(graph, inputs, [place.cast(d) for d in direction])
             own, mixed = _arrays(bars[: len(to)]), _arrays(bars[len(to) :])
             write(own, to, add)
             if step == 0 and self.inputs.wants_hyper:

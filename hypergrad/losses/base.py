@@ -69,6 +69,15 @@ class Loss:
     kept_in_arena: bool = False
     transposed: tuple[int, ...] = ()
 
+    def is_closed(self, steps: int) -> bool:
+        """Whether a run of so many steps is known to see a function of what it is given, so that only what is computed
+        twice needs to be compared.
+        """
+        return False
+
+    def confirm(self, steps: int) -> None:
+        """In a run of so many steps, one that was computed again came out the same."""
+
     def working(self, kept: int) -> int:
         """About how many bytes a product works with, if the loss keeps so many for it."""
         return kept

@@ -201,6 +201,9 @@ class LossOfJax(Loss):
         self.loss, self.inputs = loss, inputs
         self._compiled: CompiledStep | None = None
 
+    def is_closed(self, steps: int) -> bool:
+        return self._compiled is not None and self._compiled.closed
+
     def working(self, kept: int) -> int:
         return 2 * kept  # of a step that is computed again, and what a product works with
 

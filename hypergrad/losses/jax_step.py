@@ -59,6 +59,7 @@ class CompiledStep:
             raise LossError(
                 "the loss does not depend on params; compute it from the params it is given, with jax.numpy"
             )
+        self.closed = "callback" not in str(jaxpr)  # which would call back to Python
         self._ws, self._hs = ([(a.shape, dtype) for a in arrays] for arrays in (param_arrays, hyper_arrays))
         with precision(dtype):
             try:

@@ -179,18 +179,21 @@ class Written(NamedTuple):
     """Code written out for one update rule, whose every entry is updated apart from the others.
 
     Attributes:
-      step_into: like :func:`step_into`.
+      step_into: like :func:`step_into`; it may return the sum of the squares of what it writes to ``to_w``, or None.
       push_forward: None, or ``(dw, ds, dg, dh, w, s, g, s_after, h)``, which turns the tangents of w and s before into
         those after, in place, and writes over ``dg``. Tangents are rows, (directions, entries), of w, (entries,); each
         of ``dh`` is a column (directions, 1), or 0.0 where it is 0 for all directions.
       pull_back: None, or ``(w_bar, s_bar, g_bar, w, s, s_after, h, wanted)``, which turns the cotangents of w and s
         after into those before, in place, writes that of g, and returns those of h. It needs no gradient, and w only
         where the weights decay.
+      in_one_pass: whether ``step_into`` and ``pull_back`` go once over arrays like ``w``, with ``h``: then these need
+        not be cut into pieces that fit the cache.
     """
 
     step_into: Callable
     push_forward: Callable | None = None
     pull_back: Callable | None = None
+    in_one_pass: Callable = lambda w, h: False
 
 
 _WRITTEN: dict[type, Callable[[Any], Written]] = {}

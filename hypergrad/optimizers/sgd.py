@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..compiled import in_halves, loops
 from ..ranges import Range
 from ..workspace import inner
 from .base import Decaying, Written, step_into, written_for
@@ -69,6 +71,27 @@ class SGD(Decaying):
         return h.lr * s[0]
 
 
+_LONG = 2**14  # entries; for shorter arrays the gain is not worth importing numba
+
+
+def _kernels() -> ModuleType:
+    from . import kernels
+
+    return kernels
+
+
+def _loops(nesterov: bool, h, *arrays) -> ModuleType | None:
+    """Compiled loops where they have this form of the rule, for these arrays."""
+    return None if nesterov or h.weight_decay or arrays[0].size < _LONG else loops(_kernels, *arrays)
+
+
+def _step_into(optimizer: SGD, to_w, to_s, w, s, g, h, step: int) -> float:
+    if compiled := _loops(optimizer.nesterov, h, to_w, *to_s, w, *s, g):
+        return sum(in_halves(compiled.sgd_step, (to_w, *to_s, w, *s, g), h.lr, h.momentum))
+    step_into(optimizer, to_w, to_s, w, s, g, h, step)
+    return inner(to_w, to_w)
+
+
 def _push_forward(nesterov: bool, dw, ds, dg, dh, w, s, g, s_after, h) -> None:
     """dv⁺ = β dv − (1 − β) dg + dβ (v + g),    dw⁺ = (1 − α λ) dw − (α dλ + λ dα) w + α dv⁺ + dα v⁺
 
@@ -110,6 +133,12 @@ def _pull_back(nesterov: bool, w_bar, s_bar, g_bar, w, s, s_after, h, wanted) ->
     v⁺ + g = β (v + g), β̄ = ⟨v̄ + β α w̄, v + g⟩ and ḡ = −(1 − β) (v̄ + α w̄).
     """
     (v_bar,), (v,), (v_after,) = s_bar, s, s_after
+    if not wanted.weight_decay and (compiled := _loops(nesterov, h, w_bar, v_bar, g_bar, v, v_after)):
+        if not (wanted.lr or wanted.momentum):
+            compiled.sgd_pull_back(w_bar, v_bar, g_bar, h.lr, h.momentum)
+            return 0.0, 0.0, 0.0
+        along_lr, along = compiled.sgd_pull_back_to_schedules(w_bar, v_bar, g_bar, v, v_after, h.lr, h.momentum)
+        return along_lr if wanted.lr else 0.0, along / (1.0 - h.momentum) if wanted.momentum else 0.0, 0.0
     lr_bar = momentum_bar = decay_bar = 0.0
     if wanted.weight_decay or (wanted.lr and h.weight_decay):
         decay_bar = -inner(w_bar, w)
@@ -142,6 +171,9 @@ def _pull_back(nesterov: bool, w_bar, s_bar, g_bar, w, s, s_after, h, wanted) ->
 written_for(
     SGD,
     lambda optimizer: Written(
-        step_into, partial(_push_forward, optimizer.nesterov), partial(_pull_back, optimizer.nesterov)
+        _step_into,
+        partial(_push_forward, optimizer.nesterov),
+        partial(_pull_back, optimizer.nesterov),
+        lambda w, h: _loops(optimizer.nesterov, h, w) is not None,
     ),
 )
