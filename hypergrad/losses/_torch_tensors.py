@@ -204,7 +204,8 @@ def in_words() -> Iterator[None]:
         if match and match.groupdict():
             reason = f"{match['name']}: {reason}"
         if reason is None and any(_is_of(frame, _ARRAYS) and not _is_of(frame, _TORCH) for frame in frames):
-            reason = f"{_NOT_TORCH}: it raised {type(error).__name__}: {error}"
+            first = str(error).partition("\n")[0]
+            reason = f"{_NOT_TORCH}: it raised {type(error).__name__}: {first}"
         if reason is None:
             raise
         raise LossError(f"{_place(frames)}{reason}") from error

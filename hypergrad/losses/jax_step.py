@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import LossError
 from ..nests import LEAF, Structure, unflatten
 from .jax_programs import Program, compute
-from .jax_tracing import TRACING, Compiled, Jitted, Traced, as_dtype, check_float, evaluate, precision
+from .jax_tracing import TRACING, Compiled, Jitted, Traced, as_dtype, check_float, evaluate, held_as, precision
 
 
 class Linear(NamedTuple):
@@ -101,7 +101,8 @@ class CompiledStep:
         self._computed = {name: first + i for i, name in enumerate(places)}
         self._fixed = {name: jax.device_put(value) for name, value in zip(program.constants, whole.consts)}
         self._program, self._known = program, known | set(kept)
-        self._residuals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in whole.jaxpr.outvars[first:]]
+        forms = [(v.aval.shape, held_as(v.aval.dtype, self.dtype)) for v in whole.jaxpr.outvars[first:]]
+        self._residuals = [jax.ShapeDtypeStruct(*form) for form in forms]
         self.kept_params = sorted(self._kept_params.values())
         self.uses_hyper = bool(set(hs) & set(program.ancestors(program.results[1:first])[1]))
 

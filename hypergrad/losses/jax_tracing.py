@@ -44,6 +44,17 @@ def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
     return enable_x64()
 
 
+def held_as(dtype, precision: np.dtype) -> Any:
+    """What JAX has numbers of this type as, where it computes in this precision.
+
+    From JAX 0.11 on a trace in float32 says float64 of what it captures from NumPy, although it has it in float32.
+    """
+    halved = {"f8": np.float32, "i8": np.int32, "u8": np.uint32, "c16": np.complex64}
+    if precision == np.float64 or not isinstance(dtype, np.dtype):
+        return dtype
+    return np.dtype(halved.get(dtype.str[1:], dtype))
+
+
 class Traced:
     """A function of arrays, traced for arguments of these shapes.
 
