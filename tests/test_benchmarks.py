@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import blocks, report, safety, tangents
+from benchmarks import blocks, gpu, report, safety, tangents
 from benchmarks import edge as edge_benchmark
 from benchmarks.entries import Entry, check_agreement
 from experiments.shared.results import ROOT
@@ -179,3 +179,24 @@ def test_the_ratios_in_the_text_are_those_of_the_tables():
     ):
         assert sentence in text
     assert ratio("a", of_jax, scan, of="bytes") < 0.5
+
+
+def test_the_sentences_on_gpus_are_those_of_the_table():
+    rows = json.loads((ROOT / "docs" / "gpu.json").read_text())["rows"]
+    page, limits = (" ".join((ROOT / "docs" / name).read_text().split()) for name in ("benchmarks.md", "limits.md"))
+    assert gpu.as_markdown(rows) in (ROOT / "docs" / "benchmarks.md").read_text()
+    found = {row["entry"]: row for row in rows if row["precision"] == "float64"}
+    ours, theirs = found["Stored(), loss from PyTorch"], found["PyTorch, unrolled with create_graph"]
+    in_jax = found["Stored(), loss from JAX"]["seconds"] / found["JAX, scan under jit"]["seconds"]
+    memory = found["Reversible(), loss from PyTorch"]["bytes"] / theirs["bytes"]
+    ratio = f"{ours['seconds'] / theirs['seconds']:.1f} times as long as PyTorch's"
+    assert ratio in limits and ratio in page
+    assert f"{in_jax:.0f} times as long as JAX's scan; Reversible() needs {memory:.2f} of the GPU memory" in page
+    assert all(row["difference"] < 1e-6 for row in found.values() if row["difference"] is not None)
+
+
+def test_the_benchmark_on_gpus_runs_on_the_cpu_too():
+    pytest.importorskip("torch", reason="needs the extra torch: pip install -e '.[torch]'")
+    pytest.importorskip("jax", reason="needs the extra jax: pip install -e '.[jax]'")
+    printed = run("benchmarks.gpu", "--quick", "--repeats", "1")
+    assert "Reversible(), loss from JAX" in printed and "on one no GPU" in printed

@@ -51,7 +51,7 @@ def network(xp, batch):
     return loss
 
 
-IN_JAX = network(jnp, lambda data, step: jax.lax.dynamic_slice_in_dim(data, step % 2 * ROWS, ROWS))
+IN_JAX = network(jnp, lambda data, step: jax.lax.dynamic_slice_in_dim(data.copy(), step % 2 * ROWS, ROWS))
 LOSS = hg.losses.from_jax(IN_JAX)
 PLAIN = network(anp, lambda data, step: data[step % 2 * ROWS : step % 2 * ROWS + ROWS])
 ADJOINTS = {

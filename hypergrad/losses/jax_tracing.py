@@ -298,8 +298,9 @@ def _reject_single(closed: Any, what: str) -> None:
             raise LossError(
                 f"{what} is computed in float64, but captures an array of shape {np.shape(value)} in {dtype}, whose "
                 "values are good to 1e-7 or less (what jax.numpy makes outside of a hypergrad run is float32, if JAX's "
-                "x64 flag is not set): capture a NumPy array in float64, or make the array inside the function; or "
-                "compute in float32, by dtype=numpy.float32"
+                "x64 flag is not set, and JAX 0.11 goes on to take a NumPy array that it had there for float32): "
+                "capture a NumPy array in float64, a copy if JAX had it before, or make the array inside the "
+                "function; or compute in float32, by dtype=numpy.float32"
             )
 
 
