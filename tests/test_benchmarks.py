@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import blocks, gpu, report, safety, tangents
 from benchmarks import edge as edge_benchmark
-from benchmarks.entries import Entry, check_agreement
+from benchmarks.entries import COMPILED, Entry, check_agreement
 from experiments.shared.results import ROOT
 
 
@@ -157,6 +157,7 @@ def test_the_ratios_in_the_text_are_those_of_the_tables():
     of_jax, scan, of_torch = "Stored(), loss from JAX", "JAX, scan under jit", "Stored(), loss from PyTorch"
     own_floors = lambda table: (ratio(table, ours, floor), ratio(table, theirs, "floor of Stored(), by PyTorch"))
     (ours_a, theirs_a), (ours_b, theirs_b) = own_floors("a"), own_floors("b")
+    compiled_a = ratio("a", f"{ours}, {COMPILED}", floor)
     rebuilt = ratio("a", "Reversible(), loss from PyTorch", theirs, of="bytes")
     floors = [1e3 * found["a", 1, name]["seconds"] for name in ("floor of Stored(), by PyTorch", floor)]
     page = (ROOT / "docs" / "benchmarks.md").read_text()
@@ -164,17 +165,30 @@ def test_the_ratios_in_the_text_are_those_of_the_tables():
     assert safety.as_markdown(safe) in page
     whole, plain = (next(row for row in safe if row["way"] == way) for way in (safety.WHOLE, safety.PLAIN))
     text = " ".join(page.split())
+
+    def pair(entry, other, threads, compiled):
+        name = f"{entry}, {COMPILED}" if compiled else entry
+        return tuple(f"{ratio(table, name, other, threads):.2f}" for table in "ac")
+
+    in_jax, in_torch = (
+        {(threads, compiled): pair(*of, threads, compiled) for threads in (1, 2) for compiled in (True, False)}
+        for of in ((of_jax, scan), (of_torch, theirs))
+    )
     for sentence in (
         f"that is {ratio('a', 'floor of Stored(), and its passes over arrays', floor):.2f} times the floor",
-        f"Stored() takes {ours_a:.2f} times the floor",
-        f"is {ratio('a', ours, theirs):.2f} times as fast as Stored() there, at {theirs_a:.2f} times its own floor "
-        f"where ours takes {ours_a:.2f}: per equal speed of the products Stored() is {theirs_a / ours_a:.2f} times as",
+        f"Stored() takes {ours_a:.2f} times the floor, and {compiled_a:.2f} with its updates compiled by numba",
+        f"takes {ratio('a', theirs, ours):.2f} of the time of Stored() there, at {theirs_a:.2f} times its own floor "
+        f"where ours takes {ours_a:.2f}: per equal speed of the products Stored() is {theirs_a / ours_a:.2f} times as "
+        f"fast, and {theirs_a / compiled_a:.2f} times with compiled updates",
         f"the faster one by {ratio('b', theirs, ours):.2f}, and by {theirs_b / ours_b:.2f} per equal speed",
-        f"{ratio('a', of_jax, scan):.2f} of its time on (a) and {ratio('c', of_jax, scan):.2f} on (c)",
-        f"it takes {ratio('a', of_jax, scan, 2):.2f} and {ratio('c', of_jax, scan, 2):.2f} times as long",
-        f"takes {ratio('a', of_torch, theirs):.2f} times as long as PyTorch's unrolled loop on (a), and "
-        f"{ratio('c', of_torch, theirs):.2f} on (c); rebuilt by Reversible() it needs {rebuilt:.2f} of its memory",
-        f"({whole['a'] / plain['a']:.2f} and {whole['c'] / plain['c']:.2f} in the run below)",
+        "takes {} of the time of JAX's own scan with one thread on (a) and {} on (c)".format(*in_jax[1, True]),
+        "with two threads {} and {}; without numba ".format(*in_jax[2, True])
+        + "{} and {}, with two threads {} and {}.".format(*in_jax[1, False], *in_jax[2, False]),
+        "takes {} times as long as PyTorch's unrolled loop on (a), and {} on (c); ".format(*in_torch[1, True])
+        + "with two threads {} and {}; without numba ".format(*in_torch[2, True])
+        + "{} and {}, with two threads {} and {}.".format(*in_torch[1, False], *in_torch[2, False]),
+        f"Rebuilt by Reversible() it needs {rebuilt:.2f} of its memory",
+        f"({whole['a'] / plain['a']:.2f} and {whole['c'] / plain['c']:.2f} in the run below",
         f"(the two floors: {floors[0]:.0f} and {floors[1]:.0f} ms on (a), one thread)",
     ):
         assert sentence in text
