@@ -33,8 +33,8 @@ class Run:
     def __init__(self, output, log, jobs=2, seconds_a_point=0.05):
         self.log, command = log, [sys.executable, str(SMALL), "--output", str(output), "--jobs", str(jobs)]
         environment = {**os.environ, "SECONDS_A_POINT": str(seconds_a_point), "PYTHONPATH": str(SMALL.parent.parent)}
-        # Not pipes: the workers of a killed run would keep them open. And where the tests were started in the background
-        # by a shell, which ignores Ctrl-C there, the run is not to take that over.
+        # Not pipes: the workers of a killed run would keep them open. And where tests run in the background of a shell,
+        # which ignores Ctrl-C there, the run is not to take that over.
         with log.open("w") as file, heard(signal.SIGINT):
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
