@@ -27,7 +27,7 @@ from .bridge import (
 from .engine import forward
 from .engine.dynamics import Directions, Dynamics
 from .engine.purity import Replay
-from .engine.snapshots import Snapshots
+from .engine.snapshots import Snapshots, keeps_notes
 from .errors import ArgumentError, DifferentiationError
 from .nests import Structure, flatten, leaves_like, unflatten
 from .planner import choose, parse_budget, vectors_of_reverse_mode
@@ -82,7 +82,8 @@ def train(
         that is no pure function has wrong derivatives. It costs about one step.
       snapshot: a file, for a training that is not differentiated: its state is written there every half minute and at
         the end (``numpy.load`` reads it), and the same call goes on from it, bit for bit. It costs two steps and the
-        writing; a callback is not called again for the steps before.
+        writing; a callback is not called again for the steps before, but one that has ``state()``, a dict of arrays,
+        and ``restore(arrays)`` is given back what it had noted.
 
     Returns:
       The trained parameters in the shape of ``params``; with ``save_at`` a list of those.
@@ -141,7 +142,8 @@ def train(
             "store= of hg.meta.minimize keeps the iterations of a descent"
         )
     if not differentiated:
-        return nest.build(_joined(forward.train(dynamics, counts, failures, _snapshots(snapshot, dynamics, counts))))
+        snapshots = _snapshots(snapshot, dynamics, counts, callback)
+        return nest.build(_joined(forward.train(dynamics, counts, failures, snapshots)))
     if not reverse:
         dots = problem.group([_stacked_tangents(x, value, directions) for x, value in zip(inputs, problem.values())])
         saved, saved_dots = forward.train_with_tangents(dynamics, dots, counts, failures, probe)
@@ -168,12 +170,12 @@ def _plain(nest):
     return unflatten(structure, [getval(leaf) for leaf in leaves])
 
 
-def _snapshots(file, dynamics: Dynamics, counts: list[int]) -> Snapshots | None:
-    """Those asked for; or those of the piece of work that this training belongs to, if nobody watches its steps."""
+def _snapshots(file, dynamics: Dynamics, counts: list[int], callback) -> Snapshots | None:
+    """Those asked for; or those of the piece of work that this training belongs to, if no callback would miss steps."""
     if file is not None:
-        return Snapshots(dynamics, counts, Path(file))
-    folder = folder_of_this_piece() if dynamics.callback is None else None
-    return None if folder is None else Snapshots(dynamics, counts, None, folder)
+        return Snapshots(dynamics, counts, Path(file), None, callback)
+    folder = folder_of_this_piece() if callback is None or keeps_notes(callback) else None
+    return None if folder is None else Snapshots(dynamics, counts, None, folder, callback)
 
 
 def _planned(memory_budget) -> Callable:

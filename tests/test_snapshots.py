@@ -7,6 +7,7 @@ from autograd import grad
 from optimizer_table import OPTIMIZERS, draw
 
 import hypergrad as hg
+from experiments.shared import pieces
 from hypergrad.errors import ArgumentError, OtherFunctionError, StoreError
 from hypergrad.runs import snapshots
 
@@ -93,6 +94,48 @@ def test_a_training_of_its_own_is_kept_at_its_end_alone_where_it_is_short(tmp_pa
         grad(lambda lr: anp.sum(hg.train(loss, START, hg.SGD(lr), steps=3)["b"]))(0.3)
         assert len(list((tmp_path / "piece").iterdir())) == 2
     assert not (tmp_path / "piece").exists() and snapshots.folder_of_this_piece() is None
+
+
+def test_a_watched_training_goes_on_with_what_was_seen(tmp_path):
+    calls = []
+
+    def watched(raise_at=None):
+        calls.clear()
+
+        def measure(params, step):
+            calls.append(step)
+            if step == raise_at:
+                raise Killed
+            return float(np.sum(params["b"]))
+
+        return hg.track.watch(loss, START, hg.Adam(0.1), steps=12, every=4, measures={"sum": measure}, growth=False)
+
+    expected = watched()
+    with pytest.raises(Killed), snapshots.kept_in(tmp_path / "piece"):
+        watched(raise_at=6)
+    with snapshots.kept_in(tmp_path / "piece"):
+        found = watched()
+    assert calls == list(range(6, 12)) and not (tmp_path / "piece").exists()
+    assert found.curves.keys() == expected.curves.keys() >= {"loss", "update", "sharpness", "sum"}
+    for name, curve in expected.curves.items():
+        np.testing.assert_array_equal(found.curves[name], curve)
+    assert found.params["a"].tobytes() == expected.params["a"].tobytes()
+
+
+def test_losses_that_were_noted_are_kept(tmp_path):
+    arguments, file = (loss, START, hg.SGD(0.1)), tmp_path / "training.npz"
+    seen, expected, again = pieces.Losses(), pieces.Losses(), pieces.Losses()
+    hg.train(*arguments, steps=8, callback=expected)
+
+    def killing(w, hyper, step):
+        if step == 5:
+            raise Killed
+        return loss(w, hyper, step)
+
+    with pytest.raises(Killed):
+        hg.train(killing, *arguments[1:], steps=8, callback=seen, snapshot=file)
+    hg.train(*arguments, steps=8, callback=again, snapshot=file)
+    assert len(seen.losses) == 5 and again.losses == expected.losses and len(again.losses) == 8
 
 
 def test_two_trainings_of_a_piece_that_differ_in_their_losses_alone(tmp_path):

@@ -42,6 +42,22 @@ def kept(f: Callable, item: tuple, cache: Path | None) -> Any:
     return found
 
 
+class Losses:
+    """A callback of a training that notes the loss of every step; a snapshot keeps what it has noted."""
+
+    def __init__(self):
+        self.losses: list[float] = []
+
+    def __call__(self, step, params, state, gradient, value) -> None:
+        self.losses.append(float(value))
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"losses": np.array(self.losses)}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        self.losses = arrays["losses"].tolist()
+
+
 def _as_arrays(found: Any) -> Any:
     return tuple(map(np.asarray, found)) if isinstance(found, tuple) else np.asarray(found)
 

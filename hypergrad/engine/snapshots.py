@@ -19,6 +19,8 @@ from ..workspace import Vector
 from .dynamics import Dynamics, State
 from .own_updates import OwnState
 
+_NOTED = "callback: "
+
 
 class Snapshots:
     """Those of one training, each in the place of the one before.
@@ -27,10 +29,12 @@ class Snapshots:
       dynamics, counts: of the training.
       file: where they lie; or None, then in ``folder`` under a name from what the training starts from.
       folder: of a piece of work that makes many trainings, among them short ones, of which nothing is kept.
+      callback: what sees the steps; what it has noted is kept too if it has ``state()``, a dict of arrays by name, and
+        ``restore(arrays)``.
     """
 
-    def __init__(self, dynamics: Dynamics, counts: list[int], file: Path | None, folder: Path | None = None):
-        self.dynamics, self.counts = dynamics, counts
+    def __init__(self, dynamics: Dynamics, counts: list[int], file: Path | None, folder: Path | None, callback: Any):
+        self.dynamics, self.counts, self.callback = dynamics, counts, callback
         self.given, self.folder, self.named = file, folder, ""
         self.begun = self.written = time.monotonic()
 
@@ -64,6 +68,9 @@ class Snapshots:
         slots, fixed = _restored(_parts(state), iter([arrays[f"state{i}"] for i in like]))
         for count in (count for count in self.counts if count < step):
             saved.at[count] = [arrays[f"saved{count}.{i}"] for i in range(len(self.dynamics.params))]
+        if keeps_notes(self.callback):
+            noted = {name[len(_NOTED) :]: a for name, a in arrays.items() if name.startswith(_NOTED)}
+            self.callback.restore(noted)
         return State(state.params, slots, float(arrays["norm"]), fixed), step
 
     def look(self, state: State, step: int, saved) -> None:
@@ -84,6 +91,8 @@ class Snapshots:
         arrays |= {f"state{i}": a for i, a in enumerate(_arrays_of(_parts(state)))}
         reached = {count: params for count, params in saved.at.items() if count < step}
         arrays |= {f"saved{count}.{i}": w for count, params in reached.items() for i, w in enumerate(params)}
+        if keeps_notes(self.callback):
+            arrays |= {f"{_NOTED}{name}": a for name, a in self.callback.state().items()}
         store(self.file, arrays)
         self.written = time.monotonic()
 
@@ -130,6 +139,11 @@ class Snapshots:
             self.dynamics.gradient(self.dynamics.start(), 0, gradient)
             self._first = hashlib.sha256(b"".join(buffer.tobytes() for buffer in gradient.buffers)).hexdigest()
         return self._first
+
+
+def keeps_notes(callback: Any) -> bool:
+    """Whether what a callback has noted can be kept in a snapshot."""
+    return hasattr(callback, "state") and hasattr(callback, "restore")
 
 
 def _options(optimizer) -> Iterator[str]:
