@@ -111,9 +111,8 @@ def trained(config: Config, shape: int, seed: int) -> tuple[np.ndarray, float]:
         steps=steps,
         callback=seen,
     )
-    return np.array(seen.losses), float(
-        model.loss(params, *text.windows(text.test(), config.tested, config.length, PIECES))
-    )
+    X, T = text.windows(text.test(), config.tested, config.length, PIECES)
+    return np.array(seen.losses), float(model.loss(params, X, T))
 
 
 def binned(losses: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +101,10 @@ def main(argv: list[str]) -> int:
             print(f"journal: {error}", file=sys.stderr)
             return 2
         return 0
-    print("\n".join(listed()))
+    try:
+        print("\n".join(listed()), flush=True)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
