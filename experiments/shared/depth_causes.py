@@ -128,7 +128,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     points = compute(partial(edge, config), numbers, n_jobs=jobs, cache=cache / "edges")
     edges[list(numbers)] = [float(point["edge"]) for point in points]
     learned, descent = learn(config, cache / "descent")
-    best, values = searched(config)
+    best, values = pieces.kept(searched, (config,), cache)
     gains = [np.full(max(depths), np.log(net.gain)), learned, best]
     items = [(max(depths), seed, None, config.weight_decay, each) for each in gains for seed in seeds]
     deepest = np.array(pieces.each(deep_nets.outcome, [(net, *item) for item in items], jobs, cache))
