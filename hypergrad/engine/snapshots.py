@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,13 @@ class Snapshots:
 
     def __init__(self, dynamics: Dynamics, counts: list[int], file: Path | None, folder: Path | None, callback: Any):
         self.dynamics, self.counts, self.callback = dynamics, counts, callback
-        self.given, self.folder, self.named = file, folder, ""
+        self.given, self.folder = file, folder
         self.begun = self.written = time.monotonic()
 
     @property
     def file(self) -> Path:
         """Where they lie."""
-        return Path(self.folder or ".") / f"training-{self._inputs()[:16]}.npz" if self.given is None else self.given
+        return Path(self.folder or ".") / f"training-{self._inputs[:16]}.npz" if self.given is None else self.given
 
     def go_on(self, state: State, saved) -> tuple[State, int]:
         """The state that is kept, written over that before step 0, and its step count; what was saved before it too.
@@ -86,7 +87,7 @@ class Snapshots:
     def write(self, state: State, step: int, saved) -> None:
         """Write the state before this step, and what was saved before it."""
         arrays: dict[str, Any] = {"step": step, "steps": self.dynamics.steps, "norm": state.norm}
-        arrays |= {"inputs": self._inputs(), "first gradient": self._first_gradient()}
+        arrays |= {"inputs": self._inputs, "first gradient": self._first_gradient}
         arrays |= dict(zip(self._places(), state.params.arrays))
         arrays |= {f"state{i}": a for i, a in enumerate(_arrays_of(_parts(state)))}
         reached = {count: params for count, params in saved.at.items() if count < step}
@@ -102,43 +103,41 @@ class Snapshots:
         Raises:
           OtherFunctionError: it is not, and its place was given.
         """
-        words = "" if str(arrays.get("inputs")) == self._inputs() else "it starts from other parameters, or has other "
-        words = words and f"{words}hyperparameters, steps or counts to save at"
-        if not words and str(arrays.get("first gradient")) != self._first_gradient():
-            if self.given is None:
-                return False
+        if str(arrays.get("inputs")) != self._inputs:
+            words = "it starts from other parameters, or has other hyperparameters, steps or counts to save at"
+        elif str(arrays.get("first gradient")) == self._first_gradient:
+            return True
+        elif self.given is None:
+            return False
+        else:
             words = "the first gradient is another one (of other data; or another machine, or number of BLAS threads)"
-        if words:
-            raise OtherFunctionError(
-                f"the snapshot {self.file} is of another training: {words}; delete it to train from the beginning, or "
-                "give another file"
-            )
-        return True
+        raise OtherFunctionError(
+            f"the snapshot {self.file} is of another training: {words}; delete it to train from the beginning, or "
+            "give another file"
+        )
 
     def _places(self) -> list[str]:
         """Names of the arrays of the parameters."""
         return leaf_places(self.dynamics.structure, "params")
 
+    @cached_property
     def _inputs(self) -> str:
         """A digest of all that the training starts from but the loss."""
-        if not self.named:
-            dynamics, digest = self.dynamics, hashlib.sha256()
-            leaves = [leaf for schedule in dynamics.updates.schedules for leaf in schedule.leaves]
-            for array in map(np.asarray, (*dynamics.params, *dynamics.loss.inputs.hyper_leaves, *leaves)):
-                digest.update(repr((array.dtype.str, array.shape)).encode())
-                digest.update(array.tobytes())
-            told = [*self._places(), *_options(dynamics.updates.optimizer), dynamics.steps, *self.counts]
-            digest.update(repr(told).encode())
-            self.named = digest.hexdigest()
-        return self.named
+        dynamics, digest = self.dynamics, hashlib.sha256()
+        leaves = [leaf for schedule in dynamics.updates.schedules for leaf in schedule.leaves]
+        for array in map(np.asarray, (*dynamics.params, *dynamics.loss.inputs.hyper_leaves, *leaves)):
+            digest.update(repr((array.dtype.str, array.shape)).encode())
+            digest.update(array.tobytes())
+        told = [*self._places(), *_options(dynamics.updates.optimizer), dynamics.steps, *self.counts]
+        digest.update(repr(told).encode())
+        return digest.hexdigest()
 
+    @cached_property
     def _first_gradient(self) -> str:
         """A digest of the gradient at step 0, by which the loss is known again: that is one step more."""
-        if not hasattr(self, "_first"):
-            gradient = self.dynamics.layout.vector()
-            self.dynamics.gradient(self.dynamics.start(), 0, gradient)
-            self._first = hashlib.sha256(b"".join(buffer.tobytes() for buffer in gradient.buffers)).hexdigest()
-        return self._first
+        gradient = self.dynamics.layout.vector()
+        self.dynamics.gradient(self.dynamics.start(), 0, gradient)
+        return hashlib.sha256(b"".join(buffer.tobytes() for buffer in gradient.buffers)).hexdigest()
 
 
 def keeps_notes(callback: Any) -> bool:
