@@ -195,6 +195,32 @@ def test_a_search_goes_on_with_the_next_trial(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+def test_of_two_searches_the_first_has_the_place(tmp_path, monkeypatch):
+    """Both begin at the same points, so that one would be taken for the other."""
+    monkeypatch.setattr(snapshots, "EVERY", 0.0)
+    asked = []
+
+    def searched(stop=None):
+        def f(centre, z, number):
+            asked.append((centre, number))
+            if len(asked) == stop:
+                raise KeyboardInterrupt
+            return float(np.sum((z - centre) ** 2))
+
+        drawn = lambda: proposals.evolution(np.random.default_rng(0), -3.0, 3.0, (4,), 6)
+        return [search.tried(partial(f, centre), drawn()) for centre in (0.3, 0.6)][1].path()
+
+    expected = searched()
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        search.kept(tmp_path / "search.npz", partial(searched, stop=9))
+    asked.clear()
+    found = search.kept(tmp_path / "search.npz", searched)
+    assert asked == [(0.6, number) for number in range(6)]
+    for a, b in zip(found, expected):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_point_goes_on_within_its_training(tmp_path, monkeypatch):
     monkeypatch.setattr(snapshots, "EVERY", 0.0)
     seen = []

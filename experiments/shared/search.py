@@ -76,6 +76,7 @@ def tried(f: Callable, where: proposals.Proposals) -> Tried:
     points: list = []
     values: list[float] = []
     for_next, file = None, _trials.get()
+    _trials.set(None)  # the place is that of this search alone, not of one inside it, or after it
     before = load(file, lambda arrays: Tried(**arrays), "search") if file is not None else None
     written = time.monotonic()
     while True:
