@@ -15,19 +15,17 @@ Part 1: gelu, relu, relu with he, leaky relu with slope 0.98, x, x + tanh x, x â
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
-from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import activation_plots, character_runs, descents, runner, text
+from experiments.shared import activation_plots, character_runs, descents, pieces, runner, text
 from experiments.shared.intervals import t_interval
 from experiments.shared.search import by_evolution_from
-from hypergrad.runs.parallel import workers
 
 LOOK_AT = "Look at the right: how far the learned shapes are from those that they started from."
 LAYERS = 3
@@ -211,18 +209,18 @@ def search(config: Config, start: np.ndarray, seed: int) -> tuple:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    many, kinds, seeds = workers(jobs), list(KINDS.values()), range(config.seeds)
+    many, kinds, seeds = partial(pieces.each, jobs=jobs, cache=cache), list(KINDS.values()), range(config.seeds)
     rates = np.log(10.0) * np.array(config.log_rates)[:, None]
-    by_rate = np.reshape(many(delayed(mean_loss)(config, k, z, 0) for k in kinds for z in rates), (len(kinds), -1))
+    by_rate = np.reshape(many(mean_loss, [(config, k, z, 0) for k in kinds for z in rates]), (len(kinds), -1))
     best = {name: config.log_rates[np.nanargmin(losses)] for name, losses in zip(KINDS, by_rate)}
     tuned = [np.log(10.0) * np.array([rate]) for rate in best.values()]
-    fixed = np.stack(many(delayed(unseen_losses)(config, kind, z) for kind, z in zip(kinds, tuned)))
+    fixed = np.stack(many(unseen_losses, [(config, kind, z) for kind, z in zip(kinds, tuned)]))
     starts = {name: start_of(name, best[name]) for name in STARTS}
     calm = {name: start_of(name, best[name] - config.slower) for name in STARTS}
-    learned = many(delayed(descend)(config, name, z, seed, cache) for name, z in calm.items() for seed in seeds)
+    learned = many(descend, [(config, name, z, seed, cache) for name, z in calm.items() for seed in seeds])
     value, z, learned = (np.reshape(a, (len(starts), config.seeds, *np.shape(a[0]))) for a in zip(*learned))
     better = min(starts, key=lambda name: np.nanmin(by_rate[list(KINDS).index(name)]))
-    searched = many(delayed(search)(config, starts[better], seed) for seed in seeds)
+    searched = many(search, [(config, starts[better], seed) for seed in seeds])
     return Results(by_rate, fixed, value, z, learned, *map(np.stack, zip(*searched)))
 
 

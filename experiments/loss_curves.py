@@ -23,6 +23,7 @@ import hypergrad as hg
 from experiments.shared import flops, runner, text
 from experiments.shared.fitted_laws import envelope, estimate, rows_of, straight
 from experiments.shared.intervals import t_interval
+from experiments.shared.pieces import Losses
 from hypergrad.runs.parallel import compute
 from hypergrad.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
@@ -102,15 +103,16 @@ def trained(config: Config, shape: int, seed: int) -> tuple[np.ndarray, float]:
     """The loss of each minibatch before its step, and that on the test text at the end."""
     model, steps = config.model(shape), config.steps()[shape]
     X, T = text.windows(text.training(), steps * config.batches[shape], config.length, (seed, PIECES))
-    losses = []
+    seen = Losses()
     params = hg.train(
         hg.nn.MinibatchLoss(model, X, T, config.batches[shape]),
         model.init(seed, dtype=np.float32),
         hg.Adam(config.lr),
         steps=steps,
-        callback=lambda step, params, state, gradient, value: losses.append(float(value)),
+        callback=seen,
     )
-    return np.array(losses), float(model.loss(params, *text.windows(text.test(), config.tested, config.length, PIECES)))
+    X, T = text.windows(text.test(), config.tested, config.length, PIECES)
+    return np.array(seen.losses), float(model.loss(params, X, T))
 
 
 def binned(losses: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,19 +16,17 @@ Part 1: a hand-made grid, 0.1, 0.5, 2 and 5 times each scale and the weight deca
 
 import sys
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
 from autograd import grad
-from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import character_runs, descents, runner, scale_plots, text
+from experiments.shared import character_runs, descents, pieces, runner, scale_plots, text
 from experiments.shared.intervals import t_interval
 from experiments.shared.search import by_evolution_from
-from hypergrad.runs.parallel import workers
 
 LOOK_AT = "Look at the bars: which scales have a hypergradient that differs from 0, and which move in the descents."
 SCALES = ("embedding", "position", "qkv", "value", "output", "mlp", "head")
@@ -193,15 +191,15 @@ def slope(config: Config, log_rate: float, seed: int, eps: float) -> np.ndarray:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    many, start = workers(jobs), np.zeros(len(HYPERS))
-    by_rate = many(delayed(mean_loss)(config, start, log_rate) for log_rate in config.log_rates)
+    many, start = partial(pieces.each, jobs=jobs, cache=cache), np.zeros(len(HYPERS))
+    by_rate = many(mean_loss, [(config, start, log_rate) for log_rate in config.log_rates])
     rate = config.log_rates[np.nanargmin(by_rate)]
     steps = [np.log(factor) * row for row in np.eye(len(HYPERS)) for factor in config.factors]
-    grid = np.reshape(many(delayed(mean_loss)(config, z, rate) for z in steps), (len(HYPERS), -1))
+    grid = np.reshape(many(mean_loss, [(config, z, rate) for z in steps]), (len(HYPERS), -1))
     probes, both = range(max(2, config.probes // config.every)), (config.eps, config.usual_eps)
-    slopes = np.array(many(delayed(slope)(config, rate, i, eps) for eps in both for i in probes))
-    learned = list(zip(*many(delayed(descend)(config, rate, seed, cache) for seed in range(config.seeds))))
-    searched = list(zip(*many(delayed(search)(config, rate, seed) for seed in range(config.seeds))))
+    slopes = np.array(many(slope, [(config, rate, i, eps) for eps in both for i in probes]))
+    learned = list(zip(*many(descend, [(config, rate, seed, cache) for seed in range(config.seeds)])))
+    searched = list(zip(*many(search, [(config, rate, seed) for seed in range(config.seeds)])))
     value, z, learned, trial, trial_value, searched = (np.stack(pieces) for pieces in (*learned, *searched))
     found = Results(
         np.array(by_rate),
@@ -216,7 +214,7 @@ def run(config: Config, jobs: int, cache) -> Results:
         learned,
     )
     ways = [start, *RECIPES, found.combined(config)]
-    return found._replace(fixed=np.stack(many(delayed(unseen_losses)(config, way, rate) for way in ways)))
+    return found._replace(fixed=np.stack(many(unseen_losses, [(config, way, rate) for way in ways])))
 
 
 def numbers(results: Results, config: Config) -> dict:

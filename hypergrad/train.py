@@ -6,6 +6,7 @@ import itertools
 import operator
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,12 @@ from .bridge import (
 from .engine import forward
 from .engine.dynamics import Directions, Dynamics
 from .engine.purity import Replay
+from .engine.snapshots import Snapshots, keeps_notes
 from .errors import ArgumentError, DifferentiationError
 from .nests import Structure, flatten, leaves_like, unflatten
 from .planner import choose, parse_budget, vectors_of_reverse_mode
 from .problem import check_problem
+from .runs.snapshots import folder_of_this_piece
 from .workspace import row
 
 
@@ -46,6 +49,7 @@ def train(
     memory_budget: int | str | None = None,
     on_divergence: str = "raise",
     check_purity: bool = True,
+    snapshot: Any = None,
 ):
     """Train for ``steps`` steps and return the parameters, differentiably.
 
@@ -76,6 +80,10 @@ def train(
         every derivative of them; in reverse mode the training runs a second time, up to there.
       check_purity: whether a reverse run computes one of its steps again and compares, bit for bit, since a loss
         that is no pure function has wrong derivatives. It costs about one step.
+      snapshot: a file, for a training that is not differentiated: its state is written there every half minute and at
+        the end (``numpy.load`` reads it), and the same call goes on from it, bit for bit. It costs two steps and the
+        writing; a callback is not called again for the steps before, but one that has ``state()``, a dict of arrays,
+        and ``restore(arrays)`` is given back what it had noted.
 
     Returns:
       The trained parameters in the shape of ``params``; with ``save_at`` a list of those.
@@ -89,6 +97,8 @@ def train(
       NonFiniteLossGradientError: it did because the loss has no gradient there; it carries the step and the leaf.
       ImpureLossError: a step computed again gave something else.
       FixedPointOverflowError: exact arithmetic cannot hold a number; it carries the step.
+      OtherFunctionError: the snapshot is of another training.
+      StoreError: the snapshot is damaged, or cannot be written.
 
     Cost, in matrix products a step and layer: 2 for training alone, 4 in forward mode and in reverse
     mode with :class:`hypergrad.Stored`. Memory: O(P) without derivatives and in forward mode. Reverse
@@ -126,8 +136,14 @@ def train(
     failures = [] if on_divergence == "nan" else probe.failures if probe is not None else None
 
     nest = _outputs(problem.structure, None if save_at is None else len(counts))
+    if differentiated and snapshot is not None:
+        raise ArgumentError(
+            "snapshot is for a training that is not differentiated: what a derivative keeps of a run is not written; "
+            "store= of hg.meta.minimize keeps the iterations of a descent"
+        )
     if not differentiated:
-        return nest.build(_joined(forward.train(dynamics, counts, failures)))
+        snapshots = _snapshots(snapshot, dynamics, counts, callback)
+        return nest.build(_joined(forward.train(dynamics, counts, failures, snapshots)))
     if not reverse:
         dots = problem.group([_stacked_tangents(x, value, directions) for x, value in zip(inputs, problem.values())])
         saved, saved_dots = forward.train_with_tangents(dynamics, dots, counts, failures, probe)
@@ -152,6 +168,14 @@ def _plain(nest):
     """A nest without boxes."""
     leaves, structure = flatten(nest)
     return unflatten(structure, [getval(leaf) for leaf in leaves])
+
+
+def _snapshots(file, dynamics: Dynamics, counts: list[int], callback) -> Snapshots | None:
+    """Those asked for; or those of the piece of work that this training belongs to, if no callback would miss steps."""
+    if file is not None:
+        return Snapshots(dynamics, counts, Path(file), None, callback)
+    folder = folder_of_this_piece() if callback is None or keeps_notes(callback) else None
+    return None if folder is None else Snapshots(dynamics, counts, None, folder, callback)
 
 
 def _planned(memory_budget) -> Callable:

@@ -49,8 +49,16 @@ def scheduler():
     """The address of a scheduler without workers."""
     port = free_port()
     process = dask("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    while not answers(port) and process.poll() is None:
+        time.sleep(0.05)
     yield f"tcp://127.0.0.1:{port}"
     stop(process)
+
+
+def answers(port):
+    """Whether anything listens there."""
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 def stored_arrays(output):
@@ -129,8 +137,9 @@ def test_a_scheduler_without_workers_is_reported(scheduler, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("address", [f"tcp://127.0.0.1:{free_port()}", "nonsense://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:PORT", "nonsense://127.0.0.1:1"])
 def test_a_scheduler_that_does_not_answer_is_reported(address, tmp_path, capsys):
+    address = address.replace("PORT", str(free_port()))
     arguments = ["--output", str(tmp_path), "--backend", "dask", "--scheduler", address]
     assert runner.main(small_experiment, arguments) == 2
     assert f"no Dask scheduler answers at {address}; `python -m dask scheduler` starts one" in capsys.readouterr().err

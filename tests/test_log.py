@@ -1,5 +1,6 @@
 """The numbers of the log are those of the checked-in results."""
 
+import functools
 import importlib
 
 import pytest
@@ -8,16 +9,17 @@ from experiments import check_log
 from experiments.shared import log_numbers, results
 
 LOG = check_log.LOG.read_text(encoding="utf-8")
+numbers_of = functools.cache(check_log.numbers_of)
 
 
 def test_every_marked_number_is_that_of_the_checked_in_results():
-    assert log_numbers.disagreements(LOG, check_log.numbers_of) == []
+    assert log_numbers.disagreements(LOG, numbers_of) == []
 
 
 def test_the_page_on_estimators_quotes_the_checked_in_results():
     page = (results.ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
     assert len(log_numbers.marks(page)) > 20
-    assert log_numbers.disagreements(page, check_log.numbers_of) == []
+    assert log_numbers.disagreements(page, numbers_of) == []
 
 
 def test_whoever_names_numbers_has_some_in_the_log():
@@ -26,7 +28,7 @@ def test_whoever_names_numbers_has_some_in_the_log():
     for name in results.questions():
         module = importlib.import_module(f"experiments.{name}")
         for part, config in module.PARTS.items():
-            if hasattr(results.kind(config), "numbers") and check_log.numbers_of(name, part):
+            if hasattr(results.kind(config), "numbers") and numbers_of(name, part):
                 assert (name, part) in named, (name, part)
 
 

@@ -15,14 +15,27 @@ import small_experiment
 SMALL = Path(small_experiment.__file__)
 
 
+@contextlib.contextmanager
+def heard(number):
+    """A context in which new processes do not ignore a signal, though this one may."""
+    before = signal.getsignal(number)
+    if before == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 class Run:
     """The small experiment in a process of its own, as a user would start it."""
 
     def __init__(self, output, log, jobs=2, seconds_a_point=0.05):
         self.log, command = log, [sys.executable, str(SMALL), "--output", str(output), "--jobs", str(jobs)]
         environment = {**os.environ, "SECONDS_A_POINT": str(seconds_a_point), "PYTHONPATH": str(SMALL.parent.parent)}
-        # Not pipes: the workers of a killed run would keep them open.
-        with log.open("w") as file:
+        # Not pipes: the workers of a killed run would keep them open. And where tests run in the background of a shell,
+        # which ignores Ctrl-C there, the run is not to take that over.
+        with log.open("w") as file, heard(signal.SIGINT):
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )

@@ -17,7 +17,7 @@ from problems import classifier, penalised
 
 import hypergrad as hg
 
-THREADS, RUNS, ROUNDS = 8, 50, 20
+THREADS, RUNS, ROUNDS = 8, 25, 10
 
 
 def problem(number):

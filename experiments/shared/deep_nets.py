@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 import hypergrad as hg
+from experiments.shared.pieces import Losses
 from experiments.shared.runner import PartConfig
 
 TEST_IMAGES = 5_000
@@ -90,15 +91,14 @@ def initial(net: DeepNet, depth: int, seed: int, log_gains=None):
 def outcome(net: DeepNet, depth: int, seed: int, lr=None, weight_decay=0.0, log_gains=None) -> tuple[float, float]:
     """The mean loss of the last minibatches, in nats, and the test error; NaN if training diverges."""
     model, loss = problem(net, depth)
-    losses = []
+    seen = Losses()
     params, optimizer = initial(net, depth, seed, log_gains), hg.SGD(lr or net.lr, net.momentum, weight_decay)
-    keep = lambda step, params, state, gradient, value: losses.append(value)
     try:
-        trained = hg.train(loss, params, optimizer, steps=net.steps, callback=keep)
+        trained = hg.train(loss, params, optimizer, steps=net.steps, callback=seen)
     except hg.DivergedError:
         return np.nan, np.nan
     _, _, X_test, T_test = data(net.images, net.wrong)
-    return float(np.mean(losses[-net.window :])), model.error_rate(trained, X_test, T_test)
+    return float(np.mean(seen.losses[-net.window :])), model.error_rate(trained, X_test, T_test)
 
 
 def irregular(depths, loss: np.ndarray, leave: str) -> np.ndarray:

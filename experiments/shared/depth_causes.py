@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
-from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import deep_nets, descents, search
+from experiments.shared import deep_nets, descents, pieces, search
 from experiments.shared.deep_nets import DeepNet, irregular, net_of
 from experiments.shared.intervals import t_interval
-from hypergrad.runs.parallel import compute, workers
+from hypergrad.runs.parallel import compute
 from hypergrad.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, in_style
 
 FRESH = 100  # the first of the seeds that nothing was chosen by
@@ -120,7 +119,7 @@ def searched(config: Config) -> tuple[np.ndarray, np.ndarray]:
 def run(config: Config, jobs: int, cache) -> Results:
     net, depths, seeds = net_of(config), config.depths, range(FRESH, FRESH + config.seeds)
     items = [(depth, seed, factor * net.lr) for factor in config.factors for depth in depths for seed in seeds]
-    found = np.array(workers(jobs)(delayed(deep_nets.outcome)(net, *item, config.weight_decay) for item in items))
+    found = np.array(pieces.each(deep_nets.outcome, [(net, *item, config.weight_decay) for item in items], jobs, cache))
     value, error = found.reshape(len(config.factors), len(depths), config.seeds, 2).transpose(3, 0, 1, 2)
     both = np.array([[irregular(depths, one, leave) for one in value] for leave in deep_nets.LEAVES])
     count = config.edge_seeds * len(depths)
@@ -129,10 +128,10 @@ def run(config: Config, jobs: int, cache) -> Results:
     points = compute(partial(edge, config), numbers, n_jobs=jobs, cache=cache / "edges")
     edges[list(numbers)] = [float(point["edge"]) for point in points]
     learned, descent = learn(config, cache / "descent")
-    best, values = searched(config)
+    best, values = pieces.kept(searched, (config,), cache)
     gains = [np.full(max(depths), np.log(net.gain)), learned, best]
     items = [(max(depths), seed, None, config.weight_decay, each) for each in gains for seed in seeds]
-    deepest = np.array(workers(jobs)(delayed(deep_nets.outcome)(net, *item) for item in items))
+    deepest = np.array(pieces.each(deep_nets.outcome, [(net, *item) for item in items], jobs, cache))
     return Results(
         value,
         error,

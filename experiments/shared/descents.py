@@ -7,21 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 import hypergrad as hg
+from experiments.shared import pieces
 from hypergrad.errors import InUseError, OtherFunctionError, StoreError
 from hypergrad.nests import flatten, unflatten
-from hypergrad.runs.parallel import workers
 
 
 def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, cache) -> list[np.ndarray]:
     """The arrays that ``descend(config, name, seed, cache)`` returns, each stacked to (names, seeds, …).
 
-    In worker processes with one BLAS thread each; with one job, in this process.
+    In worker processes with one BLAS thread each; with one job, in this process. Each is kept as it is finished.
     """
-    from joblib import delayed
-
     items = [(config, name, seed, cache) for name in names for seed in range(config.seeds)]
-    pieces = workers(jobs)(delayed(descend)(*item) for item in items)
-    return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*pieces)]
+    found = pieces.each(descend, items, jobs, cache)
+    return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*found)]
 
 
 def history(f: Callable, start, *, cache=None, step_size=1.0, **options) -> list[hg.meta.Evaluation]:

@@ -1,16 +1,19 @@
 """The journal: every run whose results lie below ``figures/``, newest first, and what came of it.
 
-``python -m experiments journal`` prints it; ``--note FIGURE TEXT`` adds a result to the run that left a figure.
+``python -m experiments journal`` prints it; ``--note FIGURE TEXT`` adds a result to the run that left a figure. A run
+that is not complete is among them, with how far it is and the command that goes on with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.shared import unfinished
 from experiments.shared.results import FIGURES, ROOT, CommandError, describe, questions
 from experiments.shared.runner import seeds_in_words
 from hypergrad.runs.store import written
@@ -20,6 +23,7 @@ class Entry(NamedTuple):
     """A run of a part, in words."""
 
     date: str
+    time: str
     experiment: str
     why: str
     command: str
@@ -55,6 +59,7 @@ def entries(folder: Path = FIGURES) -> list[Entry]:
         figure = path.with_suffix(".png").absolute()
         entry = Entry(
             told["date"],
+            told.get("time", ""),
             name,
             asked.get(name, ("", "a question that is no more"))[1],
             told.get("command", f"python -m experiments.{name} --part {part}"),
@@ -96,5 +101,18 @@ def main(argv: list[str]) -> int:
             print(f"journal: {error}", file=sys.stderr)
             return 2
         return 0
-    print("\n".join(line for entry in entries() for line in entry.lines()))
+    try:
+        print("\n".join(listed()), flush=True)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def listed(folder: Path = FIGURES) -> list[str]:
+    """The lines of the journal: complete runs and those that are not, newest first."""
+    asked, rows = questions(), [(entry.date, entry.time, entry.lines()) for entry in entries(folder)]
+    for run in unfinished.unfinished(folder):
+        date, _, time = run.told["started"].partition(" ")
+        rows.append((date, time, run.lines(asked.get(run.told["experiment"], ("", "a question that is no more"))[1])))
+    # Sorting keeps the order of complete runs that have the same date and time.
+    return [line for *_, lines in sorted(rows, key=lambda row: row[:2], reverse=True) for line in lines]

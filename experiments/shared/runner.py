@@ -27,6 +27,7 @@ from asyncio import CancelledError
 from pathlib import Path
 
 import hypergrad
+from experiments.shared import unfinished
 from experiments.shared.results import (
     FIGURES,
     CommandError,
@@ -68,8 +69,12 @@ def main(module, argv: list[str] | None = None) -> int:
     """Run the command line for an experiment's module; returns the exit status."""
     name, output = Path(inspect.getsourcefile(module)).stem, None
     parser = _parser(name, module)
+    argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
     try:
+        if args.run is not None:
+            argv = _arguments_of(parser, module, name, args.run)
+            args = parser.parse_args(argv)
         if args.part not in module.PARTS:
             raise CommandError(f"there is no part {args.part} of {name}: the parts are {_listed(module.PARTS)}")
         if args.full and args.part not in getattr(module, "FULL", {}):
@@ -79,7 +84,7 @@ def main(module, argv: list[str] | None = None) -> int:
             config, results = load(module, output, args.part)
             print(f"drew {draw(module, output, args.part, config, results)} again")
             return 0
-        _run_part(name, module, args, output, _typed(parser, argv))
+        _run_part(name, module, args, output, argv, _typed(parser, argv))
     except LostScheduler as error:
         again = f"{_kept(output)}, and with a scheduler there again {_typed(parser, argv)} goes on"
         print(f"{name}: {error}; {again}", file=sys.stderr)
@@ -93,15 +98,43 @@ def main(module, argv: list[str] | None = None) -> int:
     return 0
 
 
-def _typed(parser: argparse.ArgumentParser, argv: list[str] | None) -> str:
+def _typed(parser: argparse.ArgumentParser, argv: list[str]) -> str:
     """The command as it was typed."""
-    return shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
+    return shlex.join([*parser.prog.split(), *argv])
+
+
+def _arguments_of(parser: argparse.ArgumentParser, module, name: str, run: str) -> list[str]:
+    """What the run to be continued was told.
+
+    Raises:
+      CommandError: there is none, or it cannot go on with the code and libraries of now.
+    """
+    found = unfinished.chosen(name, run)
+    given = list(found.told["arguments"])
+    args = parser.parse_args(given)
+    if _fingerprint(module, _config(module, args)) != found.folder.name:
+        raise CommandError(
+            f"run {found.name} cannot go on: its settings, the code or a library has changed since "
+            f"{found.told['started']}; {_typed(parser, given)} begins anew"
+        )
+    print(f"continues run {found.name}: {_typed(parser, given)}", flush=True)
+    return given
+
+
+def _config(module, args):
+    """The config that a command line asks for."""
+    config = (module.FULL if args.full else module.PARTS)[args.part]
+    if args.seeds:
+        config = dataclasses.replace(config, seeds=args.seeds)
+    return dataclasses.replace(config, every=config.quick_every) if args.quick else config
 
 
 def _kept(output: Path | None) -> str:
     """How much of an unfinished run is stored, in words."""
-    points = 0 if output is None else sum(1 for _ in (output / ".cache").rglob("*.npz"))
-    return f"{points} point{'s are' if points != 1 else ' is'} kept"
+    files = [] if output is None else list((output / ".cache").rglob("*.npz"))
+    trainings = sum(map(unfinished.is_training, files))
+    words = f"{unfinished.points_in_words(len(files) - trainings)} kept"
+    return words + (f", and {trainings} training{'s' * (trainings > 1)} in part" if trainings else "")
 
 
 def _parser(name: str, module) -> argparse.ArgumentParser:
@@ -119,6 +152,14 @@ def _parser(name: str, module) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_positive, metavar="K", help="repeat over K random initialisations")
     parser.add_argument("--jobs", type=_jobs, default=-1, metavar="N", help="worker processes (default: one a core)")
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"default: figures/{name}, and own/ below it")
+    parser.add_argument(
+        "--continue",
+        dest="run",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="go on with an unfinished run: the newest, or one by the name in the journal, or by its folder",
+    )
     parser.add_argument("--replot", action="store_true", help="only draw the figure again from the stored results")
     parser.add_argument("--backend", choices=("loky", "dask"), default="loky", help="what runs the workers")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask scheduler: tcp://host:port")
@@ -169,24 +210,21 @@ def _output_folder(name: str, args) -> Path:
     return output
 
 
-def _run_part(name: str, module, args, output: Path, command: str) -> None:
+def _run_part(name: str, module, args, output: Path, arguments: list[str], command: str) -> None:
     from threadpoolctl import threadpool_limits
 
-    config = (module.FULL if args.full else module.PARTS)[args.part]
-    if args.seeds:
-        config = dataclasses.replace(config, seeds=args.seeds)
-    if args.quick:
-        config = dataclasses.replace(config, every=config.quick_every)
+    config = _config(module, args)
     with claimed(output / ".cache", f"an experiment, {name},") as caches:
         make_folder(output)  # and remove from it what killed runs left half-written
         for finished in caches.glob("*.finished"):
             shutil.rmtree(finished)
         cache = caches / _fingerprint(module, config)
-        resumed = cache.exists()
+        resumed = any(cache.rglob("*.npz"))
         size = " (full)" * args.full + " (quick)" * args.quick
         print(f"{name}, part {args.part}{size}, {seeds_in_words(config.seeds)}", flush=True)
         if resumed:
             print(f"goes on where an earlier run was ended: {_kept(output)}", flush=True)
+        unfinished.begin(cache, name, args.part, arguments, command)
         start, commit, source = time.perf_counter(), commit_of_code(), _digest_of_code(module).hexdigest()[:16]
         # This process is the command's own: with one BLAS thread, as in the workers, it computes the same bits.
         with threadpool_limits(1, user_api="blas"), _backend(args):

@@ -7,7 +7,9 @@ TPE is that of Optuna and CMA-ES that of cmaes; both come with the extra ``searc
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import NamedTuple
@@ -16,6 +18,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import descents, proposals
+from hypergrad.runs import snapshots
 from hypergrad.runs.store import load, store
 
 BOX = 3.0  # half the side; units of the log learning rate, the logit of the momentum or the log scale
@@ -72,24 +75,43 @@ def tried(f: Callable, where: proposals.Proposals) -> Tried:
     """Plain search: f where it is proposed, until nothing more is."""
     points: list = []
     values: list[float] = []
-    for_next = None
+    for_next, file = None, _trials.get()
+    _trials.set(None)  # the place is that of this search alone, not of one inside it, or after it
+    before = load(file, lambda arrays: Tried(**arrays), "search") if file is not None else None
+    written = time.monotonic()
     while True:
         try:
             z = where.send(for_next)  # type: ignore[arg-type]
         except StopIteration:
             return Tried(np.array(points), np.array(values))
-        for_next = float(f(z, len(values)))
+        number = len(values)
+        if before is not None and number < len(before.values) and np.array_equal(before.points[number], z):
+            for_next = float(before.values[number])
+        else:
+            for_next, before = float(f(z, number)), None
         points.append(z)
         values.append(for_next)
+        if file is not None and before is None and time.monotonic() - written >= snapshots.EVERY:
+            store(file, Tried(np.array(points), np.array(values))._asdict())
+            written = time.monotonic()
 
 
 def kept(file: FilePath, search: Callable[[], Path]) -> Path:
-    """The path of a search, from its file, or computed and stored there."""
+    """The path of a search, from its file, or computed and stored there; on the way what was tried is stored too."""
     found = load(file, lambda arrays: Path(**arrays), "search")
     if found is None:
-        found = search()
+        tries = file.with_name(f"{file.stem} tried.npz")
+        token = _trials.set(tries)
+        try:
+            found = search()
+        finally:
+            _trials.reset(token)
         store(file, found._asdict())
+        tries.unlink(missing_ok=True)
     return found
+
+
+_trials: ContextVar[FilePath | None] = ContextVar("trials", default=None)  # where the search at hand keeps its trials
 
 
 def descent(f: Callable, numbers: int, trainings: int, rate: float, cache, last: bool = False) -> Path:

@@ -12,6 +12,7 @@ from ..errors import DivergedError, FixedPointOverflowError, NonFiniteGradientWa
 from ..losses.base import Linearized
 from ..workspace import Arena, Vector
 from .dynamics import Directions, Dynamics, State, Transition, reported
+from .snapshots import Snapshots
 
 FAILURES = (DivergedError, FixedPointOverflowError, NonFiniteLossGradientError)
 
@@ -38,17 +39,26 @@ def not_reached(like: list) -> list:
     return [np.full_like(w, np.nan) for w in like]
 
 
-def train(dynamics: Dynamics, counts: list[int], failures: list | None = None) -> list[list]:
+def train(
+    dynamics: Dynamics, counts: list[int], failures: list | None = None, snapshots: Snapshots | None = None
+) -> list[list]:
     """Plain training: the parameters at the step counts asked for. 2 products a step and layer.
 
     Args:
       failures: None, or a list to which an error of a run that ends early is added, instead of being raised.
+      snapshots: None, or those that it goes on from and leaves.
     """
-    state, saved = dynamics.start(), Saved(counts)
+    state, saved, first = dynamics.start(), Saved(counts), 0
+    if snapshots is not None:
+        state, first = snapshots.go_on(state, saved)
     try:
-        for step in range(dynamics.steps):
+        for step in range(first, dynamics.steps):
+            if snapshots is not None:
+                snapshots.look(state, step, saved)
             saved.take(state.params, step)
             state = dynamics.step(state, step)
+        if snapshots is not None:
+            snapshots.finish(state, saved)
         saved.take(state.params, dynamics.steps)
     except FAILURES as error:
         _tolerate(error, failures)

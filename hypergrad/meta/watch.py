@@ -9,7 +9,7 @@ import numpy as np
 
 from ..checks import check_integer
 from ..errors import ArgumentError, DivergedError
-from ..nests import flatten
+from ..nests import flatten, unflatten
 from ..probe.lyapunov import lyapunov
 from ..probe.sharpness import sharpness
 from ..train import train
@@ -93,35 +93,55 @@ def watch(
     curves |= {name: np.full((steps, layers), np.nan) for name in _PARTS}
     if every is not None:
         curves["sharpness"] = np.full(steps, np.nan)
-    last: Any = None
-
-    def moved(step: int, now) -> None:
-        curves["update"][step] = [_norm_of_difference(a, b) for a, b in zip(_layers(now), _layers(last))]
-
-    def note(step: int, now, state, gradient, value) -> None:
-        nonlocal last
-        if step:
-            moved(step - 1, now)
-        curves["loss"][step] = float(value)
-        curves["gradient"][step], curves["weights"][step] = _norms(gradient), _norms(now)
-        for name, measure in measures.items():
-            curves[name][step] = float(measure(now, step))
-        if every is not None and step % every == 0:
-            curves["sharpness"][step] = sharpness(sharpness_of or loss, now, hyper, step)
-        last = now
-
-    diverged_at, trained = -1, None
+    sharpest = lambda now, step: sharpness(sharpness_of or loss, now, hyper, step)
+    notes, diverged_at = _Notes(params, curves, measures, sharpest, every), -1
     try:
-        trained = train(loss, params, optimizer, hyper, steps=steps, callback=note)
-        moved(steps - 1, trained)
+        trained = train(loss, params, optimizer, hyper, steps=steps, callback=notes)
+        notes.moved(steps - 1, trained)
     except DivergedError as error:
-        diverged_at, trained = error.step, last
+        diverged_at, trained = error.step, notes.last
     if growth:
         curves["growth"] = np.full(steps, np.nan)
         if diverged_at < 0:
             found = lyapunov(loss, params, optimizer, hyper, steps=steps, seed=seed)
             curves["growth"] = found.growth[:, 0]
     return Watched(trained, curves, diverged_at)
+
+
+class _Notes:
+    """The callback that fills the curves; a snapshot of the training keeps what it has noted."""
+
+    def __init__(self, params, curves: dict[str, np.ndarray], measures: dict, sharpest: Callable, every: int | None):
+        self.params = params
+        self.curves, self.measures, self.sharpest, self.every = curves, measures, sharpest, every
+        self.last: Any = None  # the parameters before the step that was noted last
+
+    def __call__(self, step: int, now, state, gradient, value) -> None:
+        if step:
+            self.moved(step - 1, now)
+        self.curves["loss"][step] = float(value)
+        self.curves["gradient"][step], self.curves["weights"][step] = _norms(gradient), _norms(now)
+        for name, measure in self.measures.items():
+            self.curves[name][step] = float(measure(now, step))
+        if self.every is not None and step % self.every == 0:
+            self.curves["sharpness"][step] = self.sharpest(now, step)
+        self.last = now
+
+    def moved(self, step: int, now) -> None:
+        """Note how far a step went."""
+        norms = [_norm_of_difference(a, b) for a, b in zip(_layers(now), _layers(self.last))]
+        self.curves["update"][step] = norms
+
+    def state(self) -> dict[str, np.ndarray]:
+        leaves = [] if self.last is None else flatten(self.last)[0]
+        return self.curves | {f".last{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        for name, curve in self.curves.items():
+            curve[...] = arrays[name]
+        structure = flatten(self.params)[1]
+        if ".last0" in arrays:
+            self.last = unflatten(structure, [arrays[f".last{i}"] for i in range(structure.size)])
 
 
 def _layers(nest) -> list:

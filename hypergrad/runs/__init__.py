@@ -3,6 +3,7 @@
 - ``trials``: a grid of trainings with seeds, their table and learning curves;
 - ``store``: finished pieces in files, written whole or not at all and checked when read;
 - ``parallel``: independent points, by worker processes and kept in a folder;
+- ``snapshots``: where the trainings of a point are kept until it is finished;
 - ``lock``: one run at a time in a folder;
 - ``recheck``: whether stored results are those of the function at hand;
 - ``journal``: what trainings tell of themselves on the way;

@@ -42,6 +42,15 @@ def claimed(folder: Path, what: str):
         _give_back(folder)
 
 
+def holder(folder: Path) -> str:
+    """Who works in a folder, in words: "is in use: …"; "" if nobody does, or one who is dead."""
+    found = _read(Path(os.path.abspath(folder)) / LOCK)
+    owners = _owners(found)
+    if not owners or any(owner.is_dead() for owner in owners):
+        return ""
+    return f"is in use: {found.get('what')} runs there, process {found['pid']} on {found['host']}"
+
+
 def _take(folder: Path, what: str) -> None:
     me, thread = this_process(), threading.get_ident()
     with _registry:

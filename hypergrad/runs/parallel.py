@@ -12,6 +12,7 @@ import numpy as np
 
 from . import recheck as rechecking
 from .lock import claimed
+from .snapshots import kept_in
 from .store import Unusable, load, store
 
 _VALUE, _FOLDER = ".value", ".folder"  # beside the point's own arrays
@@ -79,8 +80,12 @@ def compute(
 
 def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progress: bool, arrived) -> list[dict]:
     import joblib
+    from joblib.parallel import BACKENDS, get_active_backend
     from tqdm import tqdm
 
+    # Only what computes on this machine sees the folder.
+    here = tuple(BACKENDS[name] for name in ("loky", "multiprocessing", "threading", "sequential") if name in BACKENDS)
+    within = folder if isinstance(get_active_backend()[0], here) else None
     values = [value if isinstance(value, str) else float(value) for value in values]
     points: list = [_load(folder, value) for value in values]
     missing = [i for i, point in enumerate(points) if point is None]
@@ -90,7 +95,7 @@ def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progres
         # One point at a time, so that what is finished is here, and stored here: workers elsewhere need not see the
         # folder.
         parallel = workers(n_jobs, return_as="generator_unordered", batch_size=1)
-        return parallel(joblib.delayed(_numbered)(i, f, values[i]) for i in indices)
+        return parallel(joblib.delayed(_numbered)(i, f, values[i], within) for i in indices)
 
     if stored and progress:
         tqdm.write(f"going on from {len(stored)} of {len(values)} points, kept in {folder}", file=sys.stderr)
@@ -112,8 +117,11 @@ def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progres
     return points
 
 
-def _numbered(index: int, f: Callable, value: float | str) -> tuple[int, dict]:
-    return index, {name: np.asarray(array) for name, array in f(value).items()}
+def _numbered(index: int, f: Callable, value: float | str, folder: Path | None) -> tuple[int, dict]:
+    """A point and its number; on the way its trainings leave snapshots in a folder below the one given."""
+    within = contextlib.nullcontext() if folder is None else kept_in(_file(folder, value).with_suffix(""))
+    with within:
+        return index, {name: np.asarray(array) for name, array in f(value).items()}
 
 
 def _file(folder: Path, value: float | str) -> Path:
