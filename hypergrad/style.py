@@ -25,6 +25,7 @@ RANDOM_SEARCH, TPE, EVOLUTION = PURPLE, ORANGE, VERMILION  # evolution: CMA-ES, 
 OWN_RULE = GREEN  # a rule that needs no schedule, whatever tuned it
 
 CALM, CHAOTIC = BLUE, ORANGE  # the two sides of the edge of chaos
+WHOLE_RUN, INFLUENCE = BLUE, VERMILION  # what a prediction is made of, by two derivatives
 
 STYLE = {
     "figure.dpi": 100,
