@@ -1,15 +1,19 @@
 """``python -m benchmarks.edge``: how well the edge is found, and single derivatives are judged.
 
-The reference is a dense sweep of every setting, 1,000 values, cached below ``benchmarks/.cache``;
-that of January 14, part 2, is checked in. ``found`` is a
-real run of ``locate_edge``. For ``shifted`` and for the verdicts of ``trust`` the dense sweep is played
-back: 20 searches that begin at 20 different values, and the report at every fifth value, for the
-initialisation that its rule was chosen on (seed 0) and for another.
+The reference are the dense sweeps of January 14, part 2, of 1,000 values, which are checked in for three
+initialisations. ``found`` is a real run of ``locate_edge`` for the first, and one on the recorded sweep for the others.
+For ``shifted`` and for the verdicts of ``trust`` the sweep is played back: 20 searches that begin at 20 different
+values, and the report at every fifth value: for the initialisation that its rule was chosen on (seed 0), the one that
+it was looked at again with (1), and another. A relu net, where the search fails, has a sweep of ``RELU_VALUES``
+values, cached below ``benchmarks/.cache``.
+
+``--write`` puts what is measured into ``docs/edge.json`` and the tables into ``docs/chaos.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +21,20 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
+from benchmarks import report
 from experiments import jan14_lr_wiggliness as jan14
 from experiments.shared import sweeps
 from experiments.shared.results import FIGURES, load
-from hypergrad.probe.edge import WIDTH
+from hypergrad.probe.edge import WIDTH, compare, first_failure
 
 CACHE = Path(__file__).parent / ".cache" / "edge"
+DOCS = Path(__file__).parent.parent / "docs"
+RELU_VALUES = 320  # no more than 0.01 apart, as it takes to place an edge
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A loss after training as a function of one number, ``varied``: "lr" or "scale", in logarithms."""
+    """A loss after training as a function of the log learning rate."""
 
     low: float
     high: float
@@ -37,48 +44,37 @@ class Setting:
     steps: int = 50
     momentum: float = 0.9
     activation: str = "tanh"
-    log_lr: float = 0.0
     log_scale: float = -2.0
-    varied: str = "lr"
 
     def function(self, seed: int = 0):
-        """The training loss on all images after training, of one number."""
+        """The training loss on all images after training, of the log learning rate."""
         ((X, T),) = hg.data.load_mnist(self.images)
         model = hg.nn.MLP(self.sizes, self.activation)
         batch_loss = hg.nn.MinibatchLoss(model, X, T, self.batch_size)
 
-        def f(x):
-            log_lr, log_scale = (x, self.log_scale) if self.varied == "lr" else (self.log_lr, x)
-            params = hg.init.scaled_normal(model.shapes, anp.exp(log_scale), seed)
+        def f(log_lr):
+            params = hg.init.scaled_normal(model.shapes, np.exp(self.log_scale), seed)
             optimizer = hg.SGD(anp.exp(log_lr), self.momentum)
             return model.loss(hg.train(batch_loss, params, optimizer, steps=self.steps), X, T)
 
         return f
 
 
-SETTINGS = {
-    "jan14 part 2": Setting(0.5, 2.5, (784, 200, 50, 10), 1_000, 250),
-    "one hidden layer": Setting(0.5, 3.0, (784, 50, 10)),
-    "momentum 0.5": Setting(-0.5, 1.5, (784, 50, 50, 10), momentum=0.5),
-    "200 images": Setting(0.5, 3.0, (784, 100, 50, 10), 200, 50),
-    "parameter scale": Setting(-2.5, 0.5, (784, 50, 50, 10), varied="scale"),
-    "relu": Setting(-0.5, 2.5, (784, 50, 10), activation="relu", log_scale=-3.0),
-    "no edge": Setting(-3.0, 0.0, (784, 50, 10)),
-    "chaotic throughout": Setting(2.8, 4.0, (784, 50, 10)),
-}
-WITH_CLEAR_EDGE = set(SETTINGS) - {"relu", "no edge", "chaotic throughout"}
+JAN14 = Setting(0.5, 2.5, (784, 200, 50, 10), 1_000, 250)
+RELU = Setting(-0.5, 2.5, (784, 50, 10), activation="relu", log_scale=-3.0)
 
 
-def dense(name: str, jobs: int = 1, seed: int = 0) -> hg.probe.Sweep:
-    """The dense sweep of a setting, 1,000 values; its points are cached."""
-    if name == "jan14 part 2" and seed == 0:
-        _, results = load(jan14, FIGURES / "jan14_lr_wiggliness", 2)
-        sweep = results.sweeps()[0]
-        return hg.probe.Sweep(sweep.values, sweep.loss[:, 0], sweep.gradient[:, 0], sweep.diverged_at)
-    setting = SETTINGS[name]
-    values = np.linspace(setting.low, setting.high, 1_000)
-    folder = CACHE / f"{name.replace(' ', '_')}_{seed}"
-    return hg.probe.sweep(setting.function(seed), values, n_jobs=jobs, cache=folder)
+def dense(seed: int = 0) -> hg.probe.Sweep:
+    """The checked-in sweep of January 14, part 2."""
+    _, results = load(jan14, FIGURES / "jan14_lr_wiggliness", 2)
+    sweep = results.sweeps()[seed]
+    return hg.probe.Sweep(sweep.values, sweep.loss[:, 0], sweep.gradient[:, 0], sweep.diverged_at)
+
+
+def of_relu(jobs: int = 1) -> hg.probe.Sweep:
+    """The sweep of the relu net; its points are cached."""
+    values = np.linspace(RELU.low, RELU.high, RELU_VALUES)
+    return hg.probe.sweep(RELU.function(), values, n_jobs=jobs, cache=CACHE / "relu_0")
 
 
 def played_back(sweep: hg.probe.Sweep):
@@ -93,16 +89,12 @@ def shifted(sweep: hg.probe.Sweep, searches: int = 20) -> tuple[float, float]:
         part = hg.probe.Sweep(*(getattr(sweep, name)[first:] for name in ("values", "loss", "gradient", "diverged_at")))
         edge = hg.probe.locate_edge(played_back(sweep), part.values[0], part.values[-1], values=len(part.values))
         near.append(agrees(edge, part))
-        held.append(near[-1] if np.isnan(part.edge) else edge.bracket[0] <= part.edge <= edge.bracket[1])
+        held.append(edge.bracket[0] <= part.edge <= edge.bracket[1])
     return float(np.mean(near)), float(np.mean(held))
 
 
 def agrees(edge: hg.probe.Edge, sweep: hg.probe.Sweep) -> bool:
-    """Whether an edge is within 0.05 of that of the dense sweep, or says as it does that there is none."""
-    if np.isnan(sweep.edge):
-        return edge.status == "no edge"
-    if edge.status == "chaotic throughout":
-        return bool(sweep.edge <= sweep.values[0] + 0.15)
+    """Whether an edge is within 0.05 of that of the dense sweep."""
     return bool(abs(edge.location - sweep.edge) <= 0.05)
 
 
@@ -120,44 +112,89 @@ def flagged(sweep: hg.probe.Sweep, every: int = 5) -> tuple[list, list, list]:
     return before, within, past
 
 
-def share(flags: list) -> str:
-    return f"{100 * np.mean(flags):.1f} % of {len(flags)}" if flags else "–"
+def located(seed: int) -> dict:
+    """How a search on a seed of January 14, part 2, ends, and what 20 others on its dense sweep come to."""
+    sweep = dense(seed)
+    f = JAN14.function() if seed == 0 else played_back(sweep)
+    edge = hg.probe.locate_edge(f, JAN14.low, JAN14.high)
+    near, held = shifted(sweep)
+    return {
+        "seed": seed,
+        "dense": float(sweep.edge),
+        "found": edge.location,
+        "bracket": list(edge.bracket),
+        "runs": edge.evaluations,
+        "near": near,
+        "held": held,
+    }
+
+
+def relu_windows(sweep: hg.probe.Sweep) -> dict:
+    """Where the rule puts the edge of the relu net with other windows and tolerances, and where the search puts it."""
+    found = {}
+    for width, tolerance in ((0.1, 0.05), (0.2, 0.05), (0.4, 0.05), (0.2, 0.1)):
+        windows = compare(sweep.values, sweep.loss, sweep.gradient, width, tolerance)
+        place = np.append(sweep.values[windows.ends], np.nan)[first_failure(windows)]
+        found[f"width {width:g}, tolerance {tolerance:g}"] = float(place)
+    calm = sweep.values < 0.0
+    trapezoids = np.diff(sweep.values) * (sweep.gradient[1:] + sweep.gradient[:-1]) / 2.0
+    missed = np.cumsum(trapezoids - np.diff(sweep.loss))[calm[1:]][-1] / np.sum(np.abs(trapezoids[calm[1:]]))
+    edge = hg.probe.locate_edge(RELU.function(), RELU.low, RELU.high)
+    return {"rule": found, "missed below 0": float(missed), "found": edge.location, "bracket": list(edge.bracket)}
+
+
+def judged(seed: int) -> dict:
+    """How many derivatives of a checked-in sweep ``trust`` flags, and of how many, by where they lie."""
+    flags = flagged(dense(seed))
+    return {"seed": seed, "flagged": [sum(part) for part in flags], "of": [len(part) for part in flags]}
+
+
+def located_as_markdown(rows: list[dict]) -> str:
+    words = "seed", "dense", "found", "error", "bracket", "runs", "shifted: within 0.05", "bracket holds it"
+    lines = [f"| {' | '.join(words)} |", f"|{len(words) * '---|'}"]
+    for row in rows:
+        low, high = row["bracket"]
+        error, near, held = row["found"] - row["dense"], 100 * row["near"], 100 * row["held"]
+        lines.append(
+            f"| {row['seed']} | {row['dense']:.3f} | {row['found']:.3f} | {error:+.3f} | {low:.2f} … {high:.2f} "
+            f"| {row['runs']} | {near:.0f} % | {held:.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def judged_as_markdown(rows: list[dict]) -> str:
+    lines = ["| flagged | before its window | in its window | past the edge |", f"|{4 * '---|'}"]
+    for row in rows:
+        shares = (f"{100 * hits / of:.1f} % of {of}" for hits, of in zip(row["flagged"], row["of"]))
+        lines.append(f"| seed {row['seed']} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
+def write(measured: dict) -> None:
+    """The file, and both tables of the page."""
+    (DOCS / "edge.json").write_text(json.dumps(measured, indent=1) + "\n")
+    page = DOCS / "chaos.md"
+    report.between(page, "<!-- located -->", "<!-- end of located -->", located_as_markdown(measured["located"]))
+    report.between(page, "<!-- judged -->", "<!-- end of judged -->", judged_as_markdown(measured["judged"]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.edge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=1, help="worker processes for the dense sweeps")
+    parser.add_argument("--jobs", type=int, default=1, help="worker processes for the sweep of the relu net")
+    parser.add_argument("--write", action="store_true", help="into docs/edge.json and docs/chaos.md")
     args = parser.parse_args()
-    print("| setting | range | dense | found | error | bracket | runs | shifted: within 0.05 | bracket holds it |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    sweeps = {name: dense(name, args.jobs) for name in args.settings}
-    for name, sweep in sweeps.items():
-        setting = SETTINGS[name]
-        edge = hg.probe.locate_edge(setting.function(), setting.low, setting.high)
-        near, held = shifted(sweep)
-        found = f"{edge.location:.3f}" if edge.status == "edge" else edge.status
-        error = f"{edge.location - sweep.edge:+.3f}" if edge.status == "edge" else "–"
-        reference = "none" if np.isnan(sweep.edge) else f"{sweep.edge:.3f}"
-        bracket = f"{edge.bracket[0]:.2f} … {edge.bracket[1]:.2f}"
-        print(
-            f"| {name} | {setting.low:g} … {setting.high:g} | {reference} | {found} | {error} | {bracket} "
-            f"| {edge.evaluations} | {100 * near:.0f} % | {100 * held:.0f} % |",
-            flush=True,
-        )
-    columns = ["before its window", "in its window", "past the edge"]
-    print(f"\n| flagged | {' | '.join(columns)} | other seed: {' | '.join(columns)} |")
-    print(f"|{7 * '---|'}")
-    totals: list[list] = [[] for _ in 2 * columns]
-    for name, sweep in sweeps.items():
-        flags = [*flagged(sweep), *flagged(dense(name, args.jobs, seed=1))]
-        if name in WITH_CLEAR_EDGE:
-            for total, part in zip(totals, flags):
-                total += part
-        print(f"| {name} | {' | '.join(map(share, flags))} |", flush=True)
-    print(f"| those with a clear edge | {' | '.join(map(share, totals))} |")
+    seeds = range(load(jan14, FIGURES / "jan14_lr_wiggliness", 2)[0].seeds)
+    measured = {
+        "located": list(map(located, seeds)),
+        "judged": list(map(judged, seeds)),
+        "relu": relu_windows(of_relu(args.jobs)),
+    }
+    print(located_as_markdown(measured["located"]), judged_as_markdown(measured["judged"]), sep="\n\n")
+    print(json.dumps(measured["relu"], indent=1))
+    if args.write:
+        write(measured)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """11 January 2015: do large initial weights have larger gradients than small ones?
 
 Setting: 784-200-50-10 tanh on the first 1,000 MNIST training images, minibatches of 250 in order,
-log parameter scale −2, momentum 0.9, 50 steps, three seeds. The gradient of the training loss after
+log parameter scale −2, momentum 0.9, 50 steps, ten seeds. The gradient of the training loss after
 all steps by every single initial weight and bias, against the magnitude of that weight, per layer;
 at a learning rate in the calm regime and at one close to the edge of chaos.
 """
@@ -35,7 +35,7 @@ class Config(Setting):
     steps: int
 
 
-PARTS = {1: Config(log_lrs=(0.0, 1.7), steps=50, log_scale=-2.0, quick_every=2)}
+PARTS = {1: Config(log_lrs=(0.0, 1.7), steps=50, log_scale=-2.0, seeds=10, quick_every=2)}
 
 
 class Results(NamedTuple):
@@ -48,6 +48,9 @@ class Results(NamedTuple):
     zeros: np.ndarray  # (s, r, 6), share of gradients that are zero
     rank_correlation: np.ndarray  # (s, r, 6), Spearman's, of the magnitudes of weight and gradient, not counting zeros
     by_log_scale: np.ndarray  # (s, r, 6), Σ weight · gradient: the derivative by the log of this array's scale
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
 
 
 def gradients(config: Config, seed: int, log_lr: float) -> dict:
@@ -79,9 +82,32 @@ def run(config: Config, jobs: int, cache) -> Results:
     log_lrs = config.log_lrs[:: config.every]
     seeds = [
         compute(partial(gradients, config, seed), log_lrs, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(*(np.array([[point[name] for point in points] for points in seeds]) for name in Results._fields))
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: the lowest and highest of the seeds, at learning rate 1 if nothing else is said."""
+    calm, correlation = results.rms[:, 0], np.abs(results.rank_correlation)
+    found = {
+        "rank correlation at most, layers 1 and 2": correlation[:, :, [0, 2]].max(),
+        "rank correlation at most, layer 3": correlation[:, :, 4].max(),
+        "without a gradient, layer 1, %": 100.0 * results.zeros[:, 0, 0].mean(),
+        "by log scale, layer 1": np.abs(results.by_log_scale[:, 0, 0]).mean(),
+    }
+    weights = 784 * 200
+    found["norms, layer 1"] = np.mean(calm[:, 0] * weights * np.exp(config.log_scale))  # both are rms · √weights
+    for layer in (1, 2, 3):
+        rms, biases = calm[:, 2 * layer - 2], calm[:, 2 * layer - 1]
+        found[f"rms, layer {layer}"] = rms.min(), rms.max()
+        found[f"biases over weights, layer {layer}"] = (biases / rms).min(), (biases / rms).max()
+    grown = (results.rms[:, 1] / calm)[:, :-1]  # without the ten output biases
+    found["grown, seeds 0 to 2, layer 1"] = grown[:3, 0]
+    found["grown, layer 1"] = grown[:, 0].min(), grown[:, 0].max()
+    found["seeds that have grown"] = np.count_nonzero(grown[:, 0] > 1.0)
+    found["arrays of one seed apart"] = (grown.max(axis=1) / grown.min(axis=1)).max()
+    return found
 
 
 @in_style

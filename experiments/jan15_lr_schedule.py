@@ -64,7 +64,7 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config(7, 40.0, quick_every=3),
+    1: Config(7, 40.0, seeds=10, quick_every=3),
     2: Config(7, 40.0, quick_every=7, images=30_000),
     3: Config(4, 2_000.0, quick_every=60, steps=1_200, images=30_000, remedies=("mean over epochs",)),
     4: Config(
@@ -104,6 +104,9 @@ class Results(NamedTuple):
     def chosen(self, initialisations: int) -> np.ndarray:
         """(s,): which constant has the lowest mean loss over the first so many initialisations of each seed."""
         return np.nanargmin(self.constant[:, :initialisations].mean(axis=1), axis=-1)
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"constant": 0, "constant_fresh": None}
 
 
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
@@ -156,26 +159,35 @@ def run(config: Config, jobs: int, cache) -> Results:
     found = descents.in_parallel(descend, config, config.remedies, jobs, cache)
     if not config.constants:
         return Results(*found)
-    own = [seed + 100 * i for seed in range(config.seeds) for i in range(4)]
+    own = [seed + 100 * i for seed in config.numbered for i in range(4)]
     others = range(10_000, 10_000 + config.fresh)
     searched = np.array(workers(jobs)(delayed(constant_losses)(config, i) for i in [*own, *others]))
-    return Results(*found, searched[: len(own)].reshape(config.seeds, 4, -1), searched[len(own) :])
+    return Results(*found, searched[: len(own)].reshape(-1, 4, searched.shape[-1]), searched[len(own) :])
 
 
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes. A number for each seed, or a mean and its 95 % interval over the other initialisations."""
-    found = {"start": results.value[0, :, 0]}
+    found = {"start": results.value[0, :, 0], "start interval": t_interval(results.value[0, :, 0])}
+    found["second interval"] = t_interval(results.value[0, :, 2])
     for r, name in enumerate(config.remedies):
         kept = np.where(results.taken_back[r] == 0, results.value[r], np.nan)
         best = np.nanargmin(kept, axis=-1)
         found[f"best, {name}"], found[f"best at, {name}"] = np.nanmin(kept, axis=-1), best
         found[f"ends at, {name}"] = np.isfinite(results.value[r]).sum(axis=-1) - 1
         found[f"taken back, {name}"] = np.nansum(results.taken_back[r], axis=-1)
+        found[f"best interval, {name}"] = t_interval(np.nanmin(kept, axis=-1))
+        largest = np.nanmax(results.value[r], axis=-1)
+        for word, values in (("best", np.nanmin(kept, axis=-1)), ("best at", best), ("largest", largest)):
+            found[f"{word} range, {name}"] = values.min(), values.max()
+        for word in ("ends at", "taken back"):
+            found[f"{word} range, {name}"] = found[f"{word}, {name}"].min(), found[f"{word}, {name}"].max()
+        found[f"complete, {name}"] = np.count_nonzero(np.isfinite(results.value[r, :, -1]))
         if config.fresh:
             rates = np.array([results.log_lr[r, seed, at] for seed, at in enumerate(best)])
             found[f"log rates, {name}"] = rates.min(), rates.max()
             found[f"fresh, {name}"] = results.fresh[r, :, 1].mean(axis=-1)
             found[f"fresh interval, {name}"] = t_interval(results.fresh[r, :, 1].mean(axis=0))
+            found[f"by descent, {name}"] = t_interval(results.fresh[r, :, 1].mean(axis=-1))
             found[f"fresh worst, {name}"] = results.fresh[r, :, 1].max()
     if not config.constants:
         return found
@@ -189,17 +201,27 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"best, {name}"] = results.constant[seeds, :initialisations, chosen].mean(axis=-1)
         found[f"fresh, {name}"] = fresh.mean(axis=0)
         found[f"fresh interval, {name}"] = t_interval(fresh.mean(axis=1))
-        for remedy, losses in learned.items():
+        found[f"by descent, {name}"] = t_interval(fresh.mean(axis=0))
+        found[f"best interval, {name}"] = t_interval(found[f"best, {name}"])
+        found[f"log rate range, {name}"] = log_rates[chosen].min(), log_rates[chosen].max()
+        for r, (remedy, losses) in enumerate(learned.items()):
             found[f"{remedy} less {name}"] = t_interval(losses - fresh.mean(axis=1))
-    for name in [name for name in found if "fresh interval" in name]:
+            apart = results.fresh[r, :, 1].mean(axis=-1) - fresh.mean(axis=0)
+            found[f"{remedy} less {name}, by descent"] = t_interval(apart)
+    for name in [name for name in found if "fresh interval" in name or name.startswith("by descent")]:
         found[f"{name}, mean"] = found[name].mean
     for name, remedy in (("constant", "steps taken back"), ("constant of 4", "all three")):
         found[f"{name} less {remedy}, own"] = found[f"best, {name}"] - found[f"best, {remedy}"]
+        found[f"{name} less {remedy}, own, interval"] = t_interval(found[f"{name} less {remedy}, own"])
     power = np.abs(np.fft.rfft(results.gradient[0, :, :4], axis=-1)) ** 2 / results.gradient.shape[-1]
     fast = np.fft.rfftfreq(results.gradient.shape[-1]) > 0.125
     found["power of the mean, start"] = power[:, 0, 0].min(), power[:, 0, 0].max()
     above = power[..., fast].sum(axis=-1) / power[:, :1, fast].sum(axis=-1)
     found["growth of the power above 1/8, seeds 0 and 1"] = above[0, 2], above[1, 3]
+    before = np.nanargmin(results.value[0], axis=-1)  # the last meta-iteration before the loss rises
+    grown, there = above[seeds, before], power[seeds, before]
+    found["growth of the power above 1/8"] = grown.min(), grown.max(), np.median(grown)
+    found["passed that of the mean"] = np.count_nonzero(there[:, fast].sum(axis=-1) > there[:, 0])
     found.update(_after_the_loss_rises(results))
     return found
 
@@ -214,6 +236,8 @@ def _after_the_loss_rises(results: Results) -> dict:
     flat = power[:, 4, 1:].mean(axis=-1) / power[:, 4, 0]  # 1 for a spectrum whose mean is like its other frequencies
     end = power[seeds, last]
     return {
+        "decades from 2 to 4, range": (grown.min(), grown.max()),
+        "a frequency over the mean, range": (flat.min(), flat.max()),
         "decades from 2 to 4": grown,
         "a frequency over the mean, at 4": flat,
         "power above 1/8 over that of the mean, seed 1 at the end": end[1, fast].sum() / end[1, 0],

@@ -60,7 +60,7 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config(-3.0, 10, quick_every=10, per_array=False),
+    1: Config(-3.0, 10, seeds=10, quick_every=10, per_array=False),
     2: Config(-2.0, 100, quick_every=50),
     3: Config(-2.0, 30, quick_every=30, ways=tuple(WAYS)[:3], held_out=10, probes=8, points=2),
     4: Config(
@@ -89,6 +89,9 @@ class Results(NamedTuple):
     by_weight: onp.ndarray  # (w, s, 4, 101), percentiles of |gradient| of single weights, by array
     by_rate: onp.ndarray = onp.empty(0)  # (w, s, h, q, 3), with q rates: best found, 1/√fan-in, normal of best's scales
     searched: onp.ndarray = onp.empty(0)  # (w, s, q), with q rates and 1/√fan-in, on the first three draws of the seed
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
 
 
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
@@ -172,6 +175,8 @@ def numbers(results: Results, config: Config) -> dict:
     found, seeds = {"start": results.value[0, :, 0]}, onp.arange(config.seeds)
     for name, value in zip(config.ways, results.value):
         found[f"best, {name}"], found[f"best at, {name}"] = onp.nanmin(value, axis=-1), onp.nanargmin(value, axis=-1)
+    if not config.per_array:
+        found.update(_of_one_distribution(results))
     if config.probes:
         found.update(_of_increments(results))
     if not config.log_rates:
@@ -201,6 +206,21 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"{name}, mean"] = found[name].mean
     found["learned best over rates"] = onp.nanmin(learned.mean(axis=(0, 1)))
     return found
+
+
+def _of_one_distribution(results: Results) -> dict:
+    """Where descents on one distribution end, and how far the second step has moved its mean."""
+    value, free = results.value[0], results.free[0, :, 2, 0]
+    best = onp.nanmin(value, axis=-1)
+    moved = [abs(one[0]) / standard_deviation(one) for one in free]
+    return {
+        "start range": (value[:, 0].min(), value[:, 0].max()),
+        "best range": (best.min(), best.max()),
+        "nothing learned in the end": onp.count_nonzero(value[:, -1] > 0.95 * onp.log(10.0)),
+        "never below the start": onp.count_nonzero(onp.nanargmin(value, axis=-1) == 0),
+        "best of those that come back": best[value[:, -1] < 0.95 * onp.log(10.0)],
+        "moved, lowest, highest and median": (min(moved), max(moved), onp.median(moved)),
+    }
 
 
 def _of_increments(results: Results) -> dict:

@@ -54,6 +54,7 @@ from experiments.shared import (
     fit_coverage,
     fitted_laws,
     iso_compute,
+    iteration_plots,
     memorised_digit,
     memory_plots,
     memory_range,
@@ -67,7 +68,9 @@ from experiments.shared import (
 )
 from experiments.shared.box_counting import boundary, dimension
 from experiments.shared.intervals import t_interval
+from experiments.shared.iteration_plots import beside
 from experiments.shared.recipe_figures import goodness
+from hypergrad import style
 
 
 def same_pixels(stored, drawn, drawn_with: str) -> None:
@@ -83,6 +86,37 @@ def same_pixels(stored, drawn, drawn_with: str) -> None:
 def check(figure, found, config) -> None:
     """Fails if the figure of an experiment does not show these results, or not the words that belong to them."""
     CHECKS[results.kind(config)](figure, found, config)
+    means_the_same(figure)
+
+
+MEANINGS = {
+    "hypergradient": (style.LEARNED, style.LEARNED_TOO),
+    "cleaned": (style.LEARNED,),
+    "search": (style.SEARCHED, style.SEARCHED_TOO),
+    "random search": (style.RANDOM_SEARCH,),
+    "TPE": (style.TPE,),
+    "CMA-ES": (style.EVOLUTION,),
+    "exact": (style.EXACT,),
+    "forward": (style.FORWARD,),
+    "truncated": (style.TRUNCATED, style.TRUNCATED_LONG),
+    "persistent": (style.PERSISTENT, style.PERSISTENT_LONG),
+    "implicit": (style.IMPLICIT, style.IMPLICIT_NEUMANN),
+    "smoothed": (style.SMOOTHED,),
+    "mixed": (style.MIXED,),
+}  # by what a label begins with, up to a comma
+
+
+def means_the_same(figure) -> set:
+    """Fails if one of these has another colour than in all figures; those that the figure has."""
+    seen = set()
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels()):
+            word = label.partition(",")[0]
+            line = handle if hasattr(handle, "get_color") else getattr(handle, "lines", [None])[0]
+            if word in MEANINGS and line is not None:
+                seen.add(word)
+                assert line.get_color() in MEANINGS[word], (label, line.get_color())
+    return seen
 
 
 def points(axis) -> np.ndarray:
@@ -186,8 +220,9 @@ def _schedules(figure, found, config) -> None:
         return _remedies(figure, found, config)
     steps, at = np.arange(found.log_lr.shape[-1]), found.curve_steps[0, 0]
     mapped = steps.size <= schedule_plots.FEW
-    for seed in range(config.seeds):
-        rates, gradients, curves = figure.axes[seed : 3 * config.seeds : config.seeds]
+    columns = min(config.seeds, iteration_plots.SHOWN)
+    for seed in range(columns):
+        rates, gradients, curves = figure.axes[seed : 3 * columns : columns]
         for axis, array in ((rates, found.log_lr[0, seed]), (gradients, found.gradient[0, seed])):
             if mapped:
                 (mesh,) = axis.collections
@@ -204,6 +239,9 @@ def _schedules(figure, found, config) -> None:
         "meta-iteration",
     )
     says(figure, f"{steps.size:,} steps, meta-step {config.meta_step:g}", f"{config.images:,} MNIST images")
+    if config.seeds > columns:
+        best = np.nanmin(found.value[0], axis=-1)
+        says(figure, f"of all {config.seeds} seeds: lowest final loss {best.min():#.3g} to {best.max():#.3g}")
 
 
 def _remedies(figure, found, config) -> None:
@@ -213,7 +251,7 @@ def _remedies(figure, found, config) -> None:
         shows(loss, iterations, np.fmin.accumulate(np.where(found.taken_back[r] == 0, found.value[r], np.nan), axis=-1))
         for seed in range(config.seeds):
             for side, losses in zip((-0.04, 0.04), found.fresh[r, seed]):
-                shows(fresh, r + 0.2 * (seed - 1) + side, losses)
+                shows(fresh, r + beside(seed, config.seeds) + side, losses)
     plain = found.gradient[0]
     with np.errstate(over="ignore", invalid="ignore"):
         mean, alternating = (np.sum(plain * s, axis=-1) ** 2 / 20 for s in (1.0, (-1.0) ** np.arange(20)))
@@ -226,7 +264,7 @@ def _remedies(figure, found, config) -> None:
     for column, initialisations in enumerate((1, 4), len(config.remedies)):
         mean = found.constant[:, :initialisations].mean(axis=1)
         for seed, losses in enumerate(found.constant_fresh[:, np.argmin(mean, axis=-1)].T):
-            shows(fresh, column + 0.2 * (seed - 1), losses)
+            shows(fresh, column + beside(seed, config.seeds), losses)
             shows(loss, 0.0, mean[seed].min())
     best = np.nanargmin(np.where(found.taken_back[-1] == 0, found.value[-1], np.nan), axis=-1)
     shows(schedules, np.arange(20), found.log_lr[-1, np.arange(len(best)), best])
@@ -256,17 +294,23 @@ def _distributions(figure, found, config) -> None:
         shows(axes[2], log_rates, found.by_rate[..., 1].mean(axis=(1, 2)))
         marks(axes[2], log_rates[np.argmin(found.searched, axis=-1)].ravel())
         _quantiles(axes[3:7], axes[7:11], found.free[-1], found.value[-1])
-        says(figure, *config.ways, *ARRAYS, "On draws not trained on", "best, seed 1", "its rate, by plain search")
+        says(figure, *config.ways, *ARRAYS, "On draws not trained on", "its rate, by plain search")
+        says(figure, "best, seed 1" if config.seeds <= iteration_plots.SHOWN else "best, a colour for each seed")
     elif config.per_array:
-        for seed in range(config.seeds):
+        for seed in range(min(config.seeds, iteration_plots.SHOWN)):
             for iteration in (0, iterations[-1]):
                 shows(axes[seed], found.curve_steps[0, seed], found.curve[0, seed, iteration])
         shows(axes[3], iterations, found.value[0])
         _quantiles(axes[4:8], axes[8:12], found.free[0], found.value[0])
-        says(figure, *ARRAYS, "weight (quantile function)", "final training loss (nats)", "best, seed 1")
+        says(figure, *ARRAYS, "weight (quantile function)", "final training loss (nats)")
+        says(figure, "best, seed 1" if config.seeds <= iteration_plots.SHOWN else "best, a colour for each seed")
     else:
-        for seed in range(config.seeds):
-            curves, quantiles, densities = axes[seed : 3 * config.seeds : config.seeds]
+        columns = min(config.seeds, iteration_plots.SHOWN)
+        if config.seeds > columns:
+            best = np.nanmin(found.value[0], axis=-1)
+            says(figure, f"best of all {config.seeds} seeds: {best.min():.3g} to {best.max():.3g}")
+        for seed in range(columns):
+            curves, quantiles, densities = axes[seed : 3 * columns : columns]
             shows(curves, found.curve_steps[0, seed], found.curve[0, seed])
             for free in found.free[0, seed, :, 0]:
                 _one_distribution(quantiles, densities, free)
@@ -292,7 +336,7 @@ def _held_out(axis, found) -> None:
     columns = [found.held_out[0, :, :, 0], found.held_out[0, :, :, 2], *found.held_out[:, :, :, 1]]
     for x, losses in enumerate(columns):
         for seed, one in enumerate(losses):
-            shows(axis, x + 0.2 * (seed - 1), one)
+            shows(axis, x + beside(seed, len(losses)), one)
 
 
 def _scales_and_rates(figure, found, config) -> None:
@@ -305,7 +349,7 @@ def _scales_and_rates(figure, found, config) -> None:
         rows = [[start] * config.seeds, *found.held_out[..., column], grid, found.candidate_held_out[..., column]]
         for x, row in enumerate(rows):
             for seed, one in enumerate(row):
-                shows(axis, x + 0.2 * (seed - 1), one)
+                shows(axis, x + beside(seed, config.seeds), one)
             shows(axis, float(x), np.mean(row))
     spent = 9.0 * (1 + np.arange(found.value.shape[-1]))
     shows(price, spent, np.minimum.accumulate(found.value, axis=-1).mean(axis=1))

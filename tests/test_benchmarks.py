@@ -1,12 +1,12 @@
 """The benchmarks run, at tiny sizes and without the peers that are not installed; all entries agree."""
 
 import json
-import re
 import subprocess
 import sys
 
 import pytest
 
+import hypergrad as hg
 from benchmarks import blocks, gpu, report, safety, tangents
 from benchmarks import edge as edge_benchmark
 from benchmarks.entries import COMPILED, Entry, check_agreement
@@ -119,15 +119,39 @@ def test_the_memory_benchmark_measures_a_point():
     assert json.loads(printed)["steps"] == 5
 
 
+def test_the_tables_on_the_edge_in_the_documents_are_the_measured_ones(tmp_path, monkeypatch):
+    measured = json.loads((ROOT / "docs" / "edge.json").read_text())
+    page = (ROOT / "docs" / "chaos.md").read_text()
+    tables = [edge_benchmark.located_as_markdown(measured["located"])]
+    tables.append(edge_benchmark.judged_as_markdown(measured["judged"]))
+    assert all(table in page for table in tables)
+    monkeypatch.setattr(edge_benchmark, "DOCS", tmp_path)
+    marks = [f"<!-- {end}{name} -->" for name in ("located", "judged") for end in ("", "end of ")]
+    (tmp_path / "chaos.md").write_text("\n".join(marks))
+    edge_benchmark.write(measured)
+    assert json.loads((tmp_path / "edge.json").read_text()) == measured
+    assert all(table in (tmp_path / "chaos.md").read_text() for table in tables)
+    relu, text = measured["relu"], " ".join(page.split())
+    places = [f"{place:.2f}".replace("-", "−") for place in relu["rule"].values()]
+    assert f"the rule gives {places[0]}, {places[1]} and {places[2]}; with 10 % instead of 5, {places[3]}" in text
+    assert f"The search ends at {relu['found']:.2f}" in text
+    share = f"{100 * abs(relu['missed below 0']):.0f} %"
+    limits = " ".join((ROOT / "docs" / "limits.md").read_text().split())
+    assert f"{share} of the integral" in text and f"is [{share} off](chaos.md#how-accurate-that-is)" in limits
+
+
 def test_the_edge_benchmark_plays_a_sweep_back():
-    """And finds what the documentation says of the sweep that is checked in."""
-    sweep = edge_benchmark.dense("jan14 part 2")
-    rows = re.findall(r"^\| jan14 part 2 \| (.*) \|$", (ROOT / "docs" / "chaos.md").read_text(), flags=re.MULTILINE)
-    located, flags = (row.split(" | ") for row in rows)
-    near, held = edge_benchmark.shifted(sweep)
-    assert f"{sweep.edge:.3f}" == located[1]
-    assert [f"{100 * share:.0f} %" for share in (near, held)] == located[-2:] == ["90 %", "100 %"]
-    assert list(map(edge_benchmark.share, edge_benchmark.flagged(sweep))) == flags[:3]
+    """And finds what its file says of the sweeps that are checked in."""
+    measured = json.loads((ROOT / "docs" / "edge.json").read_text())
+    assert [row["seed"] for row in measured["located"]] == [row["seed"] for row in measured["judged"]] == [0, 1, 2]
+    for found, judged in zip(measured["located"], measured["judged"]):
+        sweep = edge_benchmark.dense(found["seed"])
+        edge = hg.probe.locate_edge(edge_benchmark.played_back(sweep), sweep.values[0], sweep.values[-1])
+        assert (found["dense"], found["found"]) == (sweep.edge, pytest.approx(edge.location, abs=1e-9))
+        flags = edge_benchmark.flagged(sweep)
+        assert [list(map(len, flags)), list(map(sum, flags))] == [judged["of"], judged["flagged"]]
+    first = measured["located"][0]
+    assert list(edge_benchmark.shifted(edge_benchmark.dense())) == [first["near"], first["held"]]
 
 
 def test_the_ratios_of_the_workspace_in_the_documents_are_the_measured_ones():

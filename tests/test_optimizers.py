@@ -1,11 +1,14 @@
 """What an optimizer promises: derivatives where the second moment is 0, exact formats, and steps of subclasses."""
 
+import dataclasses
+import inspect
 from dataclasses import dataclass
 
 import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad, make_jvp
+from pages import ROOT
 from problems import classifier
 
 import hypergrad as hg
@@ -123,3 +126,34 @@ def test_a_loss_that_itself_trains_is_trained_plainly():
     for attempt in (grad(outer), lambda lr: make_jvp(outer)(lr)(1.0)):
         with pytest.raises(errors.DifferentiationError, match="derivatives of derivatives"):
             attempt(0.1)
+
+
+@pytest.mark.parametrize("kind", [hg.SGD, hg.Adam, hg.RMSProp, hg.Clipped, hg.Accumulated])
+def test_the_signature_is_that_of_the_hyperparameters(kind):
+    shown = inspect.signature(kind).parameters
+    assert list(shown) == [field.name for field in dataclasses.fields(kind)]
+    assert all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in shown.values())
+
+
+def test_the_signature_of_an_optimizer_of_ones_own():
+    class Mine(hg.SGD):
+        def __init__(self, lr, speed=2.0): ...
+
+    assert str(inspect.signature(Mine)) == "(lr, speed=2.0)"
+    assert inspect.signature(hg.SGD).parameters["momentum"].default == 0.9
+    with pytest.raises(TypeError, match="momentm"):
+        hg.SGD(0.1, momentm=0.5)
+
+
+def test_type_checkers_see_the_hyperparameters(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    used = tmp_path / "used.py"
+    used.write_text(
+        "import hypergrad as hg\n\nreveal_type(hg.SGD)\nreveal_type(hg.Adam(0.1))\nhg.SGD(0.1, momentm=0.5)\n"
+    )
+    cache = ["--cache-dir", str(ROOT / ".mypy_cache")]
+    told, errors, _ = api.run([str(used), "--follow-imports=silent", "--ignore-missing-imports", *cache])
+    assert not errors
+    assert "def (lr: Any, momentum: Any =, weight_decay: Any =, nesterov: bool =, exact: bool =) ->" in told
+    assert 'Revealed type is "hypergrad.optimizers.adaptive.Adam"' in told
+    assert 'Unexpected keyword argument "momentm" for "SGD"' in told

@@ -1,5 +1,6 @@
 """Grids of trainings: tables, curves, resume, divergence, bad grids; and a training that is watched."""
 
+import importlib
 import json
 import os
 import signal
@@ -315,3 +316,10 @@ def test_bad_arguments_of_watch():
         hg.track.watch(LOSS, PARAMS, hg.SGD(0.1), steps=2, measures={"loss": lambda params, step: 0.0})
     with pytest.raises(ArgumentError, match="every must be an integer ≥ 1"):
         hg.track.watch(LOSS, PARAMS, hg.SGD(0.1), steps=2, every=0)
+
+
+def test_the_function_hides_no_module_of_its_name():
+    assert hg.runs.trials.__module__ == hg.runs.Trial.__module__ == "hypergrad.runs.grid"
+    for path in Path(hg.runs.__file__).parent.glob("*.py"):
+        module = importlib.import_module(f"hypergrad.runs.{path.stem}") if path.stem != "__init__" else hg.runs
+        assert module is hg.runs or getattr(hg.runs, path.stem) is module

@@ -8,9 +8,9 @@ import numpy as np
 from experiments.shared import digits
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import BLUE, GREEN, ORANGE, STYLE, VERMILION
+from hypergrad.style import GREEN, INFLUENCE, ORANGE, STYLE, WHOLE_RUN
 
-COLOURS = (BLUE, VERMILION, ORANGE, GREEN, "#999999")
+COLOURS = (WHOLE_RUN, INFLUENCE, ORANGE, GREEN, "#999999")
 
 
 def plot_attribution(results, config, train, test):

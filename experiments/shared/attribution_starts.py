@@ -16,10 +16,10 @@ from experiments.shared.attributions import along, correlations, losses_on, prob
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.runs.parallel import compute
-from hypergrad.style import BLUE, VERMILION, in_style
+from hypergrad.style import INFLUENCE, WHOLE_RUN, in_style
 
 METHODS = ("through the whole run", "influence functions")
-COLOURS = (BLUE, VERMILION)
+COLOURS = (WHOLE_RUN, INFLUENCE)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, ca
 
     In worker processes with one BLAS thread each; with one job, in this process. Each is kept as it is finished.
     """
-    items = [(config, name, seed, cache) for name in names for seed in range(config.seeds)]
+    items = [(config, name, seed, cache) for name in names for seed in config.numbered]
     found = pieces.each(descend, items, jobs, cache)
-    return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*found)]
+    return [np.stack(arrays).reshape(len(names), len(config.numbered), *np.shape(arrays[0])) for arrays in zip(*found)]
 
 
 def history(f: Callable, start, *, cache=None, step_size=1.0, **options) -> list[hg.meta.Evaluation]:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared.iteration_plots import Panel, iteration_colours, plot_by_iteration
+from experiments.shared.iteration_plots import SHOWN, Panel, beside, iteration_colours, plot_by_iteration
 from hypergrad.nests import flatten
 from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, seed_colour
 
@@ -41,17 +41,19 @@ def plot_distributions(results, config):
     curve, steps = results.curve[0], results.curve_steps[0, 0]
     limits = 0.5 * np.nanmin(curve), 4.0
     best = np.nanargmin(results.value[0], axis=1)
+    shown, lowest = min(SHOWN, len(best)), np.nanmin(results.value[0], axis=1)
+    words = f"; best of all {len(best)} seeds: {lowest.min():.3g} to {lowest.max():.3g}" if len(best) > SHOWN else ""
     figure = plot_by_iteration(
         Panel(steps, curve, "training step", "training loss (nats)", limits, scale="log"),
         Panel(KNOTS, values, "share of the weights below", "weight (quantile function)"),
         Panel(values, densities, "weight", "density; grey: histogram\nof the best one's weights", stairs=True),
         columns=[
             f"seed {seed}: loss {losses[0]:.3g},\nbest {losses[i]:.3g} after {i}"
-            for seed, (losses, i) in enumerate(zip(results.value[0], best))
+            for seed, (losses, i) in enumerate(zip(results.value[0][:SHOWN], best))
         ],
-        title=f"{SETTING},\none distribution for all parameters, from uniform ±e^({config.log_width:g})",
+        title=f"{SETTING},\none distribution for all parameters, from uniform ±e^({config.log_width:g}){words}",
     )
-    for seed, (axis, i) in enumerate(zip(figure.axes[6:9], best)):
+    for seed, (axis, i) in enumerate(zip(figure.axes[2 * shown : 3 * shown], best)):
         _draw_histogram(axis, hg.init.quantile(SHAPES, results.free[0, seed, i, 0], 1_000 * seed))
     return figure
 
@@ -82,7 +84,8 @@ def _draw_arrays(quantiles, densities, free, chosen, seeds) -> None:
                     SHAPES, [(free[0, chosen[0], k], free[0, chosen[0], k + 1]) for k in (0, 2)], 0
                 )
                 _draw_histogram(lower, flatten(weights)[0][a])
-            upper.plot(KNOTS, end[0], color=seed_colour(seed), label=f"best, seed {seed}")
+            words = f"best, seed {seed}" if seeds <= SHOWN else "best, a colour for each seed" if seed == 0 else None
+            upper.plot(KNOTS, end[0], color=seed_colour(seed), label=words)
             lower.stairs(end[1], end[0], color=seed_colour(seed))
         upper.set(title=ARRAYS[a], xlabel="share of the weights below")
         lower.set(xlabel="weight")
@@ -184,7 +187,7 @@ def _draw_held_out(axis, results, config) -> None:
     columns += [(name, held_out[w, :, :, 1], WAYS[name]) for w, name in enumerate(config.ways)]
     for x, (_, losses, colour) in enumerate(columns):
         for seed, one in enumerate(losses):
-            axis.plot(np.full(len(one), x + 0.2 * (seed - 1)), one, ".", color=colour, markersize=4)
+            axis.plot(np.full(len(one), x + beside(seed, len(losses))), one, ".", color=colour, markersize=4)
         axis.plot([x - 0.35, x + 0.35], [np.mean(losses)] * 2, color=colour)
     axis.set_xticks(range(len(columns)), [textwrap.fill(name, 9) for name, _, _ in columns], fontsize="x-small")
     axis.set(yscale="log", ylabel="final training loss (nats)")

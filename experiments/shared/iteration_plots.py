@@ -11,6 +11,13 @@ from matplotlib.figure import Figure
 
 from hypergrad.style import STYLE
 
+SHOWN = 3  # seeds that have a column of their own, where there are more
+
+
+def beside(seed: int, seeds: int) -> float:
+    """Where the points of a seed lie beside a place at which those of all are shown, from −0.3 to 0.3."""
+    return 0.6 * (seed - (seeds - 1) / 2.0) / seeds
+
 
 class Panel(NamedTuple):
     """One quantity of a meta-descent over x, at every meta-iteration; for :func:`plot_by_iteration`.

@@ -19,6 +19,7 @@ import hypergrad as hg
 from experiments.shared import descents, proposals
 from experiments.shared import search as searching
 from experiments.shared.intervals import t_interval
+from experiments.shared.iteration_plots import beside
 from experiments.shared.runner import PartConfig
 from hypergrad.nests import flatten, unflatten
 from hypergrad.style import GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION
@@ -105,6 +106,10 @@ class Results(NamedTuple):
             "search: one rate": np.moveaxis(self.grid_held_out[:, self.chosen()], 1, 0),
             "search: scales and one rate": self.candidate_held_out,
         }
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"grid": 0, "grid_held_out": None}
+SEED_AXIS |= {"candidate": 0, "candidate_value": 0, "candidate_held_out": 0}
 
 
 @lru_cache
@@ -222,7 +227,8 @@ def plot(results: Results, config: Config):
                 label = name if seed == 0 else None
                 axes[0, 0].plot(values, color=COLOURS[w + 1], linewidth=1.0, label=label)
         axes[0, 0].set(yscale="log", xlabel="meta-iteration", ylabel="final training loss (nats)")
-        axes[0, 0].set_title("descents, each meta-iteration on draws of its own; three seeds", fontsize="medium")
+        words = f"descents, each meta-iteration on draws of its own; {config.seeds} seeds"
+        axes[0, 0].set_title(words, fontsize="medium")
         axes[0, 0].legend(frameon=False, fontsize="small")
         for column, (axis, images) in enumerate(zip(axes[0, 1:], ("the training images", "1,000 other images"))):
             _draw_compared(axis, results, config, column)
@@ -241,7 +247,7 @@ def _draw_compared(axis, results, config, column: int) -> None:
     compared = results.compared(config)
     for x, (colour, losses) in enumerate(zip(COLOURS, compared.values())):
         for seed, one in enumerate(losses[..., column]):
-            axis.plot(np.full(len(one), x + 0.2 * (seed - 1)), one, ".", color=colour, markersize=3, alpha=0.5)
+            axis.plot(np.full(len(one), x + beside(seed, len(losses))), one, ".", color=colour, markersize=3, alpha=0.5)
         mean, low, high = t_interval(losses[..., column].mean(axis=0))
         axis.errorbar(x, mean, [[mean - low], [high - mean]], fmt="_", color=colour, markersize=28, capsize=6)
     names = [name.replace(": ", ":\n").replace("and ", "and\n").replace(", ", ",\n") for name in compared]
@@ -262,7 +268,7 @@ def _draw_price(axis, results, config) -> None:
         axis.plot(config.draws * (1 + np.arange(len(best))), best, "--", color=colour, label=label)
     axis.set(xscale="log", yscale="log", xlabel="trainings spent (a hypergradient counts as three)")
     axis.set(ylabel="best mean loss so far (nats)")
-    axis.set_title("price: mean over three seeds, on the draws used", fontsize="medium")
+    axis.set_title(f"price: mean over {config.seeds} seeds, on the draws used", fontsize="medium")
     axis.legend(frameon=False, fontsize="small")
 
 

@@ -9,7 +9,14 @@ import numpy as np
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
-from experiments.shared.iteration_plots import Panel, iteration_colours, plot_by_iteration, show_iterations
+from experiments.shared.iteration_plots import (
+    SHOWN,
+    Panel,
+    beside,
+    iteration_colours,
+    plot_by_iteration,
+    show_iterations,
+)
 from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, in_style
 
 # Told apart by the colour-blind too; the five of the remedies, and two for plain search.
@@ -51,7 +58,7 @@ def plot_schedules(results, config):
             limits=(0.5 * np.nanmin(curve), 5.0),
             scale="log",
         ),
-        columns=headings(results.value[0]),
+        columns=headings(results.value[0])[:SHOWN],
         title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
     )
 
@@ -68,11 +75,20 @@ def headings(value: np.ndarray) -> list[str]:
     return found
 
 
+def of_all(value: np.ndarray) -> str:
+    """What the descents came to, (s, n), where only the first few are shown."""
+    if len(value) <= SHOWN:
+        return ""
+    best, ends = np.nanmin(value, axis=-1), np.isfinite(value).sum(axis=-1) - 1
+    last = f"the last meta-iteration is {ends.min()} to {ends.max()}"
+    return f"\nof all {len(value)} seeds: lowest final loss {best.min():#.3g} to {best.max():#.3g}, {last}"
+
+
 @in_style
 def _plot_by_step(results, config, plt):
     """Schedule and hypergradient as maps of meta-iteration and step, which many lines would hide; learning curves."""
     log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
-    seeds, iterations, steps = log_lr.shape
+    seeds, iterations, steps = log_lr[:SHOWN].shape
     calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
     size = {"figsize": (3.4 * seeds + 1.8, 7.8), "layout": "constrained"}
     figure, axes = plt.subplots(3, seeds, sharey="row", squeeze=False, **size)
@@ -88,7 +104,7 @@ def _plot_by_step(results, config, plt):
             axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         row[0].set_ylabel("meta-iteration")
         figure.colorbar(mesh, ax=row, extend="both", aspect=12).set_label(label, fontsize="small")
-    for seed, heading in enumerate(headings(results.value[0])):
+    for seed, heading in enumerate(headings(results.value[0])[:SHOWN]):
         axes[0, seed].set_title(heading, fontsize="medium")
         for i, one in enumerate(curve[seed]):
             axes[2, seed].plot(results.curve_steps[0, 0], one, color=iteration_colours(iterations)(i), linewidth=1.2)
@@ -96,6 +112,7 @@ def _plot_by_step(results, config, plt):
     axes[2, 0].set_ylabel("loss on the first 1,000\ntraining images (nats)")
     show_iterations(figure, axes[2], iterations)
     words = f"{setting(config)},\n{steps} steps, meta-step {config.meta_step:g}; grey: the descent has ended"
+    words += of_all(results.value[0])
     figure.suptitle(words, fontsize="medium")
     return figure
 
@@ -133,7 +150,9 @@ def _draw_losses(axis, results, config) -> None:
             label = name if seed == 0 else None
             axis.axhline(results.constant[seed, :draws, chosen].mean(), color=colour, linestyle=":", label=label)
     axis.set(yscale="log", ylim=(0.05, 5.0), xlabel="meta-iteration", ylabel="final training loss (nats)")
-    axis.set_title("loss (thin) and best so far (thick), three seeds;\ncross: descent ended", fontsize="medium")
+    axis.set_title(
+        f"loss (thin) and best so far (thick), {len(results.value[0])} seeds;\ncross: descent ended", fontsize="medium"
+    )
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(framealpha=0.85, edgecolor="none", fontsize="small", loc="upper right")
 
@@ -141,13 +160,14 @@ def _draw_losses(axis, results, config) -> None:
 def _draw_fresh(axis, results, config, limits) -> None:
     for r in range(len(config.remedies)):
         for seed, (start, found) in enumerate(results.fresh[r]):
-            x = r + 0.2 * (seed - 1)
+            x = r + beside(seed, len(results.fresh[r]))
             axis.plot(np.full(len(start), x - 0.04), start, ".", color="0.7", markersize=4)
             axis.plot(np.full(len(found), x + 0.04), found, ".", color=COLOURS[r], markersize=4)
     for c, (colour, draws) in enumerate(SEARCH.values(), len(config.remedies)):
         for seed, chosen in enumerate(results.chosen(draws)):
             losses = results.constant_fresh[:, chosen]
-            axis.plot(np.full(len(losses), c + 0.2 * (seed - 1)), losses, ".", color=colour, markersize=4)
+            x = c + beside(seed, results.constant.shape[0])
+            axis.plot(np.full(len(losses), x), losses, ".", color=colour, markersize=4)
     names = [textwrap.fill(name, 13, break_long_words=False) for name in (*config.remedies, *SEARCH)]
     axis.set_xticks(range(len(names)), names, fontsize="x-small", rotation=40)
     axis.set(yscale="log", ylim=limits, ylabel="final training loss (nats)")
@@ -160,7 +180,7 @@ def _draw_constants(axis, results, config, limits) -> None:
     """Plain search, and where the best learned schedules of each seed lie."""
     log_rates = np.array(config.constants)[:: config.every]
     for seed, losses in enumerate(results.constant):
-        label = "the three seeds' own initialisations" if seed == 0 else None
+        label = f"own initialisations of the {len(results.constant)} seeds" if seed == 0 else None
         axis.plot(log_rates, losses[0], ".-", color="0.6", linewidth=0.8, label=label)
     mean = results.constant_fresh.mean(axis=0)
     axis.plot(log_rates, mean, "o-", color="black", label="10 other initialisations, mean")
@@ -177,8 +197,9 @@ def _draw_best_schedules(axis, results, config) -> None:
     r = len(config.remedies) - 1
     kept = np.where(results.taken_back[r] == 0, results.value[r], np.nan)
     for seed, best in enumerate(np.nanargmin(kept, axis=-1)):
-        style = {"color": COLOURS[r], "marker": MARKERS[seed % 3], "markersize": 4, "label": f"learned, seed {seed}"}
-        axis.plot(results.log_lr[r, seed, best], **style)
+        style = {"color": COLOURS[r], "marker": MARKERS[seed % 3], "markersize": 4}
+        label = f"learned, seed {seed}" if len(kept) <= SHOWN else "learned, each seed" if seed == 0 else None
+        axis.plot(results.log_lr[r, seed, best], **style, label=label)
     chosen = np.array(config.constants)[:: config.every][results.chosen(4)]
     for seed, log_rate in enumerate(chosen):
         label = "best constant of 4 initialisations" if seed == 0 else None
@@ -205,16 +226,20 @@ def _draw_spectra(spectrum, share, results) -> None:
     )
     spectrum.set_title("spectrum without remedy, by meta-iteration", fontsize="medium")
     spectrum.legend(frameon=False, fontsize="small", title="meta-iteration", ncols=2)
+    few = plain.shape[0] <= len(MARKERS)
     low = (frequency <= 0.125) & (frequency > 0)
     for seed in range(plain.shape[0]):
         parts = power[seed, :, low].sum(axis=0), power[seed, :, frequency > 0.125].sum(axis=0), power[seed, :, 0]
         for part, (label, colour) in zip(parts, BANDS.items()):
-            style = {"color": colour, "marker": MARKERS[seed % 3], "markersize": 4, "linewidth": 1.0}
+            marker = MARKERS[seed] if few else "."
+            style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.0 if few else 0.6}
             share.plot(part, **style, label=label if seed == 0 else None)
     share.set(
         yscale="log", ylim=spectrum.get_ylim(), xlabel="meta-iteration", ylabel="power of the hypergradient (nats²)"
     )
-    for seed in range(plain.shape[0]):
-        share.plot([], [], MARKERS[seed % 3], color="0.4", markersize=4, label=f"seed {seed}")
+    for seed in range(plain.shape[0] if few else 0):
+        share.plot([], [], MARKERS[seed], color="0.4", markersize=4, label=f"seed {seed}")
     share.set_title("without remedy, its power by frequency", fontsize="medium")
-    share.legend(frameon=False, fontsize="small", title="cycles per step; seeds", ncols=2)
+    share.legend(
+        frameon=False, fontsize="small", title=f"cycles per step; {'seeds' if few else 'a line for each seed'}", ncols=2
+    )

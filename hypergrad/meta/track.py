@@ -17,9 +17,9 @@ import numpy as np
 
 from ..checks import check_integer, import_extra
 from ..nests import flatten, leaf_places
+from ..runs.grid import Trial
 from ..runs.journal import Journal
 from ..runs.store import written
-from ..runs.trials import Trial
 from ..workspace import inner
 from .evaluation import Evaluation
 from .watch import Watched, watch

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import Field, fields
-from typing import Any, ClassVar, NamedTuple
+from inspect import Signature, signature
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,14 @@ class Setting(NamedTuple):
     value: Any
     place: str
     allowed: Range
+
+
+class _OfInit:
+    """The signature of a class: that of its ``__init__``, and not of ``__new__``, which takes anything."""
+
+    def __get__(self, instance, owner: type) -> Signature:
+        found = signature(owner.__init__)  # type: ignore[misc]
+        return found.replace(parameters=list(found.parameters.values())[1:])
 
 
 class Optimizer:
@@ -65,16 +74,19 @@ class Optimizer:
     ranges: ClassVar[dict[str, Range]] = {}
     exact: Any = False
 
-    def __new__(cls, *args, **kwargs):
-        names = [field.name for field in fields(cls)] if hasattr(cls, "__dataclass_fields__") else []
-        twice = [name for name in names[: len(args)] if name in kwargs]
-        if twice or len(args) > len(names) > 0:
-            raise ArgumentError(
-                f"{cls.__name__} takes only its hyperparameters, {', '.join(names)}, got {len(args)} values without a "
-                f"name{f' and {twice[0]} once more by name' if twice else ''}; the parameters go to train: "
-                f"hypergrad.train(loss, params, {cls.__name__}({names[0]}=…), steps=…)"
-            )
-        return super().__new__(cls)
+    if not TYPE_CHECKING:  # type checkers and editors see __init__ alone, as inspect does by this signature
+        __signature__ = _OfInit()
+
+        def __new__(cls, *args, **kwargs):
+            names = [field.name for field in fields(cls)] if hasattr(cls, "__dataclass_fields__") else []
+            twice = [name for name in names[: len(args)] if name in kwargs]
+            if twice or len(args) > len(names) > 0:
+                raise ArgumentError(
+                    f"{cls.__name__} takes only its hyperparameters, {', '.join(names)}, got {len(args)} values "
+                    f"without a name{f' and {twice[0]} once more by name' if twice else ''}; the parameters go to "
+                    f"train: hypergrad.train(loss, params, {cls.__name__}({names[0]}=…), steps=…)"
+                )
+            return super().__new__(cls)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Long runs that can be ended at any moment and lose nothing.
 
-- ``trials``: a grid of trainings with seeds, their table and learning curves;
+- ``grid``: trainings over a grid, with seeds, their table and learning curves: ``trials``;
 - ``store``: finished pieces in files, written whole or not at all and checked when read;
 - ``parallel``: independent points, by worker processes and kept in a folder;
 - ``snapshots``: where the trainings of a point are kept until it is finished;
@@ -10,8 +10,8 @@
 - ``owner``: which process something belongs to, and whether it still lives.
 """
 
+from .grid import Trial, Trials, trials
 from .smoothing import running_mean
-from .trials import Trial, Trials, trials
 
 __all__ = ["Trial", "Trials", "running_mean", "trials"]
 
