@@ -50,6 +50,9 @@ class Results(NamedTuple):
     by_log_scale: np.ndarray  # (s, r, 6), Σ weight · gradient: the derivative by the log of this array's scale
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
+
+
 def gradients(config: Config, seed: int, log_lr: float) -> dict:
     """What is kept of the gradient by all initial weights."""
     params = initial_params(config, config.log_scale, seed)
@@ -79,7 +82,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     log_lrs = config.log_lrs[:: config.every]
     seeds = [
         compute(partial(gradients, config, seed), log_lrs, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(*(np.array([[point[name] for point in points] for points in seeds]) for name in Results._fields))
 

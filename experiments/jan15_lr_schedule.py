@@ -106,6 +106,9 @@ class Results(NamedTuple):
         return np.nanargmin(self.constant[:, :initialisations].mean(axis=1), axis=-1)
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"constant": 0, "constant_fresh": None}
+
+
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
     """A meta-descent and the learning curves along it: a piece of each array of the results."""
     model, batch_loss = setting.network(config.images, 250)
@@ -156,10 +159,10 @@ def run(config: Config, jobs: int, cache) -> Results:
     found = descents.in_parallel(descend, config, config.remedies, jobs, cache)
     if not config.constants:
         return Results(*found)
-    own = [seed + 100 * i for seed in range(config.seeds) for i in range(4)]
+    own = [seed + 100 * i for seed in config.numbered for i in range(4)]
     others = range(10_000, 10_000 + config.fresh)
     searched = np.array(workers(jobs)(delayed(constant_losses)(config, i) for i in [*own, *others]))
-    return Results(*found, searched[: len(own)].reshape(config.seeds, 4, -1), searched[len(own) :])
+    return Results(*found, searched[: len(own)].reshape(-1, 4, searched.shape[-1]), searched[len(own) :])
 
 
 def numbers(results: Results, config: Config) -> dict:

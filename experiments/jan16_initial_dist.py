@@ -91,6 +91,9 @@ class Results(NamedTuple):
     searched: onp.ndarray = onp.empty(0)  # (w, s, q), with q rates and 1/√fan-in, on the first three draws of the seed
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
+
+
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
     """A meta-descent and what is measured around it: a piece of each array of the results."""
     ((X, T),) = hg.data.load_mnist(1_000)

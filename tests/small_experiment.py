@@ -35,6 +35,7 @@ class Results(NamedTuple):
 
 
 PARTS = {1: Config()}
+SEED_AXIS = {"values": None, "loss": 0, "gradient": 0, "diverged_at": 0}
 
 
 def losses(seed, log_lr):
@@ -52,7 +53,7 @@ def run(config, jobs, cache):
     values = np.linspace(-2.0, 1.0, config.values)[:: config.every]
     sweeps = [
         hg.probe.sweep(partial(losses, seed), values, n_jobs=jobs, cache=cache / f"seed{seed}", progress=False)
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(values, *(np.array([getattr(s, name) for s in sweeps]) for name in Results._fields[1:]))
 

@@ -317,6 +317,53 @@ def test_the_full_size_of_a_part_that_was_scaled_down(tmp_path, monkeypatch, cap
     assert "part 2 of small_experiment is not scaled down" in capsys.readouterr().err
 
 
+def small(*arguments):
+    return runner.main(small_experiment, ["--quick", "--jobs", "1", *arguments])
+
+
+def test_seeds_added_to_results_are_those_of_a_run_with_all(tmp_path, capsys):
+    added, whole = tmp_path / "added", tmp_path / "whole"
+    assert small("--seeds", "1", "--output", str(added)) == 0
+    first = results.load(small_experiment, added, 1)[1]
+    assert small("--seeds", "3", "--output", str(whole)) == 0
+    capsys.readouterr()
+    assert small("--seeds", "3", "--extend", "--output", str(added)) == 0
+    assert "small_experiment, part 1 (quick), seeds 1 to 2" in capsys.readouterr().out
+    (config, ours), (expected_config, expected) = (results.load(small_experiment, path, 1) for path in (added, whole))
+    assert config == expected_config and config.seeds == 3 and config.first_seed == 0
+    np.testing.assert_array_equal(ours.loss[:1], first.loss)
+    for array, theirs in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(array, theirs, rtol=1e-9)
+    told = results.describe(added, 1)
+    assert told["earlier"]["seeds"] == 1 and {"date", "commit", "seconds"} <= set(told["earlier"])
+    assert "earlier" not in results.describe(whole, 1)
+
+
+def test_seeds_are_not_added_to_other_results(tmp_path, monkeypatch, capsys):
+    output = ["--output", str(tmp_path)]
+    assert small("--extend", *output) == 2 and "run the part first" in capsys.readouterr().err
+    assert small("--seeds", "1", *output) == 0
+    stored = (tmp_path / "part1.npz").read_bytes()
+    assert small("--seeds", "1", "--extend", *output) == 2
+    assert "have 1 seeds already; say how many with --seeds" in capsys.readouterr().err
+    others = dataclasses.replace(small_experiment.PARTS[1], values=6)
+    with monkeypatch.context() as patch:
+        patch.setattr(small_experiment, "PARTS", {1: others})
+        assert small("--seeds", "3", "--extend", *output) == 2
+        assert "are of other settings" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.delattr(small_experiment, "SEED_AXIS")
+        assert small("--seeds", "3", "--extend", *output) == 2
+        assert "has no SEED_AXIS, so seeds cannot be added" in capsys.readouterr().err
+    _, found = results.load(small_experiment, tmp_path, 1)
+    moved = found._replace(values=found.values + 0.1)
+    with pytest.raises(results.CommandError, match="values, which does not depend on seeds, is not what it was"):
+        results.joined(found, moved, small_experiment.SEED_AXIS)
+    with pytest.raises(results.CommandError, match="loss has another shape than before"):
+        results.joined(found, found._replace(loss=found.loss[:, :2]), small_experiment.SEED_AXIS)
+    assert (tmp_path / "part1.npz").read_bytes() == stored
+
+
 def test_seeds_must_be_positive(capsys):
     with pytest.raises(SystemExit):
         runner.main(jan14, ["--seeds", "0"])

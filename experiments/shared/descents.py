@@ -19,9 +19,9 @@ def in_parallel(descend: Callable, config, names: tuple[str, ...], jobs: int, ca
     """
     from joblib import delayed
 
-    items = [(config, name, seed, cache) for name in names for seed in range(config.seeds)]
+    items = [(config, name, seed, cache) for name in names for seed in config.numbered]
     pieces = workers(jobs)(delayed(descend)(*item) for item in items)
-    return [np.stack(arrays).reshape(len(names), config.seeds, *np.shape(arrays[0])) for arrays in zip(*pieces)]
+    return [np.stack(arrays).reshape(len(names), len(config.numbered), *np.shape(arrays[0])) for arrays in zip(*pieces)]
 
 
 def history(f: Callable, start, *, cache=None, step_size=1.0, **options) -> list[hg.meta.Evaluation]:

@@ -80,10 +80,12 @@ def save(
     resumed: bool = False,
     command: str = "",
     source: str = "",
+    earlier: dict | None = None,
 ) -> None:
     """Write ``partN.npz`` and ``partN.json``; ``seconds`` are those of the last run, if it ``resumed`` another.
 
-    ``command`` is what was typed, ``source`` a digest of the code that ran; for the journal.
+    ``command`` is what was typed, ``source`` a digest of the code that ran; for the journal. ``earlier`` says of the
+    run whose seeds were kept, if this one only added some, how many those were, and when, from what and how long.
     """
     description = {
         "experiment": name,
@@ -98,10 +100,37 @@ def save(
         "source": source,
         "versions": versions(),
     }
+    if earlier is not None:
+        description["earlier"] = earlier
     with written(output / f"part{part}.npz") as file:
         np.savez_compressed(file, **results._asdict())
     with written(output / f"part{part}.json") as file:
         file.write((json.dumps(description, indent=2) + "\n").encode())
+
+
+def joined(before, after, axes: dict):
+    """Results of some seeds and of those after them, as one; ``axes`` says which axis of each array is that of seeds.
+
+    Arrays without one (None) are the same in both, but for rounding.
+
+    Raises:
+      CommandError: they are not, or the arrays are of different shapes, so both are not results of the same function.
+    """
+    found = {}
+    for name, first, second in zip(before._fields, before, after):
+        axis = axes[name]
+        if first.size == second.size == 0:
+            found[name] = first
+        elif axis is None:
+            if first.shape != second.shape or not np.allclose(first, second, rtol=1e-4, equal_nan=True):
+                raise CommandError(f"{name}, which does not depend on seeds, is not what it was: run all seeds again")
+            found[name] = first
+        else:
+            try:
+                found[name] = np.concatenate([first, second], axis=axis)
+            except ValueError as error:
+                raise CommandError(f"{name} has another shape than before ({error}): run all seeds again") from error
+    return type(before)(**found)
 
 
 def describe(output: Path, part: int) -> dict:

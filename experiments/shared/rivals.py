@@ -71,6 +71,9 @@ class Results(NamedTuple):
     chosen: np.ndarray  # (m, s, SHOWN), the numbers z that were chosen; NaN past the last, and if there are more
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
+
+
 def measure(config: Config, name: str, seed: int, cache) -> tuple:
     """One run of one rival: a piece of each array of the results."""
     rival = importlib.import_module(f"experiments.shared.{config.of}").rivals(config, seed, cache)[name]

@@ -33,6 +33,7 @@ from experiments.shared.results import (
     commit_of_code,
     describe,
     draw,
+    joined,
     kind,
     load,
     save,
@@ -52,12 +53,19 @@ class PartConfig:
 
     Attributes:
       seeds: how many random initialisations.
+      first_seed: those before it are not computed, since there are results of them already: see ``--extend``.
       every: take every so-manieth value; ``quick_every`` in a quick run, so that its values are among a full run's.
     """
 
     seeds: int = 3
     every: int = 1
     quick_every: int = 1
+    first_seed: int = 0
+
+    @property
+    def numbered(self) -> range:
+        """The random initialisations to compute, by their numbers."""
+        return range(self.first_seed, self.seeds)
 
 
 class LostScheduler(Exception):
@@ -117,6 +125,7 @@ def _parser(name: str, module) -> argparse.ArgumentParser:
     else:
         parser.set_defaults(full=False)
     parser.add_argument("--seeds", type=_positive, metavar="K", help="repeat over K random initialisations")
+    parser.add_argument("--extend", action="store_true", help="keep the seeds that are there, and compute only others")
     parser.add_argument("--jobs", type=_jobs, default=-1, metavar="N", help="worker processes (default: one a core)")
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"default: figures/{name}, and own/ below it")
     parser.add_argument("--replot", action="store_true", help="only draw the figure again from the stored results")
@@ -136,9 +145,9 @@ def _positive(text: str) -> int:
     return number
 
 
-def seeds_in_words(seeds: int) -> str:
+def seeds_in_words(seeds: int, first: int = 0) -> str:
     """For titles: which random initialisations are shown."""
-    return "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
+    return f"seed {first}" if seeds == first + 1 else f"seeds {first} to {seeds - 1}"
 
 
 def _listed(parts) -> str:
@@ -177,6 +186,11 @@ def _run_part(name: str, module, args, output: Path, command: str) -> None:
         config = dataclasses.replace(config, seeds=args.seeds)
     if args.quick:
         config = dataclasses.replace(config, every=config.quick_every)
+    before = None
+    if args.extend:
+        had, before = load(module, output, args.part)
+        _check_extension(had, config, output)
+        config = dataclasses.replace(config, first_seed=had.seeds)
     with claimed(output / ".cache", f"an experiment, {name},") as caches:
         make_folder(output)  # and remove from it what killed runs left half-written
         for finished in caches.glob("*.finished"):
@@ -184,21 +198,40 @@ def _run_part(name: str, module, args, output: Path, command: str) -> None:
         cache = caches / _fingerprint(module, config)
         resumed = cache.exists()
         size = " (full)" * args.full + " (quick)" * args.quick
-        print(f"{name}, part {args.part}{size}, {seeds_in_words(config.seeds)}", flush=True)
+        print(f"{name}, part {args.part}{size}, {seeds_in_words(config.seeds, config.first_seed)}", flush=True)
         if resumed:
             print(f"goes on where an earlier run was ended: {_kept(output)}", flush=True)
         start, commit, source = time.perf_counter(), commit_of_code(), _digest_of_code(module).hexdigest()[:16]
         # This process is the command's own: with one BLAS thread, as in the workers, it computes the same bits.
         with threadpool_limits(1, user_api="blas"), _backend(args):
             results = kind(config).run(config, jobs=args.jobs, cache=cache)
-        seconds = time.perf_counter() - start
-        save(name, output, args.part, config, results, seconds, commit, resumed, command, source)
+        seconds, earlier = time.perf_counter() - start, None
+        if before is not None:
+            told = describe(output, args.part)
+            earlier = {"seeds": config.first_seed, **{key: told[key] for key in ("date", "commit", "seconds")}}
+            results = joined(before, results, kind(config).SEED_AXIS)
+            config = dataclasses.replace(config, first_seed=0)
+        save(name, output, args.part, config, results, seconds, commit, resumed, command, source, earlier)
         path = draw(module, output, args.part, config, results)
         if cache.exists():
             finished = cache.with_suffix(".finished")
             os.replace(cache, finished)  # at once, or a run killed now would leave half a cache
             shutil.rmtree(finished)
     print(f"done in {seconds:.0f} s: {path}\n{module.LOOK_AT}")
+
+
+def _check_extension(had: PartConfig, config: PartConfig, output: Path) -> None:
+    """Whether seeds can be added to the results there.
+
+    Raises:
+      CommandError: they are of another problem, have as many seeds, or say not where seeds lie in their arrays.
+    """
+    if not hasattr(kind(config), "SEED_AXIS"):
+        raise CommandError(f"{kind(config).__name__} has no SEED_AXIS, so seeds cannot be added; leave out --extend")
+    if dataclasses.replace(had, seeds=config.seeds) != config:
+        raise CommandError(f"the results in {output} are of other settings; run the part without --extend")
+    if had.seeds >= config.seeds:
+        raise CommandError(f"the results in {output} have {had.seeds} seeds already; say how many with --seeds")
 
 
 def _fingerprint(module, config) -> str:

@@ -107,6 +107,10 @@ class Results(NamedTuple):
         }
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"grid": 0, "grid_held_out": None}
+SEED_AXIS |= {"candidate": 0, "candidate_value": 0, "candidate_held_out": 0}
+
+
 @lru_cache
 def problem():
     """The model, its minibatch loss and 1,000 other images, made once in every process."""

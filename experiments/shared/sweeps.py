@@ -37,6 +37,9 @@ class Sweeps(Setting):
     locate: bool = False
 
 
+SEED_AXIS = {"values": None, "loss": 0, "gradient": 0, "diverged_at": 0, "edge": 0, "bracket": 0}
+
+
 class Results(NamedTuple):
     """Arrays of n values, k step counts and s seeds."""
 
@@ -94,12 +97,12 @@ def run(config: Sweeps, jobs: int, cache) -> Results:
     values = np.linspace(config.low, config.high, config.values)[:: config.every]
     sweeps = [
         hg.probe.sweep(partial(losses, config, seed), values, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     results = Results(values, *(np.array([getattr(s, name) for s in sweeps]) for name in Results._fields[1:4]))
     if not config.locate or config.every > 1:
         return results
-    found = compute(partial(located, config), range(config.seeds), n_jobs=jobs, cache=cache / "edges", recheck=False)
+    found = compute(partial(located, config), config.numbered, n_jobs=jobs, cache=cache / "edges", recheck=False)
     return results._replace(**{field: np.array([edge[key] for edge in found]) for field, key in EDGE.items()})
 
 
