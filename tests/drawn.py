@@ -49,6 +49,7 @@ from experiments.shared import (
     estimator_inverse_time,
     estimator_penalties,
     estimator_recurrent,
+    estimator_recurrent_descents,
     estimator_truncation,
     estimator_winners,
     fit_coverage,
@@ -676,6 +677,19 @@ def _recurrent(figure, found, config) -> None:
     says(figure, *estimator_recurrent.NAMES, "memory allocated (MB)", "processor time of an estimate (s)")
 
 
+def _recurrent_descents(figure, found, config) -> None:
+    own, unseen, plane = figure.axes
+    searched = estimator_recurrent_descents.NAMES.index(estimator_recurrent_descents.SEARCH)
+    for m, start in enumerate(config.starts):
+        for e in range(len(estimator_recurrent_descents.NAMES)):
+            if m == 0 or e != searched:
+                shows(own, found.own[:, m, e], e + 0.3 * m)
+                shows(unseen, np.median(found.unseen[:, m, e], axis=-1), e + 0.3 * m)
+            shows(plane, *found.found[:, m, e].T)
+        says(figure, f"from log learning rate {start:g}")
+    says(figure, *estimator_recurrent_descents.NAMES, f"each descent: {config.budget()} trainings' cost")
+
+
 def _starts(figure, found, config) -> None:
     dampings, starts = figure.axes
     for half in range(2):
@@ -911,6 +925,7 @@ CHECKS = {
     estimator_inverse_time: _inverse_time,
     estimator_penalties: _penalties,
     estimator_recurrent: _recurrent,
+    estimator_recurrent_descents: _recurrent_descents,
     scaling_laws: _scaling,
     iso_compute: _iso_compute,
     tuned_laws: _tuned_laws,
