@@ -11,7 +11,7 @@ Part 3: the inverse-time learning rate of Vicol, Metz and Sohl-Dickstein (2021, 
 10 and 100 steps, σ = 0.1.
 Part 4: logistic regression with 7,840 penalties, where implicit differentiation applies, from 10 to 1,000 steps.
 Part 5: a recurrent net that reads 200 time steps, by learning rate and initial scale.
-Part 6: where descents end on that net, at the cost of 50 exact hypergradients, from a low and from a high learning rate.
+Part 6: where descents end on that net, at the cost of 50 exact hypergradients, from a low and a high learning rate.
 
 Scaled down to minutes of one core: small nets on 100 to 1,000 MNIST images, pooled in parts 1 to 3, two particles in
 part 3 and descents over 1,000 of the 5,000 steps. --full has the published size of part 3.

@@ -171,8 +171,8 @@ def plot(results: Results, config: Config, plt):
             horizon = config.steps * np.median(results.growth[:, m])
             label = f"from log learning rate {start:g}, λT = {horizon:.1f}"
             axis.plot([], [], marker, color="0.4", label=label)
-            style = ("--", ":")[m]
-            axis.axvline(start_losses[:, m].mean(), color="0.4", linestyle=style, linewidth=1, label=f"start, {start:g}")
+            at, dashes = start_losses[:, m].mean(), ("--", ":")[m]
+            axis.axvline(at, color="0.4", linestyle=dashes, linewidth=1, label=f"start, {start:g}")
         axis.set_yticks(range(len(NAMES)), NAMES)
         axis.set_ylim(len(NAMES) - 0.4, -0.5)
         axis.set_xscale("log")
