@@ -25,7 +25,7 @@ COLOURS = (*(estimator_recurrent.COLOURS[estimator_recurrent.NAMES.index(name)] 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(estimator_recurrent.Config):
-    """The same training, from log learning rates that are too low and too high.
+    """The same training, from a log learning rate that is too low.
 
     Attributes:
       starts: log learning rates, at the log scale ``log_scale``.
@@ -34,11 +34,11 @@ class Config(estimator_recurrent.Config):
       fresh: unseen problems for each seed, with other waves, noise and initial weights.
     """
 
-    starts: tuple[float, ...] = (-6.0, -2.0)
+    starts: tuple[float, ...] = (-6.0,)
     low: tuple[float, float] = (-8.0, float(np.log(0.03)))
     high: tuple[float, float] = (-1.0, float(np.log(3.0)))
     iterations: int = 50
-    fresh: int = 10
+    fresh: int = 5
 
     def budget(self) -> int:
         """Trainings of each descent."""
