@@ -25,8 +25,11 @@ class Config(estimator_inverse_time.Config):
     """As in the comparison of estimators, with more pairs.
 
     Attributes:
+      places: the second of the comparison, at a good rate, where short pieces have the largest error.
       pieces: K.
     """
+
+    places: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
 
     pairs: int = 5
     pieces: tuple[int, ...] = (10, 100)
@@ -103,11 +106,11 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: errors by place (1, 2) and pairs, and how many particles an error of 0.1 takes."""
+    """What the log quotes: errors by number of pairs, and how many particles an error of 0.1 takes."""
     found, errors = {}, results.errors()
     for p in range(len(config.places)):
         for k, piece in enumerate(config.pieces):
-            words = f"K = {piece}, {p + 1}"
+            words = f"K = {piece}" + f", {p + 1}" * (p > 0)
             found[f"error of 1, {words}"], found[f"error of all, {words}"] = errors[p, k, [0, -1]]
             found[f"gain, {words}"] = errors[p, k, 0] / errors[p, k, -1]
             found[f"particles for 0.1, {words}"] = 2.0 * (errors[p, k, 0] / 0.1) ** 2
