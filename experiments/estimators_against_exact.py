@@ -22,7 +22,7 @@ LOOK_AT = "Look at where the exact hypergradient stops being the best: past the 
 PARTS = {
     1: estimator_truncation.Config(seeds=1, quick_every=4),
     2: estimator_errors.Config(quick_every=8),
-    3: estimator_descents.Config(seeds=10, quick_every=20),
+    3: estimator_descents.Config(quick_every=20),
 }
 
 if __name__ == "__main__":
