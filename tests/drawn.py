@@ -69,6 +69,7 @@ from experiments.shared import (
 from experiments.shared.box_counting import boundary, dimension
 from experiments.shared.intervals import t_interval
 from experiments.shared.recipe_figures import goodness
+from hypergrad import style
 
 
 def same_pixels(stored, drawn, drawn_with: str) -> None:
@@ -84,6 +85,37 @@ def same_pixels(stored, drawn, drawn_with: str) -> None:
 def check(figure, found, config) -> None:
     """Fails if the figure of an experiment does not show these results, or not the words that belong to them."""
     CHECKS[results.kind(config)](figure, found, config)
+    means_the_same(figure)
+
+
+MEANINGS = {
+    "hypergradient": (style.LEARNED, style.LEARNED_TOO),
+    "cleaned": (style.LEARNED,),
+    "search": (style.SEARCHED, style.SEARCHED_TOO),
+    "random search": (style.RANDOM_SEARCH,),
+    "TPE": (style.TPE,),
+    "CMA-ES": (style.EVOLUTION,),
+    "exact": (style.EXACT,),
+    "forward": (style.FORWARD,),
+    "truncated": (style.TRUNCATED, style.TRUNCATED_LONG),
+    "persistent": (style.PERSISTENT, style.PERSISTENT_LONG),
+    "implicit": (style.IMPLICIT, style.IMPLICIT_NEUMANN),
+    "smoothed": (style.SMOOTHED,),
+    "mixed": (style.MIXED,),
+}  # by what a label begins with, up to a comma
+
+
+def means_the_same(figure) -> set:
+    """Fails if one of these has another colour than in all figures; those that the figure has."""
+    seen = set()
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels()):
+            word = label.partition(",")[0]
+            line = handle if hasattr(handle, "get_color") else getattr(handle, "lines", [None])[0]
+            if word in MEANINGS and line is not None:
+                seen.add(word)
+                assert line.get_color() in MEANINGS[word], (label, line.get_color())
+    return seen
 
 
 def points(axis) -> np.ndarray:

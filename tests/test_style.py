@@ -1,7 +1,9 @@
 """All figures have one style: its colours, its resolution, and a PDF beside each picture."""
 
+import importlib
 import re
 
+import drawn
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,6 +51,47 @@ def test_no_figure_brings_colours_of_its_own():
             colour.upper() for colour in re.findall(r"[\"'](#[0-9A-Fa-f]{6})[\"']", path.read_text(encoding="utf-8"))
         }
         assert {colour for colour in found if len(set(re.findall("..", colour[1:]))) > 1} <= known, path
+        by_number = re.findall(r"f?[\"']C(?:[0-9]|\{\w+\})[\"']", path.read_text(encoding="utf-8"))
+        assert not by_number, f"{path}: {by_number[0]} is looked up when it is saved, outside of the style"
+
+
+def test_names_of_ways_and_of_estimators_are_of_different_colours():
+    ways = style.DEFAULT, style.CONSTANT, style.LEARNED, style.LEARNED_TOO, style.RANDOM_SEARCH, style.TPE
+    ways += style.EVOLUTION, style.OWN_RULE
+    estimators = style.EXACT, style.FORWARD, style.SMOOTHED, style.MIXED, style.TRUNCATED, style.TRUNCATED_LONG
+    estimators += style.PERSISTENT, style.PERSISTENT_LONG, style.IMPLICIT, style.IMPLICIT_NEUMANN
+    for names in (ways, estimators):
+        assert len(set(names)) == len(names)
+    assert style.darker("#FF8005") == "#994D03"
+
+
+ESTIMATORS = [
+    path.stem for path in (results.EXPERIMENTS / "shared").glob("estimator_*.py") if "\nCOLOURS" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("missing", ["long", "medium"])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimators_of_one_figure_are_told_apart(name, missing):
+    module = importlib.import_module(f"experiments.shared.{name}")
+    found = [seen(colour, missing) for colour in module.COLOURS]
+    assert len(found) >= 5 and len(ESTIMATORS) == 7
+    assert min(np.linalg.norm(a - b) for i, a in enumerate(found) for b in found[:i]) > 0.14
+
+
+def test_a_thing_in_the_colour_of_another_is_found():
+    figure, axis = plt.subplots()
+    axis.plot([], [], color=style.EXACT, label="exact")
+    axis.errorbar([0.0], [0.0], [1.0], color=style.LEARNED, label="hypergradient, Adam 0.2")
+    assert drawn.means_the_same(figure) == {"exact", "hypergradient"}
+    axis.plot([], [], color=style.EXACT, label="smoothed")
+    with pytest.raises(AssertionError, match="smoothed"):
+        drawn.means_the_same(figure)
+    plt.close(figure)
+    for path in ("estimators_by_problem", 4, 4), ("feb13_equal_cost", 1, 4):
+        module = importlib.import_module(f"experiments.{path[0]}")
+        config, found = results.load(module, results.FIGURES / path[0], path[1])
+        assert len(drawn.means_the_same(results.kind(config).plot(found, config))) == path[2]
 
 
 def test_figures_are_drawn_in_the_style_and_saved_so(tmp_path):

@@ -6,10 +6,10 @@ import numpy as np
 
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION, in_style
+from hypergrad.style import BLUE, DEFAULT, GREEN, LEARNED, LEARNED_TOO, ORANGE, PURPLE, SEARCHED, in_style
 
 BY_LAYER = (BLUE, ORANGE, PURPLE)
-LEARNED, SEARCHED, FIXED = (BLUE, GREEN), VERMILION, "0.3"
+FROM = (LEARNED, LEARNED_TOO)  # of the two starts of descents
 DASHES = ("-", "--", ":")  # of the seeds
 
 
@@ -37,9 +37,9 @@ def plot_activations(results, config, plt):
 
 def _compared(axis, results, config) -> None:
     compared = results.compared()
-    learned = iter(LEARNED)
+    learned = iter(FROM)
     for y, (name, losses) in enumerate(compared.items()):
-        colour = SEARCHED if name == "search" else next(learned) if name.startswith("learned") else FIXED
+        colour = SEARCHED if name == "search" else next(learned) if name.startswith("learned") else DEFAULT
         axis.plot(losses, np.full(len(losses), y + 0.2), ".", color=colour, markersize=4, alpha=0.6)
         mean, low, high = t_interval(losses)
         axis.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="|", color=colour, markersize=14, capsize=4)
@@ -66,7 +66,7 @@ def _rates(axis, results, config) -> None:
 
 def _descents(axis, results, config) -> None:
     names = [name for name in results.compared() if name.startswith("learned from")]
-    for name, colour, several in zip(names, LEARNED, results.value):
+    for name, colour, several in zip(names, FROM, results.value):
         for seed, values in enumerate(several):
             spent = 3 * config.draws * (1 + np.arange(len(values)))
             label = name if seed == 0 else None

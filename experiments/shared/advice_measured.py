@@ -17,7 +17,7 @@ from experiments.shared.intervals import clopper_pearson
 from experiments.shared.runner import PartConfig
 from hypergrad.errors import NonFiniteGradientWarning
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import CALM, CHAOTIC, in_style
 
 NAMES = ("exact", "forward", "truncated", "greedy", "implicit", "smoothed", "mixed", "persistent")
 FLOOR = 1e-3  # errors below count as this
@@ -168,7 +168,7 @@ def numbers(results: Results, config: Config) -> dict:
 def plot(results: Results, config: Config, plt):
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.6), layout="constrained")
     judged, past, ratio = results.judged(), results.past == 1, results.ratio()
-    kinds = ((~past, "o", "C0", "below the edge"), (past, "^", "C1", "past the edge"))
+    kinds = ((~past, "o", CALM, "below the edge"), (past, "^", CHAOTIC, "past the edge"))
     advised = np.fmax(results.advised_error, FLOOR)
     for axis, x in zip(axes, (results.best(), results.growth, results.numbers)):
         for among, marker, colour, label in kinds:

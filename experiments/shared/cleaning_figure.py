@@ -8,9 +8,10 @@ import numpy as np
 from experiments.shared import digits
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, STYLE, VERMILION
+from hypergrad.style import BLUE, DEFAULT, GREEN, LEARNED, ORANGE, PURPLE, SEARCHED, STYLE, VERMILION
 
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)  # of Okabe and Ito, for all kinds of sight
+OTHERS = (GREEN, DEFAULT, PURPLE, SEARCHED)  # of what there is without the hypergradient
 EDGES = np.linspace(0.0, 1.0, 21)
 
 
@@ -40,13 +41,13 @@ def plot_cleaning(results, config, others, X, given):
         weights.set(yscale="log", xlabel="weight", ylabel=f"examples, {config.seeds} seeds")
         weights.set_title(f"weights found, R = {budgets[middle]}", fontsize="medium")
         weights.legend(frameon=False)
-        _intervals(errors, budgets, 100.0 * results.cleaned, color="black", label="cleaned")
+        _intervals(errors, budgets, 100.0 * results.cleaned, color=LEARNED, label="cleaned")
         for column, label in enumerate(others):
             values = 100.0 * results.others[:, column]
-            errors.axhline(values.mean(), color=COLOURS[column], linestyle="--", label=label)
+            errors.axhline(values.mean(), color=OTHERS[column], linestyle="--", label=label)
             if len(values) > 1:
                 _, low, high = t_interval(values)
-                errors.axhspan(low, high, color=COLOURS[column], alpha=0.15, linewidth=0)
+                errors.axhspan(low, high, color=OTHERS[column], alpha=0.15, linewidth=0)
         errors.set(xlabel="R, the largest sum of the weights", ylabel="test error (%)", xticks=budgets)
         errors.set_title("trained again on what is kept and validation;\nmean and 95 % t interval", fontsize="medium")
         errors.legend(frameon=False, fontsize="small")

@@ -15,12 +15,12 @@ from experiments.shared import deep_nets, descents, search
 from experiments.shared.deep_nets import DeepNet, irregular, net_of
 from experiments.shared.intervals import t_interval
 from hypergrad.runs.parallel import compute, workers
-from hypergrad.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, in_style
+from hypergrad.style import BLUE, GREEN, LEARNED, ORANGE, SEARCHED, in_style
 
 FRESH = 100  # the first of the seeds that nothing was chosen by
 LEARNING = 1_000  # and of those that scales are learned from
 WAYS = ("as it was", "scales by hypergradient", "scales by search")
-COLOURS = (BLACK, BLUE, ORANGE, GREEN, PURPLE)
+COLOURS = (BLUE, ORANGE, GREEN)  # of the learning rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ def plot(results: Results, config: Config, plt):
     size = {"figsize": (13.5, 4.9), "layout": "constrained", "width_ratios": (1.25, 1.0, 1.25)}
     figure, (forms, edges, changes) = plt.subplots(1, 3, **size)
     depths, fine = np.array(config.depths, dtype=float), np.geomspace(min(config.depths), max(config.depths), 60)
-    for i, (factor, colour, marker) in enumerate(zip(config.factors, COLOURS[1:], "osD")):
+    for i, (factor, colour, marker) in enumerate(zip(config.factors, COLOURS, "osD")):
         others, loss = depths < depths.max(), results.value[i]
         there = np.isfinite(loss) & others[:, None]
         x = np.broadcast_to(depths[:, None], loss.shape) * (1.0 + 0.015 * (i - 1))
@@ -218,10 +218,11 @@ def plot(results: Results, config: Config, plt):
         axis.set_xticks(depths, [f"{depth:g}" for depth in depths])
         axis.minorticks_off()
         axis.legend(frameon=False, fontsize="small")
-    for place, values in enumerate(excess(results, config).values()):
+    for place, (name, values) in enumerate(excess(results, config).items()):
+        colour = LEARNED if "hypergradient" in name else SEARCHED if "search" in name else "black"
         changes.plot(values, np.full(len(values), place), ".", color="0.65")
         mean, low, high = t_interval(values) if len(values) > 1 else (values[0],) * 3
-        changes.errorbar([mean], [place], xerr=[[mean - low], [high - mean]], fmt="o", color=COLOURS[1], capsize=3)
+        changes.errorbar([mean], [place], xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=3)
     names = list(excess(results, config))
     changes.axvline(0.0, color="0.4", linewidth=0.8, linestyle="--")
     changes.set_yticks(range(len(names)), names)

@@ -12,11 +12,13 @@ import hypergrad as hg
 from experiments.shared import descents, small_net
 from experiments.shared.intervals import Interval, t_interval
 from experiments.shared.runner import seeds_in_words
+from hypergrad import style
 from hypergrad.meta.estimators.base import value_or_inf
-from hypergrad.style import in_style
+from hypergrad.style import CYCLE, EXACT, MIXED, SMOOTHED, TRUNCATED, TRUNCATED_LONG, in_style
 
 CONSTANT = "best constant rate"
 NAMES = ("exact", "truncated, 25 steps", "truncated, 5 steps", "smoothed", "mixed", CONSTANT)
+COLOURS = (EXACT, TRUNCATED_LONG, TRUNCATED, SMOOTHED, MIXED, style.CONSTANT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +148,8 @@ def numbers(results: Results, config: Config) -> dict:
 @in_style
 def plot(results: Results, config: Config, plt):
     figure, axes = plt.subplots(1, 1 + len(config.starts), figsize=(14.0, 4.4), layout="constrained")
-    colours = plt.colormaps["viridis"](np.linspace(0.0, 0.9, len(NAMES)))
     for m, (start, axis) in enumerate(zip(config.starts, axes)):
-        for e, (name, colour) in enumerate(zip(NAMES, colours)):
+        for e, (name, colour) in enumerate(zip(NAMES, COLOURS)):
             if name == CONSTANT:
                 continue
             best = np.fmin.accumulate(results.value[e, :, m], axis=1)
@@ -157,7 +158,7 @@ def plot(results: Results, config: Config, plt):
             axis.semilogy(spent[reached], np.median(best, axis=0)[reached], ".-", color=colour, label=name)
         axis.axhline(
             np.median(np.nanmin(results.value[NAMES.index(CONSTANT), :, m], axis=1)),
-            color="0.4",
+            color=COLOURS[-1],
             linestyle="--",
             linewidth=1,
             label=f"{CONSTANT}, of {config.evaluations(CONSTANT)}",
@@ -173,7 +174,7 @@ def plot(results: Results, config: Config, plt):
             places + 0.2 * m,
             xerr=(means - lows, highs - means),
             fmt=marker,
-            color=f"C{m}",
+            color=CYCLE[m],
             capsize=3,
             label=f"started at {start:g}",
         )

@@ -13,9 +13,10 @@ import hypergrad as hg
 from experiments.shared import small_net
 from experiments.shared.runner import seeds_in_words
 from hypergrad.runs.parallel import compute
-from hypergrad.style import in_style
+from hypergrad.style import EXACT, MIXED, SMOOTHED, TRUNCATED, TRUNCATED_LONG, in_style
 
 NAMES = ("exact", "truncated, 25 steps", "truncated, 5 steps", "smoothed", "mixed")
+COLOURS = (EXACT, TRUNCATED_LONG, TRUNCATED, SMOOTHED, MIXED)
 LABELS = {"exact": "exact", "smoothed": "smoothed, from values", "mixed": "mixed by inverse variance"}
 
 
@@ -139,8 +140,7 @@ def plot(results: Results, config: Config, plt):
     axes[0].semilogy(results.log_lr, np.median(results.loss, axis=0), color="black", label="median of the seeds")
     axes[0].set_ylabel("training loss after 50 steps (nats)")
     axes[0].legend(frameon=False, fontsize="small")
-    colours = plt.colormaps["viridis"](np.linspace(0.0, 0.9, len(NAMES)))
-    for e, (name, colour) in enumerate(zip(NAMES, colours)):
+    for e, (name, colour) in enumerate(zip(NAMES, COLOURS)):
         axes[1].semilogy(results.log_lr, relative(results)[:, e], color=colour, label=LABELS.get(name, name))
     axes[1].axhline(1.0, color="0.5", linewidth=1, linestyle="--")
     axes[1].set_ylabel("error over the true derivative")

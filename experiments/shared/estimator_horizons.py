@@ -12,10 +12,10 @@ import numpy as np
 from experiments.shared import many_rates, pooled
 from experiments.shared.runner import PartConfig, seeds_in_words
 from hypergrad.runs.parallel import compute
-from hypergrad.style import BLUE, ORANGE, SKY, VERMILION, in_style
+from hypergrad.style import EXACT, MIXED, SMOOTHED, TRUNCATED, TRUNCATED_LONG, in_style
 
 NAMES = ("exact", "truncated, K = T/2", "truncated, K = T/10", "smoothed", "mixed")
-COLOURS = ("black", BLUE, SKY, ORANGE, VERMILION)
+COLOURS = (EXACT, TRUNCATED_LONG, TRUNCATED, SMOOTHED, MIXED)
 REACH = 3  # standard deviations to which the smoothing is summed
 BINS = (-np.inf, 1.0, 3.0, 10.0, 30.0, 100.0, np.inf)  # of λT, for medians
 

@@ -17,12 +17,22 @@ from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.search import BOX, at_random
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
+from hypergrad.style import (
+    CYCLE,
+    EXACT,
+    PERSISTENT,
+    PERSISTENT_LONG,
+    RANDOM_SEARCH,
+    SMOOTHED,
+    TRUNCATED,
+    TRUNCATED_LONG,
+    in_style,
+)
 
 NAMES = ("exact", "truncated, K = 10", "truncated, K = 100", "persistent, K = 10", "persistent, K = 100", "smoothed")
 SEARCH = "random search"
 POINTS = 40  # of a path that are kept
-COLOURS = ("black", SKY, BLUE, ORANGE, VERMILION, GREEN, PURPLE)
+COLOURS = (EXACT, TRUNCATED, TRUNCATED_LONG, PERSISTENT, PERSISTENT_LONG, SMOOTHED, RANDOM_SEARCH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,10 +256,10 @@ def plot(results: Results, config: Config, plt):
     places = np.arange(1, len(NAMES))
     for p, (place, marker) in enumerate(zip(config.places, "os")):
         off = errors(results)[:, p, 1:]
-        bias.plot(np.sqrt(np.mean(off**2, axis=0)), places + 0.24 * p, marker, color=f"C{p}", markersize=8)
-        bias.plot(off, np.broadcast_to(places + 0.24 * p, off.shape), ".", color=f"C{p}", alpha=0.4, markersize=4)
+        bias.plot(np.sqrt(np.mean(off**2, axis=0)), places + 0.24 * p, marker, color=CYCLE[p], markersize=8)
+        bias.plot(off, np.broadcast_to(places + 0.24 * p, off.shape), ".", color=CYCLE[p], alpha=0.4, markersize=4)
         words = f"log θ0 = {place[0]:g}, log θ1 = {place[1]:g} (objective {results.value[:, p].mean():.4g})"
-        bias.plot([], [], marker, color=f"C{p}", label=words)
+        bias.plot([], [], marker, color=CYCLE[p], label=words)
     bias.axvline(1.0, color="0.5", linewidth=1, linestyle="--")
     bias.set_xscale("log")
     bias.set_yticks(places, NAMES[1:])

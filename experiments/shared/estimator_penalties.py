@@ -17,12 +17,12 @@ from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.search import by_evolution
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, in_style
+from hypergrad.style import CYCLE, EXACT, IMPLICIT, IMPLICIT_NEUMANN, SMOOTHED, TRUNCATED, TRUNCATED_LONG, in_style
 
 SEARCH = "one penalty, by search"
 NAMES = ("exact", "truncated, K = T/2", "truncated, K = T/10", "implicit, CG", "implicit, Neumann", "smoothed")
 DESCENTS = ("exact", "truncated, K = T/10", "implicit, CG", "smoothed", SEARCH)
-COLOURS = ("black", BLUE, SKY, GREEN, PURPLE, ORANGE)
+COLOURS = (EXACT, TRUNCATED_LONG, TRUNCATED, IMPLICIT, IMPLICIT_NEUMANN, SMOOTHED)
 COST = 3.0  # trainings that a hypergradient counts as
 MODEL = hg.nn.MLP([784, 10])
 
@@ -232,11 +232,11 @@ def plot(results: Results, config: Config, plt):
         ((results.own, "o", "its own images"), (results.unseen.mean(axis=-1), "s", "unseen training sets"))
     ):
         places = np.arange(len(DESCENTS)) + 0.3 * k
-        ends.plot(rows, np.broadcast_to(places, rows.shape), ".", color=f"C{k}", alpha=0.3)
-        ends.plot(rows.mean(axis=0), places, marker, color=f"C{k}", label=f"trained on {words}")
+        ends.plot(rows, np.broadcast_to(places, rows.shape), ".", color=CYCLE[k], alpha=0.3)
+        ends.plot(rows.mean(axis=0), places, marker, color=CYCLE[k], label=f"trained on {words}")
         if len(rows) > 1:
             mean, low, high = np.transpose([t_interval(column) for column in rows.T])
-            ends.errorbar(mean, places, xerr=(mean - low, high - mean), fmt="none", color=f"C{k}", capsize=3)
+            ends.errorbar(mean, places, xerr=(mean - low, high - mean), fmt="none", color=CYCLE[k], capsize=3)
     ends.axvline(results.at_start.mean(), color="0.5", linewidth=1, linestyle="--")
     ends.set_yticks(range(len(DESCENTS)), [name.replace(", ", ",\n") for name in DESCENTS])
     ends.set_xlabel("test loss (nats), mean and 95 % t interval;\ndashed: start, on unseen training sets")

@@ -15,10 +15,10 @@ from experiments.shared.costs import allocated, timed
 from experiments.shared.runner import PartConfig, seeds_in_words
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import GREEN, ORANGE, SKY, VERMILION, in_style
+from hypergrad.style import CYCLE, EXACT, FORWARD, MIXED, PERSISTENT, SMOOTHED, TRUNCATED, in_style
 
 NAMES = ("exact", "forward", "truncated", "smoothed", "mixed", "persistent")
-COLOURS = ("black", "0.6", SKY, ORANGE, VERMILION, GREEN)
+COLOURS = (EXACT, FORWARD, TRUNCATED, SMOOTHED, MIXED, PERSISTENT)
 _WAVES = 35  # the purpose of these random numbers, in seeds (seed, purpose)
 
 
@@ -192,9 +192,9 @@ def plot(results: Results, config: Config, plt):
         for p, (log_lr, marker) in enumerate(zip(config.used(), "osD")):
             places = np.arange(len(NAMES)) + 0.22 * (p - 1)
             horizon = config.steps * np.nanmedian(results.growth[:, p])
-            axis.plot(values[:, p], np.broadcast_to(places, values[:, p].shape), ".", color=f"C{p}", alpha=0.4)
+            axis.plot(values[:, p], np.broadcast_to(places, values[:, p].shape), ".", color=CYCLE[p], alpha=0.4)
             label = f"log learning rate {log_lr:g}, λT = {horizon:.1f}"
-            axis.plot(np.nanmedian(values[:, p], axis=0), places, marker, color=f"C{p}", markersize=8, label=label)
+            axis.plot(np.nanmedian(values[:, p], axis=0), places, marker, color=CYCLE[p], markersize=8, label=label)
         axis.set_yticks(range(len(NAMES)), NAMES)
         axis.invert_yaxis()
     off.axvline(1.0, color="0.5", linewidth=1, linestyle="--")

@@ -16,11 +16,11 @@ from experiments.shared.runner import PartConfig, seeds_in_words
 from experiments.shared.search import by_evolution
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import ORANGE, PURPLE, SKY, VERMILION, in_style
+from hypergrad.style import DEFAULT, EXACT, MIXED, RANDOM_SEARCH, SMOOTHED, TRUNCATED, in_style
 
 SEARCH = "plain search"
 NAMES = ("exact", "truncated, K = T/5", "smoothed", "mixed", SEARCH)
-COLOURS = ("black", SKY, ORANGE, VERMILION, PURPLE)
+COLOURS = (EXACT, TRUNCATED, SMOOTHED, MIXED, RANDOM_SEARCH)
 MARKERS = "osD^v"
 COST = 3.0  # trainings that a hypergradient counts as
 
@@ -231,7 +231,7 @@ def plot(results: Results, config: Config, plt):
             panel.errorbar(
                 x, mean, yerr=(mean - low, high - mean), fmt=f"{marker}-", color=colour, capsize=3, label=name
             )
-        panel.plot(horizon, np.median(results.at_start, axis=-1).mean(axis=0), ":", color="0.5", label="start")
+        panel.plot(horizon, np.median(results.at_start, axis=-1).mean(axis=0), ":", color=DEFAULT, label="start")
         panel.set(xscale="log", yscale="log", xlabel="λT at the start (nats)")
         panel.xaxis.set_minor_formatter(plt.NullFormatter())
         panel.set_title(f"{count} hyperparameter{'s' * (count > 1)}", fontsize="medium")

@@ -8,7 +8,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared.intervals import t_interval
-from hypergrad.style import BLUE, GREEN, ORANGE, VERMILION, in_style
+from hypergrad.style import BLUE, CONSTANT, DEFAULT, GREEN, LEARNED, LEARNED_TOO, ORANGE, VERMILION, in_style
 
 # Of Okabe & Ito, who chose them so that colour-blind readers can tell them apart.
 LAYERS = (BLUE, ORANGE, GREEN, VERMILION)
@@ -96,7 +96,7 @@ def draw_schedules(axis, rows, net) -> None:
 
 
 def draw_curves(axis, curves, counts) -> None:
-    for which, (colour, label) in enumerate([("0.5", "before"), (BLUE, "after")]):
+    for which, (colour, label) in enumerate([(DEFAULT, "before"), (LEARNED, "after")]):
         for seed, curve in enumerate(curves[:, which]):
             axis.plot(counts, curve, "--" if which == 0 else "-", color=colour, label=label if seed == 0 else None)
     axis.set(
@@ -106,7 +106,7 @@ def draw_curves(axis, curves, counts) -> None:
 
 
 def draw_values(axis, value, objectives) -> None:
-    colours = [BLUE, ORANGE] if len(objectives) > 1 else ["0.2"]
+    colours = [LEARNED, LEARNED_TOO] if len(objectives) > 1 else [LEARNED]
     for which, (objective, colour) in enumerate(zip(objectives, colours)):
         for seed, values in enumerate(value[which]):
             label = f"{objective} loss" if seed == 0 else None
@@ -150,8 +150,8 @@ def draw_first(axes, first, config, net) -> None:
 
 def draw_test(axis, results, config) -> None:
     """A dot for the mean test loss of each run, and the mean of the runs with its interval."""
-    columns = [("best of\n12", 0, 0, "0.5"), (f"best of\n{config.equal_cost}", 0, 1, "0.2")]
-    columns += [(f"learned:\n{name}", i, 2, (BLUE, ORANGE)[i]) for i, name in enumerate(config.objectives)]
+    columns = [("best of\n12", 0, 0, DEFAULT), (f"best of\n{config.equal_cost}", 0, 1, CONSTANT)]
+    columns += [(f"learned:\n{name}", i, 2, (LEARNED, LEARNED_TOO)[i]) for i, name in enumerate(config.objectives)]
     for x, (_, objective, way, colour) in enumerate(columns):
         draw_runs(axis, x, results.test[objective, :, way].mean(axis=-1), colour)
     axis.set_xticks(range(len(columns)), [name for name, *_ in columns], fontsize="small")

@@ -15,12 +15,13 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared import descents, memory_plots, pixel_memory, proposals, search
 from experiments.shared.intervals import t_interval
-from experiments.shared.memory_plots import COLOURS
 from experiments.shared.runner import PartConfig, seeds_in_words
-from hypergrad.style import in_style
+from hypergrad.style import DEFAULT, EVOLUTION, GREEN, LEARNED, ORANGE, RANDOM_SEARCH, in_style
 
 METHODS = ("default range", "random search", "evolution", "hypergradient")
 WAYS = (*METHODS, "default range, trained", "hypergradient, trained")
+COLOURS = (DEFAULT, RANDOM_SEARCH, EVOLUTION, LEARNED, DEFAULT, LEARNED)  # of these; trained or not say the names
+PATHS = (GREEN, ORANGE)  # of half-lives and periods
 NATS = 2.0  # of each end of a range, a unit of the numbers searched for, which lie within ±3
 UNSEEN = 10**6  # the first of the draws that nothing was chosen by
 
@@ -146,7 +147,7 @@ def plot(results, config, plt):
         for seed, ends in enumerate(convert(results.path[:, :, which])):
             for end, style in enumerate(("-", "--")):
                 word = f"{'shortest' if end else 'longest'} {name}" if seed == 0 else None
-                axes[2].plot(results.trainings, ends[:, end], style, color=COLOURS[4 + which], label=word)
+                axes[2].plot(results.trainings, ends[:, end], style, color=PATHS[which], label=word)
     axes[2].set(xlabel="trainings spent by the descent", ylabel="best range so far (pixels)", yscale="log")
     axes[2].legend(frameon=False, fontsize="small")
     for w, values in enumerate(results.value.mean(axis=1)):

@@ -19,7 +19,7 @@ from experiments.shared import descents, search
 from experiments.shared.intervals import t_interval
 from experiments.shared.results import CommandError
 from experiments.shared.runner import PartConfig
-from hypergrad.style import BLUE, VERMILION, in_style
+from hypergrad.style import LEARNED, SEARCHED, in_style
 
 SHOWN = 4  # numbers of a point that are kept; of longer ones none
 
@@ -123,7 +123,7 @@ def _plot(results, config, plt):
     figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
     for c, (axis, measured) in enumerate(zip(axes[0], config.measured)):
         for m, name in enumerate(config.names):
-            colour = BLUE if name.startswith("descent") else VERMILION
+            colour = LEARNED if name.startswith("descent") else SEARCHED
             losses = results.value[m, ..., c]
             by_run = losses.mean(axis=-1)
             axis.plot(by_run, np.full(len(by_run), m), ".", color=colour, alpha=0.5, markersize=6)

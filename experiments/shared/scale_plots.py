@@ -6,12 +6,11 @@ import numpy as np
 
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
+from hypergrad.style import BLUE, DEFAULT, GREEN, LEARNED, ORANGE, PURPLE, SEARCHED, SKY, VERMILION, in_style
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, "black", "0.55")
 MARKERS = "os^vD*PX"
 HYPERS = ("embedding", "position", "qkv", "value", "output", "mlp", "head", "weight decay")
-LEARNED, SEARCHED = BLUE, VERMILION
 
 
 @in_style
@@ -96,7 +95,7 @@ def _price(axis, results, config) -> None:
 def _compared(axis, results, column: int) -> None:
     compared = results.compared()
     for x, (name, losses) in enumerate(compared.items()):
-        colour = {"search": SEARCHED, "hypergradient": LEARNED}.get(name, "0.3")
+        colour = {"search": SEARCHED, "hypergradient": LEARNED}.get(name, DEFAULT)
         axis.plot(np.full(len(losses), x + 0.2), losses[:, column], ".", color=colour, markersize=4, alpha=0.6)
         mean, low, high = t_interval(losses[:, column])
         axis.errorbar(x, mean, [[mean - low], [high - mean]], fmt="_", color=colour, markersize=22, capsize=5)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.shared.intervals import t_interval
-from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
+from hypergrad.style import (
+    CONSTANT,
+    DEFAULT,
+    EVOLUTION,
+    LEARNED,
+    LEARNED_TOO,
+    OWN_RULE,
+    RANDOM_SEARCH,
+    SEARCHED_TOO,
+    TPE,
+    in_style,
+)
 
-COLOURS = (SKY, BLUE, "0.45", ORANGE, VERMILION)
+COLOURS = (LEARNED_TOO, LEARNED, RANDOM_SEARCH, TPE, EVOLUTION)  # of descents in two step sizes, and searches
+CARRIED = (LEARNED, LEARNED_TOO, SEARCHED_TOO, CONSTANT)  # of what is carried over, and of the constant found there
 MARKERS = ("o", "s", "^", "D", "v")
-
-
 STYLES = (":", "--", "-.", ":", "--")  # of the shapes, and, in another colour, the rules
 
 
@@ -26,8 +36,9 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
     start = results.start.mean()
     for p, (axis, space) in enumerate(zip(axes.flat, spaces)):
         for s, (shape, style) in enumerate(zip(shapes, STYLES)):
-            losses, by = results.shaped[:, s].mean(axis=(0, -1)), "grid" if s < 3 else "TPE"
-            axis.plot(budgets, losses, style, color="0.2" if s < 3 else PURPLE, linewidth=1.4, label=f"{shape}, {by}")
+            losses = results.shaped[:, s].mean(axis=(0, -1))
+            by, colour = ("grid", CONSTANT) if s < 3 else ("TPE", OWN_RULE)
+            axis.plot(budgets, losses, style, color=colour, linewidth=1.4, label=f"{shape}, {by}")
         for m, method in enumerate(methods):
             runs = results.value[:, m, p].mean(axis=-1)
             if not np.isfinite(runs).all():
@@ -36,7 +47,7 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
             axis.plot(at, runs.mean(axis=0), MARKERS[m], linestyle="-", color=COLOURS[m], label=method, markersize=5)
             if len(runs) > 1:
                 axis.vlines(at, runs.min(axis=0), runs.max(axis=0), color=COLOURS[m], linewidth=1.4)
-        axis.axhline(start, color=GREEN, linewidth=1.0, label="start of all searches")
+        axis.axhline(start, color=DEFAULT, linewidth=1.0, label="start of all searches")
         axis.set_title(f"{space:,} hyperparameter{'s' if space > 1 else ''}")
         axis.set(xscale="log", yscale="log")
         axis.set_xticks(budgets, map(str, budgets))
@@ -72,7 +83,7 @@ def _plot_transfer(results, config, ways, plt):
     losses, ratios = axes
     by_seed = results.value.mean(axis=-1)
     for n in range(len(settings)):
-        for w, (way, colour, marker) in enumerate(zip(ways, (BLUE, SKY, ORANGE, "0.3"), "s^Do")):
+        for w, (way, colour, marker) in enumerate(zip(ways, CARRIED, "s^Do")):
             y, values = n + 0.2 * (w - 1.5), by_seed[:, n, w]
             _row(losses, y, values, colour, marker, way if n == 0 else None)
             if w < 3:

@@ -6,7 +6,18 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
+from hypergrad.style import (
+    BLUE,
+    CONSTANT,
+    DEFAULT,
+    GREEN,
+    LEARNED,
+    ORANGE,
+    SEARCHED,
+    SEARCHED_TOO,
+    in_style,
+    seed_colour,
+)
 
 TASKS = [f"{a}/{a + 1}{turned}" for turned in ("", " ↺") for a in range(0, 10, 2)]
 FIRST, SECOND = np.triu_indices(10, 1)
@@ -17,7 +28,8 @@ KINDS = {  # of pairs of tasks
     "other digits, one rotated": (FIRST // 5 != SECOND // 5) & (SECOND - FIRST != 5),
 }
 WAYS = ("separate", "first layer\ntied", "all tied", "one coupling\n(search)", "one a layer\n(search)", "learned")
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)  # after Okabe and Ito
+WAY_COLOURS = (DEFAULT, CONSTANT, CONSTANT, SEARCHED, SEARCHED_TOO, LEARNED)
+COLOURS = (BLUE, ORANGE, GREEN)  # of kinds of pairs
 MARKERS = "osD"
 
 
@@ -74,7 +86,7 @@ def _kinds(axis, results) -> None:
 def _descents(axis, results) -> None:
     for seed, value in enumerate(results.value):
         axis.plot(
-            value, MARKERS[seed % 3] + "-", color=COLOURS[seed % 6], linewidth=0.8, markersize=3, label=f"seed {seed}"
+            value, MARKERS[seed % 3] + "-", color=seed_colour(seed), linewidth=0.8, markersize=3, label=f"seed {seed}"
         )
     axis.set(xlabel="meta-iteration", ylabel="validation loss (nats a task),\nof another draw each time")
     axis.set_title("The descents")
@@ -90,7 +102,7 @@ def _losses(axis, results) -> None:
             mean, low, high = t_interval(values)
             x = way + 0.18 * (2 * row - 1)
             axis.plot(np.full(len(values), x), values, ".", color="0.75", markersize=3, zorder=0)
-            style = {"color": COLOURS[way], "capsize": 3, "fillstyle": "none" if row == 0 else "full"}
+            style = {"color": WAY_COLOURS[way], "capsize": 3, "fillstyle": "none" if row == 0 else "full"}
             axis.errorbar(x, mean, [[mean - low], [high - mean]], fmt=marker, **style)
     axis.plot([], [], "^", color="0.3", fillstyle="none", label="training images")
     axis.plot([], [], "o", color="0.3", label="test images")

@@ -14,11 +14,11 @@ from experiments.shared.fitted_laws import curve, estimate, rows_of
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
 from experiments.shared.search import COST, by_evolution
-from hypergrad.style import BLUE, GREEN, PURPLE, VERMILION, in_style
+from hypergrad.style import DEFAULT, LEARNED, LEARNED_TOO, SEARCHED, SEARCHED_TOO, in_style
 
 _RESAMPLED = 52  # the purpose of these random numbers, in seeds (seed, purpose)
 FRESH = 1_000  # the first of the seeds of initial weights that nothing was chosen by
-COLOURS = ("black", BLUE, VERMILION, GREEN, PURPLE)
+COLOURS = (DEFAULT, LEARNED, SEARCHED, LEARNED_TOO, SEARCHED_TOO)
 MARKERS = "os^D*"
 
 
