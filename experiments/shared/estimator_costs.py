@@ -139,6 +139,8 @@ def plot(results: Results, config: Config, plt):
         for e, (name, colour) in enumerate(zip(names, COLOURS[problem])):
             axis.loglog(seconds[:, e], memory[:, e], "o-", color=colour, label=name)
         axis.set(xlabel="processor time of an estimate (s)", ylabel="memory allocated (MB)")
+        axis.xaxis.set_minor_formatter(plt.NullFormatter())
+        axis.yaxis.set_minor_formatter(plt.NullFormatter())
         axis.set_title(words[problem], fontsize="medium")
         axis.legend(frameon=False, fontsize="small")
     sizes = ["-".join(map(str, (one.side**2, *one.hidden, 10))) for one in (ONE_RATE, INVERSE_TIME)]

@@ -17,7 +17,7 @@ from experiments.shared.many_rates import derivatives
 from experiments.shared.runner import seeds_in_words
 from hypergrad.meta.estimators.base import normal_like
 from hypergrad.runs.parallel import compute
-from hypergrad.style import CYCLE, in_style
+from hypergrad.style import PERSISTENT, PERSISTENT_LONG, in_style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +125,10 @@ def plot(results: Results, config: Config, plt):
     figure, axis = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
     errors, pairs = results.errors(), np.arange(1, config.pairs + 1)
     for p, (place, marker) in enumerate(zip(config.places, "os")):
-        for k, (piece, dashes) in enumerate(zip(config.pieces, ("-", "--"))):
+        for k, (piece, colour) in enumerate(zip(config.pieces, (PERSISTENT, PERSISTENT_LONG))):
             label = f"K = {piece}, log θ0 = {place[0]:g}, log θ1 = {place[1]:g}"
-            axis.loglog(2 * pairs, errors[p, k], marker + dashes, color=CYCLE[p], label=label)
-    last = errors[-1, 0]
-    axis.loglog(2 * pairs, 1.3 * last[0] / np.sqrt(pairs), ":", color="0.4", label="slope −1/2")
+            axis.loglog(2 * pairs, errors[p, k], f"{marker}-", color=colour, label=label)
+    axis.loglog(2 * pairs, 1.3 * errors[0, 0, 0] / np.sqrt(pairs), ":", color="0.4", label="falling as 1 / √particles")
     axis.axhline(1.0, color="0.6", linewidth=1)
     axis.set_xticks(2 * pairs, [str(2 * n) for n in pairs])
     low, high = axis.get_ylim()

@@ -16,11 +16,11 @@ from experiments.shared.runner import seeds_in_words
 from experiments.shared.search import BOX, COST, at_random
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
-from hypergrad.style import PURPLE, in_style
+from hypergrad.style import RANDOM_SEARCH, in_style
 
 SEARCH = "random search"
 NAMES = ("exact", "truncated", "smoothed", "mixed", "persistent", SEARCH)  # forward mode has the exact one's gradient
-COLOURS = (*(estimator_recurrent.COLOURS[estimator_recurrent.NAMES.index(name)] for name in NAMES[:-1]), PURPLE)
+COLOURS = (*(estimator_recurrent.COLOURS[estimator_recurrent.NAMES.index(name)] for name in NAMES[:-1]), RANDOM_SEARCH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,9 @@ class Results(NamedTuple):
     def by_seed(self) -> np.ndarray:
         """(s, m, e), the loss on a typical unseen problem: the median, since a few may diverge."""
         return np.median(self.unseen, axis=-1)
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
 
 
 def value(problem: hg.meta.Problem, h: np.ndarray, seed: int) -> float:
@@ -128,7 +131,7 @@ def seed_of(config: Config, seed: float) -> dict:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    points = compute(partial(seed_of, config), range(config.seeds), n_jobs=jobs, cache=cache / "seeds", progress=False)
+    points = compute(partial(seed_of, config), config.numbered, n_jobs=jobs, cache=cache / "seeds", progress=False)
     return Results(*(np.array([one[name] for one in points]) for name in Results._fields))
 
 
