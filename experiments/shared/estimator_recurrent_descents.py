@@ -13,7 +13,7 @@ from experiments.shared import descents, estimator_recurrent
 from experiments.shared.estimator_recurrent import estimators, problem_of
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from experiments.shared.search import BOX, COST, at_random
+from experiments.shared.search import BOX, COST, DIVERGED, at_random
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
 from hypergrad.style import RANDOM_SEARCH, in_style
@@ -63,7 +63,7 @@ class Results(NamedTuple):
     """For s seeds, m starts, e of NAMES, f unseen problems; the objective. Search does not depend on the start."""
 
     growth: np.ndarray  # (s, m), λ at the start, nats a training step
-    updates: np.ndarray  # (s, m, e), how many were made: fewer where a descent came to losses without a gradient
+    updates: np.ndarray  # (s, m, e), estimates seen; fewer where a descent came to losses without a gradient
     found: np.ndarray  # (s, m, e, 2), log learning rate and log scale
     own: np.ndarray  # (s, m, e), the objective there
     unseen: np.ndarray  # (s, m, e, f), and on unseen problems
@@ -71,8 +71,8 @@ class Results(NamedTuple):
     unseen_start: np.ndarray  # (s, m, f)
 
     def by_seed(self) -> np.ndarray:
-        """(s, m, e), the loss on a typical unseen problem: the median, since a few may diverge."""
-        return np.median(self.unseen, axis=-1)
+        """(s, m, e), the loss on a typical unseen problem: the median, since a few diverge; at most DIVERGED."""
+        return np.minimum(np.median(self.unseen, axis=-1), DIVERGED)
 
 
 SEED_AXIS = dict.fromkeys(Results._fields, 0)
@@ -149,8 +149,10 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"unseen, {words}"] = t_interval(by_seed[:, m, e])
             found[f"unseen less search, {words}"] = t_interval(by_seed[:, m, e] - by_seed[:, m, -1])
             found[f"found, {words}"] = np.median(results.found[:, m, e], axis=0)
-            found[f"updates, {words}"] = np.median(results.updates[:, m, e])
-            found[f"cut short, {words}"] = np.sum(results.updates[:, m, e] < results.updates[:, m, e].max())
+            found[f"unseen median, {words}"] = np.median(by_seed[:, m, e])
+            found[f"updates, {words}"] = config.updates(name)
+            found[f"diverged, {words}"] = np.sum(results.unseen[:, m, e] > DIVERGED)
+            found[f"cut short, {words}"] = np.sum(results.updates[:, m, e] < config.updates(name))
     return found
 
 
@@ -159,7 +161,12 @@ def plot(results: Results, config: Config, plt):
     figure, (own, unseen, plane) = plt.subplots(1, 3, figsize=(15.0, 4.8), layout="constrained")
     for axis, losses, start_losses, words in (
         (own, results.own, results.own_start, "objective on the problem of the descent"),
-        (unseen, results.by_seed(), np.median(results.unseen_start, axis=-1), "objective, median of unseen problems"),
+        (
+            unseen,
+            results.by_seed(),
+            np.median(results.unseen_start, axis=-1),
+            f"objective, median of {config.tested()} unseen problems",
+        ),
     ):
         for m, (start, marker) in enumerate(zip(config.starts, "os")):
             for e, colour in enumerate(COLOURS):
@@ -179,7 +186,7 @@ def plot(results: Results, config: Config, plt):
         axis.set_yticks(range(len(NAMES)), NAMES)
         axis.set_ylim(len(NAMES) - 0.4, -0.5)
         axis.set_xscale("log")
-        axis.set_xticks((0.2, 0.5, 1.0, 2.0, 5.0), ("0.2", "0.5", "1", "2", "5"))
+        axis.set_xticks((0.3, 0.5, 1.0, 2.0, 5.0, 10.0), ("0.3", "0.5", "1", "2", "5", "10"))
         axis.xaxis.set_minor_formatter(plt.NullFormatter())
         axis.set_xlabel(f"{words} (nats);\nlarge: mean and 95 % t interval, dots: seeds")
     own.legend(frameon=False, fontsize="small")
