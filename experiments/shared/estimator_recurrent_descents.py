@@ -146,6 +146,9 @@ def numbers(results: Results, config: Config) -> dict:
             words = f"{name}, {start:g}"
             found[f"own, {words}"] = t_interval(results.own[:, m, e])
             found[f"own less search, {words}"] = t_interval(results.own[:, m, e] - results.own[:, m, -1])
+            found[f"own mean less search, {words}"] = found[f"own less search, {words}"].mean
+            found[f"own less exact, {words}"] = t_interval(results.own[:, m, e] - results.own[:, m, 0])
+            found[f"unseen less exact, {words}"] = t_interval(by_seed[:, m, e] - by_seed[:, m, 0])
             found[f"unseen, {words}"] = t_interval(by_seed[:, m, e])
             found[f"unseen less search, {words}"] = t_interval(by_seed[:, m, e] - by_seed[:, m, -1])
             found[f"found, {words}"] = np.median(results.found[:, m, e], axis=0)
@@ -153,7 +156,8 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"updates, {words}"] = config.updates(name)
             found[f"diverged, {words}"] = np.sum(results.unseen[:, m, e] > DIVERGED)
             found[f"cut short, {words}"] = np.sum(results.updates[:, m, e] < config.updates(name))
-    return found
+    tests = results.unseen[:, 0, 0].size
+    return found | {"unseen problems": tests}
 
 
 @in_style
@@ -179,17 +183,17 @@ def plot(results: Results, config: Config, plt):
                     bar = [[mean - low], [high - mean]]
                     axis.errorbar(mean, place, xerr=bar, fmt=marker, color=colour, capsize=4, markersize=7)
             horizon = config.steps * np.median(results.growth[:, m])
-            label = f"from log learning rate {start:g}, λT = {horizon:.1f}"
+            label = f"from log learning rate {start:g}, λT = {horizon:.1f}".replace("-", "−")
             axis.plot([], [], marker, color="0.4", label=label)
             at, dashes = start_losses[:, m].mean(), ("--", ":")[m]
-            axis.axvline(at, color="0.4", linestyle=dashes, linewidth=1, label=f"start, {start:g}")
+            axis.axvline(at, color="0.4", linestyle=dashes, linewidth=1, label=f"start, {start:g}".replace("-", "−"))
         axis.set_yticks(range(len(NAMES)), NAMES)
         axis.set_ylim(len(NAMES) - 0.4, -0.5)
         axis.set_xscale("log")
         axis.set_xticks((0.3, 0.5, 1.0, 2.0, 5.0, 10.0), ("0.3", "0.5", "1", "2", "5", "10"))
         axis.xaxis.set_minor_formatter(plt.NullFormatter())
         axis.set_xlabel(f"{words} (nats);\nlarge: mean and 95 % t interval, dots: seeds")
-    own.legend(frameon=False, fontsize="small")
+    own.legend(loc="center right", facecolor="white", edgecolor="none", framealpha=1.0, fontsize="small")
     for e, (name, colour) in enumerate(zip(NAMES, COLOURS)):
         for m, marker in enumerate("os"[: len(config.starts)]):
             label = name if m == 0 else None
