@@ -20,6 +20,7 @@ from hypergrad.style import in_style
 ONE_RATE, INVERSE_TIME = estimator_horizons.Config(), estimator_inverse_time.Config()  # sizes, σ and pairs of theirs
 NAMES = {"one rate": estimator_horizons.NAMES, "inverse time": estimator_inverse_time.NAMES}
 COLOURS = {"one rate": estimator_horizons.COLOURS, "inverse time": estimator_inverse_time.COLOURS}
+TICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +140,10 @@ def plot(results: Results, config: Config, plt):
         for e, (name, colour) in enumerate(zip(names, COLOURS[problem])):
             axis.loglog(seconds[:, e], memory[:, e], "o-", color=colour, label=name)
         axis.set(xlabel="processor time of an estimate (s)", ylabel="memory allocated (MB)")
-        axis.xaxis.set_minor_formatter(plt.NullFormatter())
-        axis.yaxis.set_minor_formatter(plt.NullFormatter())
+        for one, limits in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
+            ticks = [tick for tick in TICKS if limits[0] <= tick <= limits[1]]
+            one.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+            one.set_minor_formatter(plt.NullFormatter())
         axis.set_title(words[problem], fontsize="medium")
         axis.legend(frameon=False, fontsize="small")
     sizes = ["-".join(map(str, (one.side**2, *one.hidden, 10))) for one in (ONE_RATE, INVERSE_TIME)]
