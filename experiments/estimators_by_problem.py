@@ -11,18 +11,24 @@ Part 3: the inverse-time learning rate of Vicol, Metz and Sohl-Dickstein (2021, 
 10 and 100 steps, σ = 0.1.
 Part 4: logistic regression with 7,840 penalties, where implicit differentiation applies, from 10 to 1,000 steps.
 Part 5: a recurrent net that reads 200 time steps, by learning rate and initial scale.
+Part 6: where descents end on that net, at the cost of 50 exact hypergradients, from a low learning rate.
+Part 7: processor time and memory of the estimators of parts 1 and 3.
+Part 8: what more particles buy on the inverse-time rate.
 
 Scaled down to minutes of one core: small nets on 100 to 1,000 MNIST images, pooled in parts 1 to 3, two particles in
-part 3 and descents over 1,000 of the 5,000 steps. --full has the published size of part 3.
+part 3, ten in part 8, and descents over 1,000 of the 5,000 steps. --full has the published size of part 3.
 """
 
 import sys
 
 from experiments.shared import (
+    estimator_costs,
     estimator_horizons,
     estimator_inverse_time,
+    estimator_particles,
     estimator_penalties,
     estimator_recurrent,
+    estimator_recurrent_descents,
     estimator_winners,
     runner,
 )
@@ -36,6 +42,9 @@ PARTS = {
     3: estimator_inverse_time.Config(seeds=10, quick_every=10),
     4: estimator_penalties.Config(seeds=10, quick_every=10),
     5: estimator_recurrent.Config(seeds=10, quick_every=2),
+    6: estimator_recurrent_descents.Config(seeds=10, quick_every=25),
+    7: estimator_costs.Config(seeds=10, quick_every=2),
+    8: estimator_particles.Config(seeds=10, quick_every=10),
 }
 FULL = {
     3: estimator_inverse_time.Config(

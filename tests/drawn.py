@@ -43,12 +43,15 @@ from experiments.shared import (
     edge_agreement,
     edge_curves,
     edge_sharpness,
+    estimator_costs,
     estimator_descents,
     estimator_errors,
     estimator_horizons,
     estimator_inverse_time,
+    estimator_particles,
     estimator_penalties,
     estimator_recurrent,
+    estimator_recurrent_descents,
     estimator_truncation,
     estimator_winners,
     fit_coverage,
@@ -720,6 +723,39 @@ def _recurrent(figure, found, config) -> None:
     says(figure, *estimator_recurrent.NAMES, "memory allocated (MB)", "processor time of an estimate (s)")
 
 
+def _recurrent_descents(figure, found, config) -> None:
+    own, unseen, plane = figure.axes
+    searched = estimator_recurrent_descents.NAMES.index(estimator_recurrent_descents.SEARCH)
+    for m, start in enumerate(config.starts):
+        for e in range(len(estimator_recurrent_descents.NAMES)):
+            if m == 0 or e != searched:
+                shows(own, found.own[:, m, e], e + 0.3 * m)
+                shows(unseen, np.minimum(np.median(found.unseen[:, m, e], axis=-1), 10.0), e + 0.3 * m)
+            shows(plane, *found.found[:, m, e].T)
+        says(figure, f"from log learning rate {start:g}".replace("-", "−"))
+    says(figure, *estimator_recurrent_descents.NAMES, f"each descent: {config.budget()} trainings' cost")
+
+
+def _costs(figure, found, config) -> None:
+    rows = (found.seconds, found.memory), (found.inverse_seconds, found.inverse_memory)
+    for axis, (seconds, memory), names in zip(figure.axes, rows, estimator_costs.NAMES.values(), strict=True):
+        assert seconds.shape[-1] == len(names)
+        for e, name in enumerate(names):
+            shows(axis, np.median(seconds[:, :, e], axis=0), memory[:, e] / 1e6)
+            says(figure, name)
+    says(figure, "memory allocated (MB)", "processor time of an estimate (s)")
+
+
+def _particles(figure, found, config) -> None:
+    (axis,) = figure.axes
+    errors, particles = found.errors(), 2.0 * np.arange(1, config.pairs + 1)
+    for p in range(len(config.places)):
+        for k, piece in enumerate(config.pieces):
+            shows(axis, particles, errors[p, k])
+            says(figure, f"K = {piece}, log θ0 = {config.places[p][0]:g}")
+    says(figure, "particles", f"T = {config.size(config.steps):,}")
+
+
 def _starts(figure, found, config) -> None:
     dampings, starts = figure.axes
     for half in range(2):
@@ -954,7 +990,10 @@ CHECKS = {
     estimator_winners: _winners,
     estimator_inverse_time: _inverse_time,
     estimator_penalties: _penalties,
+    estimator_costs: _costs,
+    estimator_particles: _particles,
     estimator_recurrent: _recurrent,
+    estimator_recurrent_descents: _recurrent_descents,
     scaling_laws: _scaling,
     iso_compute: _iso_compute,
     tuned_laws: _tuned_laws,

@@ -63,6 +63,9 @@ class Results(NamedTuple):
     at_start: np.ndarray  # (e, s, m, f), that of the start
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
+
+
 def descend(config: Config, name: str, seed: int, cache) -> tuple:
     """Everything of one estimator and seed, one start after another."""
     net = small_net.run_of(config)

@@ -57,6 +57,9 @@ class Results(NamedTuple):
     weight: np.ndarray  # (s, v), mean weight of the hypergradients in the mix
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | {"log_lr": None}
+
+
 def problem_of(config: Config, seed: int) -> hg.meta.Problem:
     net = small_net.run_of(config)
     model, batch_loss, params = small_net.problem(net, seed)
@@ -106,7 +109,7 @@ def point(config: Config, seed: int, log_lr: float) -> dict:
 def run(config: Config, jobs: int, cache) -> Results:
     seeds = [
         compute(partial(point, config, seed), config.grid(), n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(
         config.grid(), *(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields[1:])

@@ -184,7 +184,8 @@ def numbers(results: Results, config: Config) -> dict:
         for low, high in pairwise(BINS):
             inside = (horizon[:, t] >= low) & (horizon[:, t] < high)
             if inside.sum() >= 10:
-                found[f"exact, λT from {low:g} to {high:g}, T = {T}"] = np.median(errors[0][:, t][inside])
+                for e, name in enumerate(NAMES):
+                    found[f"{name}, λT from {low:g} to {high:g}, T = {T}"] = np.median(errors[e][:, t][inside])
         calm = horizon[:, t] < 3.0
         kept = results.truncated[:, t] / results.gradient[:, t, None]
         for k, share in enumerate(config.shares):
