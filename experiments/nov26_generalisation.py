@@ -10,7 +10,6 @@ the seed and stay the same. The third split, 10,000 other images, is looked at a
 Part 1: n = 50, 200 and 1,000, 40 meta-iterations; and the same with half of the n images to descend on and the other
     half to choose the meta-iteration by; early stopping of the training; and, for 1 and 5 hyperparameters, plain search
     with as many trainings (a hypergradient counts as three).
-Part 2: n = 50 and 1,000, 120 meta-iterations, 5 and 4,322 hyperparameters: whether few overfit as well, with time.
 """
 
 import sys
@@ -25,7 +24,8 @@ import numpy as np
 from autograd.tracer import getval
 
 import hypergrad as hg
-from experiments.shared import descents, generalisation_plot, pooled, proposals, runner, search
+from experiments.shared import descents, generalisation_plot, overfitting, pooled, proposals, runner, search
+from experiments.shared.intervals import t_interval
 from experiments.shared.penalties import penalised
 from experiments.shared.scores import loss_and_error
 from hypergrad.runs.store import load, store
@@ -96,14 +96,8 @@ class Config(runner.PartConfig):
         return max(2, self.iterations // self.every)
 
 
-PARTS = {
-    1: Config(seeds=10, quick_every=20),
-    2: Config(seeds=10, quick_every=60, iterations=120, sizes=(50, 1_000), skipped=(0, 2, 3), rivals=False),
-}
-FULL = {
-    1: replace(PARTS[1], seeds=20, iterations=150, images=1_000, steps=100),
-    2: replace(PARTS[2], seeds=20, iterations=400, images=1_000, steps=100, skipped=()),
-}
+PARTS = {1: Config(seeds=10, quick_every=20)}
+FULL = {1: replace(PARTS[1], seeds=20, iterations=150, images=1_000, steps=100)}
 
 
 class Results(NamedTuple):
@@ -237,8 +231,52 @@ plot = generalisation_plot.plot
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes."""
-    return {"seeds": config.seeds}
+    """What the log quotes: means over seeds with t intervals, differences in pairs; nats, errors in per cent."""
+    found = {
+        "seeds": config.seeds,
+        "trainings": search.COST * config.evaluations(),
+        "meta-iterations": config.iterations,
+    }
+    ways = [way for way in overfitting.WAYS if config.rivals or way not in (overfitting.HALF, overfitting.AS_HALF)]
+    for column, n in enumerate(config.sizes):
+        train, valid, third, error = overfitting.of(results, config, n)
+        reached = {way: overfitting.chosen(results, config, n, way) for way in ways}
+        found[f"start, n = {n}"], found[f"error, start, n = {n}"] = third[0, :, 0].mean(), 100.0 * error[0, :, 0].mean()
+        for place, count in enumerate(config.spaces()):
+            of = f"{count}, n = {n}"
+            for name, array in (("training", train), ("validation", valid)):
+                found[f"{name}, {of}"] = array[place, ..., -1].mean()
+            found[f"turn, {of}"], turned = overfitting.turn(third[place]), overfitting.rise(third[place])
+            found[f"at the turn, {of}"] = third[place, :, found[f"turn, {of}"]].mean()
+            found[f"validation at the turn, {of}"] = valid[place, :, found[f"turn, {of}"]].mean()
+            found[f"rise, {of}"], found[f"rise only, {of}"] = t_interval(turned), turned.mean()
+            for way, (losses, errors) in reached.items():
+                found[f"{way}, {of}"], found[f"{way} only, {of}"] = t_interval(losses[place]), losses[place].mean()
+                found[f"error, {way}, {of}"] = t_interval(100.0 * errors[place])
+                found[f"error, {way} less one, {of}"] = t_interval(100.0 * (errors[place] - errors[0]))
+                found[f"{way} less start, {of}"] = t_interval(losses[place] - third[place, :, 0])
+                found[f"{way} less one, {of}"] = t_interval(losses[place] - losses[0])
+                found[f"{way} less lowest validation, {of}"] = t_interval(
+                    losses[place] - reached["lowest validation"][0][place]
+                )
+            stopped = results.stopped[place, column]
+            found[f"stopped less start, {of}"] = t_interval(stopped[:, 0, 1] - third[place, :, 0])
+            found[f"stopped less all steps, {of}"] = t_interval(
+                stopped[:, 1, 1] - reached["lowest validation"][0][place]
+            )
+            found[f"step, {of}"] = stopped[:, 1, 0].mean()
+            if config.rivals and count in SEARCHED:
+                losses = overfitting.best_of_search(results, SEARCHED.index(count), column)[:, 0]
+                found[f"search, {of}"] = t_interval(losses)
+                for way in ways:
+                    found[f"search less {way}, {of}"] = t_interval(losses - reached[way][0][place])
+    for n in config.descended():
+        for count, growth in zip(config.spaces(), overfitting.gap(results, config, n)):
+            found[f"gap, {count}, n = {n}"], found[f"gap only, {count}, n = {n}"] = t_interval(growth), growth.mean()
+            found[f"effective, {count}, n = {n}"] = n * growth.mean()
+    if config.rivals:
+        found["exponents"] = overfitting.exponents(results, config)
+    return found
 
 
 if __name__ == "__main__":
