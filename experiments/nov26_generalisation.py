@@ -264,7 +264,7 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"stopped less all steps, {of}"] = t_interval(
                 stopped[:, 1, 1] - reached["lowest validation"][0][place]
             )
-            found[f"step, {of}"] = stopped[:, 1, 0].mean()
+            found[f"step, {of}"], found[f"step, start, n = {n}"] = stopped[:, 1, 0].mean(), stopped[:, 0, 0].mean()
             if config.rivals and count in SEARCHED:
                 losses = overfitting.best_of_search(results, SEARCHED.index(count), column)[:, 0]
                 found[f"search, {of}"] = t_interval(losses)
