@@ -17,6 +17,7 @@ from experiments import (
     depth_trials,
     hyper_cleaning,
     loss_curves,
+    nov26_generalisation,
     scaling_laws,
     smooth_recipes,
     trainability_map,
@@ -61,6 +62,7 @@ from experiments.shared import (
     memorised_digit,
     memory_plots,
     memory_range,
+    overfitting,
     precision,
     results,
     rivals,
@@ -529,6 +531,38 @@ def _transfer(figure, found, config) -> None:
             shows(losses, by_seed[:, n, w].mean(), n + 0.2 * (w - 1.5))
         shows(ratios, by_seed[:, n, 0] / by_seed[:, n, 3], n - 0.3)
     says(figure, *config.taken(), *nov26.WAYS, "test loss (nats)")
+
+
+def _generalisation(figure, found, config) -> None:
+    columns, counts, sizes = len(config.sizes), list(config.spaces()), config.descended()
+    iterations = np.arange(found.train.shape[-1])
+    for column, n in enumerate(config.sizes):
+        by_number, by_iteration, at = figure.axes[column], figure.axes[columns + column], sizes.index(n)
+        third, valid = found.third[:, at, ..., 0].mean(axis=1), found.valid[:, at, ..., at].mean(axis=1)
+        for array in (found.train[:, at].mean(axis=1), valid, third):
+            shows(by_number, counts, array[:, -1])
+        for array in (valid, third):
+            shows(by_iteration, iterations, array)
+        shows(by_iteration, third.argmin(axis=1), third.min(axis=1))
+        says(figure, f"n = {n:,} validation images")
+        if config.rivals:
+            half, _ = overfitting.chosen(found, config, n, "other half")
+            shows(by_number, 1.12 * np.array(counts), half.mean(axis=1))
+            first = found.searched[0, column, ..., 1][
+                np.arange(config.seeds), found.searched[0, column, ..., 0].argmin(1)
+            ]
+            shows(by_number, 1.25, first.mean())
+    says(figure, "training", "validation", "third split", *(f"{count:,}" for count in counts), "meta-iteration")
+    if config.rivals:
+        gaps, halves, stopped = figure.axes[2 * columns :]
+        for n in sizes:
+            shows(gaps, np.array(counts) / n, overfitting.gap(found, config, n).mean(axis=1))
+        for column, n in enumerate(config.sizes):
+            lowest, _ = overfitting.chosen(found, config, n, "lowest validation")
+            half, _ = overfitting.chosen(found, config, n, "other half")
+            for axis, array in ((halves, half), (stopped, found.stopped[:, column, :, 1, 1])):
+                shows(axis, n * 1.12 ** (np.arange(len(counts)) - 2.0), (array - lowest).mean(axis=1))
+        says(figure, "plain search", "training stopped at its step", "hyperparameters / validation images")
 
 
 def _recipes(figure, found, config) -> None:
@@ -1013,6 +1047,7 @@ CHECKS = {
     feb03: _learned_schedules,
     feb13: _equal_cost,
     nov26: _transfer,
+    nov26_generalisation: _generalisation,
     rivals: _rivals,
     sweeps: _sweeps,
     precision: _precision,

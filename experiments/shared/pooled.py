@@ -17,6 +17,18 @@ def images(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     return X.reshape(count, side, width, side, width).mean(axis=(2, 4)).reshape(count, side * side), T
 
 
+_DRAW = 27  # the purpose of these random numbers, in seeds (seed, purpose)
+
+
+def draw(seed: int, *counts: int, pool: int, test: int, side: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Disjoint random pieces (X, T) of a pool, the first training images, and the ``test`` images after those."""
+    X, T = images(pool + test, side)
+    rows = np.random.default_rng((seed, _DRAW)).permutation(pool)
+    ends = np.cumsum(counts)
+    pieces = [rows[end - count : end] for end, count in zip(ends, counts)]
+    return [*((X[piece], T[piece]) for piece in pieces), (X[pool:], T[pool:])]
+
+
 @lru_cache
 def network(count: int, side: int, hidden: tuple[int, ...], batch_size: int):
     """A tanh network, its minibatch loss on the first images, in order; made once in every process."""
