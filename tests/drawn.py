@@ -33,11 +33,13 @@ from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
 from experiments import jun05_activations as jun05
+from experiments import may24_compute_gate as may24
 from experiments import may28_initial_scales as may28
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
     advice_measured,
     attribution_starts,
+    compute_gate_plots,
     depth_causes,
     digit_completion,
     edge_agreement,
@@ -904,6 +906,18 @@ def _activations(figure, found, config) -> None:
     says(figure, *found.compared(), "learning rate", "layer 3", "test loss (nats a character)")
 
 
+def _compute_gate(figure, found, config) -> None:
+    by_steps, by_flops, rates, apart = figure.axes
+    shows(by_steps, found.steps, found.value.mean(axis=1))
+    shows(by_flops, found.flops, found.value.mean(axis=1))
+    shows(rates, 10.0 ** np.array(config.log_rates), found.by_rate.mean(axis=-1))
+    for y, (name, other, _) in enumerate(compute_gate_plots.SHOWN):
+        shows(apart, may24.difference(found, name, other), y + 0.2)
+        shows(apart, may24.difference(found, name, other).mean(), y)
+    assert list(compute_gate_plots.STYLES) == list(may24.KINDS)
+    says(figure, *map("{}:".format, may24.KINDS), "training step", "compute of the training (FLOPs)", "learning rate")
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -948,6 +962,7 @@ CHECKS = {
     smooth_recipes: _recipes,
     hyper_cleaning: _cleaning,
     attribution: _attribution,
+    may24: _compute_gate,
     may28: _initial_scales,
     jun05: _activations,
 }
