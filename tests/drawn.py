@@ -32,6 +32,7 @@ from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
+from experiments import jun01_window_attention as jun01
 from experiments import jun05_activations as jun05
 from experiments import may24_compute_gate as may24
 from experiments import may28_initial_scales as may28
@@ -66,6 +67,7 @@ from experiments.shared import (
     schedule_plots,
     sweeps,
     tuned_laws,
+    window_plots,
 )
 from experiments.shared.box_counting import boundary, dimension
 from experiments.shared.intervals import t_interval
@@ -906,6 +908,26 @@ def _activations(figure, found, config) -> None:
     says(figure, *found.compared(), "learning rate", "layer 3", "test loss (nats a character)")
 
 
+def _windows(figure, found, config) -> None:
+    by_window, cost, rates, short, long = figure.axes
+    names, losses = list(jun01.KINDS), found.own(config)
+    for i in range(len(config.lengths)):
+        shows(by_window, 0, losses[i, names.index("recurrence")].mean())
+        for below in ("recurrence", "attention"):
+            at = [k for k, name in enumerate(names) if name.startswith(f"{below}, ")]
+            shows(by_window, np.arange(5 - len(at), 5), losses[i, at].mean(axis=-1))
+            apart = points(cost)[:, 1]
+            for values in losses[i, at[:-1]] - losses[i, at[-1]]:
+                assert all(np.isclose(apart, value, rtol=1e-9).any() for value in (*values, values.mean()))
+    shows(rates, 10.0 ** np.array(config.log_rates), found.by_rate.mean(axis=-1))
+    x = np.sqrt((config.bins[:-1] + 1.0) * config.bins[1:])
+    for axis, values in ((short, found.value[0]), (long, found.value[-1])):
+        for name in window_plots.SHOWN:
+            apart = values[names.index(name)] - values[names.index(window_plots.REFERENCE)]
+            shows(axis, x, apart.mean(axis=0))
+    says(figure, *names, "no attention", "what a short window costs: each draw, mean, interval", "learning rate")
+
+
 def _compute_gate(figure, found, config) -> None:
     by_steps, by_flops, rates, apart = figure.axes
     shows(by_steps, found.steps, found.value.mean(axis=1))
@@ -964,5 +986,6 @@ CHECKS = {
     attribution: _attribution,
     may24: _compute_gate,
     may28: _initial_scales,
+    jun01: _windows,
     jun05: _activations,
 }
