@@ -57,7 +57,6 @@ class Config(blocks.Config):
     steps: int = 140
     lengths: tuple[int, ...] = (32, 128)
     units: int = 64
-    log_rates: tuple[float, ...] = (-2.25, -2.0, -1.75)
     tested: int = 16_384
 
     @property

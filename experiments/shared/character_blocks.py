@@ -155,7 +155,7 @@ class Config(character_runs.Trained):
     depth: int = 1
     heads: int = 2
     characters: int = 512
-    log_rates: tuple[float, ...] = (-2.25, -2.0, -1.75, -1.5)
+    log_rates: tuple[float, ...] = (-1.75, -1.5, -1.25)
     tested: int = 8_192
 
     @property

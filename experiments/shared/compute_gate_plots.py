@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
-from hypergrad.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
+from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
 STYLES = {  # colour, dashes and marker of each
     "MLP, gelu": (SKY, "-", "o"),
@@ -14,16 +14,14 @@ STYLES = {  # colour, dashes and marker of each
     "gate, gelu": (ORANGE, "--", "s"),
     "gate, silu": (VERMILION, "--", "s"),
     "gate, no φ": (PURPLE, "--", "s"),
-    "wide MLP, silu": (BLACK, "-", "^"),
     "wide gate, silu": (GREEN, "--", "^"),
 }
 SHOWN = (  # differences: each less the other, and what is equal besides the FLOPs of the training
     ("gate, gelu", "MLP, gelu", "parameters"),
     ("gate, silu", "MLP, silu", "parameters"),
     ("gate, no φ", "MLP, silu", "parameters"),
-    ("wide gate, silu", "wide MLP, silu", "parameters"),
     ("wide gate, silu", "MLP, silu", "hidden units"),
-    ("wide MLP, silu", "MLP, silu", ""),
+    ("wide gate, silu", "gate, silu", ""),
 )
 
 
