@@ -73,7 +73,10 @@ class Config(blocks.Config):
 
 
 PARTS = {1: Config(quick_every=10)}
-FULL = {1: Config(width=64, depth=2, heads=4, length=128, characters=2_048, steps=4_000, unseen=20)}
+RATES = (-3.0, -2.75, -2.5, -2.25, -2.0)  # of more steps
+FULL = {
+    1: Config(width=64, depth=2, heads=4, length=128, characters=2_048, steps=4_000, log_rates=RATES, unseen=20),
+}
 
 
 class Results(NamedTuple):

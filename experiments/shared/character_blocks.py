@@ -163,7 +163,7 @@ class Config(character_runs.Trained):
         return range(UNSEEN, UNSEEN + self.unseen_draws)
 
 
-@lru_cache(4)
+@lru_cache(2)
 def pieces(count: int, length: int, seed: int):
     """Of training text, none planned twice."""
     return text.windows(text.training(), count, length, (seed, MINIBATCHES))
