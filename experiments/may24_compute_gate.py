@@ -50,6 +50,7 @@ PAIRS = (  # each less the other
     ("gate, silu", "MLP, silu"),
     ("gate, no φ", "MLP, silu"),
     ("gate, no φ", "MLP, gelu"),
+    ("gate, silu", "MLP, gelu"),
     ("wide gate, silu", "MLP, silu"),
     ("wide gate, silu", "gate, silu"),
     ("gate, silu", "gate, no φ"),
@@ -154,6 +155,7 @@ def numbers(results: Results, config: Config) -> dict:
     found = {"trainings of a grid": results.by_rate[0].size, "unseen draws": results.value.shape[1]}
     for k, (name, rate) in enumerate(zip(KINDS, blocks.best_rates(config, results.by_rate))):
         found[name], found[f"{name}, mean"] = t_interval(results.value[k, :, -1]), results.value[k, :, -1].mean()
+        found[f"{name}, validation"] = np.nanmin(results.by_rate[k].mean(axis=-1))
         found[f"{name}, log10 rate"], found[f"{name}, hidden"] = rate, results.hidden[k]
         found[f"{name}, parameters"], found[f"{name}, steps"] = results.parameters[k], results.steps[k, -1]
         found[f"{name}, 10^9 FLOPs"] = results.flops[k, -1] / 1e9

@@ -44,6 +44,8 @@ def plot_gates(results, config, plt):
     by_steps.set_title(f"{results.value.shape[1]} unseen draws: mean and 95 % interval (t)", fontsize="medium")
     by_flops.set_title("the same over matrix products", fontsize="medium")
     rates.set(xscale="log", xlabel="learning rate", ylabel="validation loss at the end (nats a character)")
+    rates.set_xticks(10.0 ** np.array(config.log_rates), [f"{10.0**rate:.3g}" for rate in config.log_rates])
+    rates.xaxis.set_minor_formatter("")
     rates.set_title(f"grid of rates, mean over {seeds_in_words(config.seeds)}", fontsize="medium")
     for axis in (by_steps, by_flops):
         axis.yaxis.set_major_formatter("{x:g}")
