@@ -107,7 +107,7 @@ def steps_of(config: Config, name: str) -> list[int]:
     """(m,): when the test loss is taken; the last is what the FLOPs of all the steps of a plain MLP are enough for."""
     each, plain = (flops.training(model_of(config, other)) for other in (name, "MLP, silu"))
     shares = np.array(config.measured) * (config.trained_steps * plain / each)
-    return [int(count) for count in np.maximum(1, np.floor(shares + 1e-9))]
+    return [int(count) for count in np.maximum(np.floor(shares + 1e-9), np.arange(1, len(shares) + 1))]
 
 
 def tune(config: Config, point: dict, seed: int) -> dict:
