@@ -33,12 +33,15 @@ from experiments import jan15_lr_schedule as jan15
 from experiments import jan16_initial_dist as jan16
 from experiments import jan19_learned_data as jan19
 from experiments import jan21_relevance as jan21
+from experiments import jun01_window_attention as jun01
 from experiments import jun05_activations as jun05
+from experiments import may24_compute_gate as may24
 from experiments import may28_initial_scales as may28
 from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
     advice_measured,
     attribution_starts,
+    compute_gate_plots,
     depth_causes,
     digit_completion,
     edge_agreement,
@@ -70,6 +73,7 @@ from experiments.shared import (
     schedule_plots,
     sweeps,
     tuned_laws,
+    window_plots,
 )
 from experiments.shared.box_counting import boundary, dimension
 from experiments.shared.intervals import t_interval
@@ -1018,6 +1022,38 @@ def _activations(figure, found, config) -> None:
     says(figure, *found.compared(), "learning rate", "layer 3", "test loss (nats a character)")
 
 
+def _windows(figure, found, config) -> None:
+    by_window, cost, rates, short, long = figure.axes
+    names, losses = list(jun01.KINDS), found.own(config)
+    for i in range(len(config.lengths)):
+        shows(by_window, 0, losses[i, names.index("recurrence")].mean())
+        for below in ("recurrence", "attention"):
+            at = [k for k, name in enumerate(names) if name.startswith(f"{below}, ")]
+            shows(by_window, np.arange(5 - len(at), 5), losses[i, at].mean(axis=-1))
+            apart = points(cost)[:, 1]
+            for values in losses[i, at[:-1]] - losses[i, at[-1]]:
+                assert all(np.isclose(apart, value, rtol=1e-9).any() for value in (*values, values.mean()))
+    shows(rates, 10.0 ** np.array(config.log_rates), found.by_rate.mean(axis=-1))
+    x = np.sqrt((config.bins[:-1] + 1.0) * config.bins[1:])
+    for axis, values in ((short, found.value[0]), (long, found.value[-1])):
+        for name in window_plots.SHOWN:
+            apart = values[names.index(name)] - values[names.index(window_plots.REFERENCE)]
+            shows(axis, x, apart.mean(axis=0))
+    says(figure, *names, "no attention", "what a short window costs: each draw, mean, interval", "learning rate")
+
+
+def _compute_gate(figure, found, config) -> None:
+    by_steps, by_flops, rates, apart = figure.axes
+    shows(by_steps, found.steps, found.value.mean(axis=1))
+    shows(by_flops, found.flops, found.value.mean(axis=1))
+    shows(rates, 10.0 ** np.array(config.log_rates), found.by_rate.mean(axis=-1))
+    for y, (name, other, _) in enumerate(compute_gate_plots.SHOWN):
+        shows(apart, may24.difference(found, name, other), y + 0.2)
+        shows(apart, may24.difference(found, name, other).mean(), y)
+    assert list(compute_gate_plots.STYLES) == list(may24.KINDS)
+    says(figure, *map("{}:".format, may24.KINDS), "training step", "compute of the training (FLOPs)", "learning rate")
+
+
 CHECKS = {
     attribution_starts: _starts,
     estimator_horizons: _horizons,
@@ -1066,6 +1102,8 @@ CHECKS = {
     smooth_recipes: _recipes,
     hyper_cleaning: _cleaning,
     attribution: _attribution,
+    may24: _compute_gate,
     may28: _initial_scales,
+    jun01: _windows,
     jun05: _activations,
 }

@@ -1,12 +1,18 @@
 """The experiments on character models: what they vary, and their checked-in results."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from autograd import grad
 
+import hypergrad as hg
+from experiments import jun01_window_attention as jun01
 from experiments import jun05_activations as jun05
+from experiments import may24_compute_gate as may24
 from experiments import may28_initial_scales as may28
-from experiments.shared import results, search
+from experiments.shared import character_blocks as blocks
+from experiments.shared import flops, results, search, text
 from hypergrad.nests import flatten
 
 LOG = " ".join((results.EXPERIMENTS / "LOG.md").read_text(encoding="utf-8").split())
@@ -93,3 +99,107 @@ def test_points_of_the_activations_are_computed_again():
         i = list(jun05.KINDS).index(name)
         again = jun05.mean_loss(config, jun05.KINDS[name], np.log(10.0) * np.array([config.log_rates[0]]), 0)
         assert again == pytest.approx(found.by_rate[i, 0], rel=5e-3), name
+
+
+def test_blocks_without_recurrence_and_gate_are_the_transformer():
+    model = blocks.Blocks(16, 2, 2, 12, 64, activation="gelu", window=5)
+    same = hg.nn.Transformer(width=16, depth=2, heads=2, length=12, window=5)
+    params = same.init(3, dtype=np.float32)
+    X, T = text.windows(text.training(), 4, 12, 0)
+    np.testing.assert_allclose(model.loss(params, X, T), same.loss(params, X, T), rtol=1e-6)
+    assert flops.products(model) == flops.products(same)
+    assert flops.parameters(model) == flops.parameters(same)
+    ours, theirs = model.init(3), same.init(3, dtype=np.float32)
+    for name in ("query", "output", "up", "down"):
+        assert np.std(ours["blocks"][1][name]) == pytest.approx(np.std(theirs["blocks"][1][name]), rel=0.2), name
+    np.testing.assert_allclose(model.by_position(params, X, T).mean(), same.loss(params, X, T), rtol=1e-5)
+
+
+def test_a_gate_is_a_factor_of_what_is_computed():
+    model, rng = blocks.Blocks(4, 1, 2, 8, 6, activation="silu", gated=True), np.random.default_rng(0)
+    (block,) = model.init(0)["blocks"]
+    block["gate_bias"], block["up_bias"] = rng.standard_normal((2, 6))
+    a = rng.standard_normal((3, 4))
+    gate, up = a @ block["gate"] + block["gate_bias"], a @ block["up"] + block["up_bias"]
+    expected = (gate / (1 + np.exp(-gate)) * up) @ block["down"] + block["down_bias"]
+    np.testing.assert_allclose(model._computed(block, a), expected, rtol=1e-6)
+    plain = blocks.Blocks(4, 1, 2, 8, 9, activation="silu")
+    assert flops.training(model) == flops.training(plain), "3 · 6 = 2 · 9 columns"
+
+
+def test_the_recurrence_of_a_block_is_a_loop():
+    model, rng = blocks.Blocks(4, 1, 2, 8, 6, units=5, attends=False), np.random.default_rng(0)
+    (block,) = model.init(0)["blocks"]
+    a, h, expected = rng.standard_normal((2, 8, 4)), 0.0, []
+    z = np.exp(1j * block["angle"] - np.exp(block["log_decay"]))
+    for k in range(8):
+        h = z * h + a[:, k] @ block["drive"]
+        expected.append(h.real @ block["remembered"])
+    found = model._remembered(block, a.reshape(16, 4), 2, 8).reshape(2, 8, 4)
+    np.testing.assert_allclose(found, np.swapaxes(expected, 0, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_states_begin_at_order_1_however_long_they_remember():
+    model = blocks.Blocks(64, 1, 2, 512, 6, units=256, attends=False)
+    (block,) = model.init(1)["blocks"]
+    drive = np.random.default_rng(0).standard_normal((20, 512, 64)) @ block["drive"]
+    z = np.exp(1j * block["angle"] - np.exp(block["log_decay"]))
+    size = np.abs(hg.nn.diagonal_recurrence(z, drive)[:, -1]) ** 2
+    assert size.mean() == pytest.approx(1.0, rel=0.15)
+    slow = block["log_decay"] < np.median(block["log_decay"])
+    assert size[:, slow].mean() / size[:, ~slow].mean() == pytest.approx(1.0, rel=0.3)
+
+
+@pytest.mark.parametrize(("name", "reach"), [("attention, 2", 2), ("attention, 5", 5), ("recurrence, 2", 16)])
+def test_a_window_hides_what_is_further_back_and_the_recurrence_hands_it_on(name, reach):
+    model = jun01.model_of(jun01.Config(), name, 16)
+    params, X = model.init(0), np.full((1, 16), 97)
+    changed = [
+        np.abs(model.logits(params, X) - model.logits(params, X + at))[0, -1].max() for at in np.eye(16, dtype=int)
+    ]
+    assert [bool(change > 1e-4) for change in changed] == [at >= 16 - reach for at in range(16)], changed
+
+
+def test_gates_have_the_parameters_and_flops_of_what_they_are_compared_with():
+    config = may24.Config()
+    models = {name: may24.model_of(config, name) for name in may24.KINDS}
+    for count in (flops.parameters, flops.training):
+        first, second = (count(models[name]) for name in ("MLP, silu", "gate, silu"))
+        assert abs(first - second) < 0.005 * first
+    spent = {name: may24.steps_of(config, name)[-1] * flops.training(model) for name, model in models.items()}
+    assert max(spent.values()) <= 1.01 * min(spent.values()), "within a step"
+    assert models["wide gate, silu"].hidden == models["MLP, silu"].hidden == 128
+
+
+def test_a_mean_over_bins_is_that_over_positions():
+    config = jun01.Config()
+    losses, bins = np.random.default_rng(0).standard_normal(128), config.bins
+    assert bins.tolist() == [0, 1, 2, 4, 8, 16, 32, 64, 128]
+    binned = np.array([losses[low:high].mean() for low, high in pairwise(bins)])
+    found = jun01.Results(np.empty(0), np.broadcast_to(binned, (2, 3, 4, 8)), np.empty(0))
+    own, past = found.own(config), found.past(config)
+    assert own.shape == past.shape == (2, 3, 4)
+    np.testing.assert_allclose(own[0], losses[:32].mean())
+    np.testing.assert_allclose(own[1], losses.mean())
+    np.testing.assert_allclose(past, losses[32:].mean())
+
+
+def test_draws_that_nothing_was_chosen_by_are_of_the_test_text():
+    config = blocks.Config()
+    X, _ = blocks.held_out(config, 64, 0)
+    unseen, _ = blocks.held_out(config, 64, blocks.UNSEEN)
+    whole = {part: getattr(text, part)().tobytes() for part in ("validation", "test")}
+    assert bytes(X[0].astype(np.uint8)) in whole["validation"] and bytes(unseen[0].astype(np.uint8)) in whole["test"]
+    assert min(config.unseen_seeds) >= blocks.UNSEEN and len(config.unseen_seeds) >= 10
+
+
+def test_points_of_the_compute_gate_are_computed_again():
+    config, found = checked_in(may24)
+    again = may24.tune(config, {"kind": "gate, silu", "log_rate": config.log_rates[0]}, 1)["loss"]
+    assert again == pytest.approx(found.by_rate[list(may24.KINDS).index("gate, silu"), 0, 1], rel=5e-3)
+
+
+def test_points_of_the_windows_are_computed_again():
+    config, found = checked_in(jun01)
+    again = jun01.tune(config, {"kind": "recurrence, 2", "log_rate": config.log_rates[0]}, 0)["loss"]
+    assert again == pytest.approx(found.by_rate[list(jun01.KINDS).index("recurrence, 2"), 0, 0], rel=5e-3)

@@ -9,20 +9,16 @@ from experiments.shared.search import COST
 
 
 @dataclass(frozen=True)
-class Config(runner.PartConfig):
-    """A quick run trains, descends and searches ``every`` times shorter, and compares fewer draws.
+class Trained(runner.PartConfig):
+    """A quick run trains ``every`` times shorter, and compares fewer draws.
 
     Attributes:
       eps: ε of Adam.
-      draws: initial weights and minibatches that each point of a grid, meta-iteration or trial is the mean over.
-      iterations: of the descents, by Adam.
       unseen: draws for the comparison.
     """
 
     steps: int = 100
     eps: float = 1e-5
-    draws: int = 2
-    iterations: int = 7
     unseen: int = 10
 
     @property
@@ -32,6 +28,19 @@ class Config(runner.PartConfig):
     @property
     def unseen_draws(self) -> int:
         return max(2, self.unseen // self.every)
+
+
+@dataclass(frozen=True)
+class Config(Trained):
+    """A quick run descends and searches ``every`` times shorter, too.
+
+    Attributes:
+      draws: initial weights and minibatches that each point of a grid, meta-iteration or trial is the mean over.
+      iterations: of the descents, by Adam.
+    """
+
+    draws: int = 2
+    iterations: int = 7
 
     @property
     def evaluations(self) -> int:

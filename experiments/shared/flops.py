@@ -24,7 +24,7 @@ class Product(NamedTuple):
 
 
 def products(model: Any) -> list[Product]:
-    """Those of one example; of a :class:`hypergrad.nn.Transformer` those of one of its ``length`` characters."""
+    """Those of one example; of one of ``length`` characters, if it is a :class:`hypergrad.nn.Transformer` or alike."""
     if isinstance(model, hg.nn.MLP):
         sizes = [m * n for m, n in zip(model.sizes, model.sizes[1:])]
         return [Product(size, 1 if layer == 0 else 2) for layer, size in enumerate(sizes)]
@@ -43,11 +43,12 @@ def _of_convolutions(model: hg.nn.ConvNet) -> list[Product]:
     return [*found, Product(int(np.prod(model.shapes[-1][0])), 2)]
 
 
-def _of_blocks(model: hg.nn.Transformer) -> list[Product]:
+def _of_blocks(model: Any) -> list[Product]:
     """Attention multiplies all pairs of positions, those that the mask hides too; an embedding is looked up."""
-    block = [Product(int(np.prod(model.shapes["blocks"][0][name])), 2) for name in ("query", "key", "value", "output")]
-    block += [Product(model.length * model.width, 2)] * 2  # queries with keys, weights with values
-    block += [Product(int(np.prod(model.shapes["blocks"][0][name])), 2) for name in ("up", "down")]
+    shapes = model.shapes["blocks"][0]
+    block = [Product(int(np.prod(size)), 2) for size in shapes.values() if isinstance(size, tuple) and len(size) == 2]
+    if "query" in shapes:
+        block += [Product(model.length * model.width, 2)] * 2  # queries with keys, weights with values
     return [*block * model.depth, Product(int(np.prod(model.shapes["head"])), 2)]
 
 
