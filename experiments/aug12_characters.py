@@ -57,7 +57,7 @@ class Config(character_memory.Config):
 PARTS = {
     1: Config(quick_every=30),
     2: told_apart.Config(quick_every=30),
-    3: batch_and_length.Config(quick_every=16),
+    3: batch_and_length.Config(quick_every=32),
     4: character_samples.Config(quick_every=100),
 }
 FULL = {
