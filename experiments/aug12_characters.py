@@ -32,7 +32,7 @@ from experiments.shared import (
     told_apart,
 )
 from experiments.shared.character_memory import GATES
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import geometric_interval, t_interval
 
 LOOK_AT = "Look at how many units draw the whole string from its first character."
 
@@ -121,21 +121,22 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: means and 95 % t intervals over the seeds, shares in per cent."""
+    """What the log quotes: means and 95 % t intervals over the seeds, of losses geometric; shares in per cent."""
     found = {"trainings": config.trainings}
     for m, name in enumerate(GATES):
         for u, units in enumerate(config.units):
             arm = f"{name}, {units}"
-            found[f"loss, {arm}"] = t_interval(results.value[m, u, :, -1])
+            found[f"loss, {arm}"] = geometric_interval(results.value[m, u, :, -1])
             found[f"right, {arm}"] = t_interval(100.0 * results.right[m, u, :, -1])
             found[f"drawn, {arm}"] = t_interval(100.0 * results.drawn[m, u])
             found[f"strings drawn whole, {arm}"] = np.sum(results.drawn[m, u] == 1.0)
             found[f"log10 rate, {arm}"] = config.rates[np.nanargmin(results.by_rate[m, u])]
             known = np.where(results.right[m, u] == 1.0, results.steps, np.inf).min(axis=-1)
-            found[f"steps until all are right, {arm}"] = np.median(known)
+            if np.isfinite(np.median(known)):
+                found[f"steps until all are right, {arm}"] = np.median(known)
     for u, units in enumerate(config.units):
         plain, gated = results.value[:, u, :, -1]
-        found[f"gates less no gates, {units}"] = t_interval(gated - plain)
+        found[f"gates over no gates, {units}"] = geometric_interval(gated / plain)
         plain, gated = 100.0 * results.drawn[:, u]
         found[f"drawn: gates less no gates, {units}"] = t_interval(gated - plain)
     for n, shares in zip(config.orders, results.table.T):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 
 import numpy as np
 
 from experiments.shared import text
 from experiments.shared.character_memory import COLOURS, GATES
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import geometric_interval, t_interval
 from experiments.shared.memory_plots import scatter_with_mean
 from hypergrad.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
@@ -18,15 +19,20 @@ MARKERS = dict(zip(GATES, "os"))
 LOSS = "nats a character"
 
 
-def by_log2(axis, x, rows, colour, label: str, marker: str = "o", shift: float = 0.0) -> None:
-    """Values (n, s) above places x (n,) on a log axis: each as a point, means as a line, and their 95 % intervals."""
+def by_log2(axis, x, rows, style: tuple, interval: Callable = t_interval) -> None:
+    """Values (n, s) above places x (n,) on a log axis: each as a point, means as a line, and their 95 % intervals.
+
+    Args:
+      style: colour, label, marker, and by what power of 2 to shift, so that nothing hides the other.
+      interval: which mean, and which interval.
+    """
+    colour, label, marker, shift = style
     at = np.asarray(x) * 2.0**shift
-    axis.plot(at, np.mean(rows, axis=1), "-", marker=marker, color=colour, label=label, markersize=5)
     axis.plot(np.repeat(at, rows.shape[1]), np.ravel(rows), ".", color=colour, alpha=0.35, markersize=3.5)
-    if rows.shape[1] > 1:
-        for place, values in zip(at, rows):
-            _, low, high = t_interval(values)
-            axis.plot([place, place], [low, high], "-", color=colour)
+    found = np.array([interval(values) if len(values) > 1 else np.repeat(values, 3) for values in rows])
+    axis.plot(at, found[:, 0], "-", marker=marker, color=colour, label=label, markersize=5)
+    for place, (_, low, high) in zip(at, found):
+        axis.plot([place, place], [low, high], "-", color=colour)
     axis.set_xscale("log", base=2)
     axis.set_xticks(x, [f"{value:g}" for value in x])
     axis.set_xticks([], minor=True)
@@ -49,17 +55,19 @@ def plot_one_string(results, config, plt):
             label = f"table of the last {n}" if n > 1 else "table of the last character"
             axis.axhline(100.0 * share, color="0.4", linestyle=style, linewidth=1.0, label=label)
         axis.set(xscale="log", xlabel="training steps", ylabel="characters predicted right (%)", title=name)
-    axes[0, 0].legend(frameon=False, fontsize="small")
+    axes[0, 0].legend(framealpha=0.85, edgecolor="none", fontsize="small", loc="upper left")
     for m, name in enumerate(GATES):
         style = (COLOURS[name], name, MARKERS[name], 0.08 * (2 * m - 1))
-        by_log2(axes[1, 0], config.units, results.value[m, :, :, -1], *style)
-        by_log2(axes[1, 1], config.units, 100.0 * results.drawn[m], *style)
+        by_log2(axes[1, 0], config.units, results.value[m, :, :, -1], style, geometric_interval)
+        by_log2(axes[1, 1], config.units, 100.0 * results.drawn[m], style)
     axes[1, 0].set(yscale="log", xlabel="units", ylabel=f"loss at the end ({LOSS})")
     axes[1, 1].set(xlabel="units", ylabel="drawn right from the first character alone (%)")
     axes[1, 0].legend(frameon=False, fontsize="small")
     words = f"One string of {config.length} characters memorised, {results.steps[-1]} steps of Adam"
     figure.suptitle(
-        _title(config, words) + "\nbands: from the least to the most; below: mean and 95 % interval", fontsize="medium"
+        _title(config, words)
+        + "\nbands: from the least to the most; below: mean (of losses the geometric one) and 95 % interval",
+        fontsize="medium",
     )
     return figure
 
@@ -107,7 +115,7 @@ def plot_batch_and_length(results, config, plt):
     figure, axes = plt.subplots(2, 2, figsize=(12.5, 9.0), layout="constrained")
     by_length, by_batch = results.arms(config)
     for m, name in enumerate(GATES):
-        by_log2(axes[0, 0], config.lengths, by_length[m], COLOURS[name], name, MARKERS[name], 0.06 * (2 * m - 1))
+        by_log2(axes[0, 0], config.lengths, by_length[m], (COLOURS[name], name, MARKERS[name], 0.06 * (2 * m - 1)))
     ticks = [f"{length}\n{config.a_step // length}" for length in config.lengths]
     axes[0, 0].set_xticks(config.lengths, ticks)
     axes[0, 0].set(
@@ -116,7 +124,7 @@ def plot_batch_and_length(results, config, plt):
     )
     axes[0, 0].set_title(f"{config.units} units, {config.a_step} characters a step", fontsize="medium")
     for units, colour, rows in zip(config.sizes, BY_SIZE[1::2], by_batch):
-        by_log2(axes[0, 1], config.batches, rows, colour, f"{units} units")
+        by_log2(axes[0, 1], config.batches, rows, (colour, f"{units} units", "o", 0.0))
     steps = [f"{batch}\n{config.seen // (batch * config.piece):,}" for batch in config.batches]
     axes[0, 1].set_xticks(config.batches, steps)
     axes[0, 1].set(xlabel="pieces in a minibatch,\nand how many steps are taken", ylabel=f"test loss ({LOSS})")
@@ -159,7 +167,7 @@ def plot_batch_and_length(results, config, plt):
 
 TABLE_STYLES = ((0, (1, 3)), ":", "-.", "--", (0, (5, 1)))
 START_HALF_LIVES = np.log(2.0) / -np.log1p(-np.array([1e-3, 1e-4]))  # between these, in characters
-LINE = 62  # characters of a line of a sample
+LINE = 60  # characters of a line of a sample
 
 
 def shown(characters) -> str:
@@ -171,8 +179,8 @@ def shown(characters) -> str:
 @in_style
 def plot_samples(results, config, ways, plt):
     """A page of samples after the same prompt, and below it words and losses."""
-    figure = plt.figure(figsize=(13.5, 11.5), layout="constrained")
-    grid = figure.add_gridspec(2, 2, height_ratios=(2.4, 1.0))
+    figure = plt.figure(figsize=(14.0, 11.0), layout="constrained")
+    grid = figure.add_gridspec(2, 2, height_ratios=(2.2, 1.0))
     page = figure.add_subplot(grid[0, :])
     page.set_axis_off()
     _page(page, results, config, ways)
@@ -200,14 +208,14 @@ def plot_samples(results, config, ways, plt):
 
 def _page(axis, results, config, ways) -> None:
     """Rows of temperatures, columns of ways, for the first seed and prompt; above them the prompt and the true text."""
-    font = {"family": "monospace", "fontsize": 6.6, "va": "top", "transform": axis.transAxes}
-    bold = {"fontsize": 9.0, "va": "top", "transform": axis.transAxes, "weight": "bold"}
-    axis.text(0.0, 1.0, "prompt (¶: end of a verse)", **bold)
-    axis.text(0.0, 0.965, shown(results.prompt[0, 0]), **font)
-    axis.text(0.34, 1.0, "the text goes on", **bold)
-    axis.text(0.34, 0.965, shown(results.true[0, 0]), **font)
+    font = {"family": "monospace", "fontsize": 7.6, "va": "top", "transform": axis.transAxes}
+    bold = {"fontsize": 9.5, "va": "top", "transform": axis.transAxes, "weight": "bold"}
+    places = [(0.0, 1.0, "prompt (¶: end of a verse)", results.prompt[0, 0])]
+    places.append((0.345, 1.0, "the text goes on", results.true[0, 0]))
     for t, temperature in enumerate(config.temperatures):
-        top = 0.79 - 0.27 * t
         for w, name in enumerate(ways):
-            axis.text(0.34 * w, top, f"{name}, temperature {temperature:g}", **bold)
-            axis.text(0.34 * w, top - 0.035, shown(results.sampled[w, 0, t, 0]), **font)
+            words = f"{name}, temperature {temperature:g}"
+            places.append((0.345 * w, 0.76 - 0.26 * t, words, results.sampled[w, 0, t, 0]))
+    for x, y, words, characters in places:
+        axis.text(x, y, words, **bold)
+        axis.text(x, y - 0.035, shown(characters), **font)
