@@ -3,7 +3,7 @@
 Diagonal linear recurrences, h_k = z ⊙ h_{k−1} + W_d x_k with z = size · e^{iθ} and the output W_o Re h_k + b, read
 256-way characters of the King James Bible and predict the next. With gates time runs as the input says:
 t = σ(b + W_t x), z = size^t · e^{iθt}, input t ⊙ W_d x. Memory, gates and weights are learned by Adam, in float32; the
-rate of each model and size is the best of a grid, the same for all, by draws of its own.
+rate of each model and size is the best of a grid, the same for all in a part, by other draws than are compared.
 
 Part 1: one string of 100 characters memorised, by 2 to 32 units; and drawn from its first character alone.
 Part 2: two sentences told apart by their first characters, also past up to 128 characters that both share; and five

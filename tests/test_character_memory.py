@@ -7,15 +7,33 @@ import pytest
 
 from experiments import aug12_characters as aug12
 from experiments.shared import (
+    batch_and_length,
     character_memory,
+    character_plots,
     character_samples,
     character_tables,
+    results,
     text,
     told_apart,
 )
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(97, 101, (3, 9))
+LOG = (results.EXPERIMENTS / "LOG.md").read_text(encoding="utf-8")
+T_9 = 2.262157  # the 97.5 % quantile of Student's t with 9 degrees of freedom, from a table
+
+
+def checked_in(part):
+    """Config, results, and the numbers that the log quotes."""
+    config, found = results.load(aug12, results.FIGURES / "aug12_characters", part)
+    return config, found, results.kind(config).numbers(found, config)
+
+
+def with_interval(values):
+    """Mean and 95 % interval over ten seeds."""
+    assert values.shape == (10,)
+    half = T_9 * values.std(ddof=1) / np.sqrt(10.0)
+    return pytest.approx((values.mean(), values.mean() - half, values.mean() + half), rel=1e-5, abs=1e-12)
 
 
 @pytest.fixture(params=character_memory.GATES)
@@ -162,3 +180,82 @@ def test_every_arm_sees_as_many_characters():
     X, T = config.judged_by("test")
     np.testing.assert_array_equal(X[:, 1:], T[:, :-1])
     assert text.as_text(X[0]) in text.as_text(text.test())
+
+
+def test_the_beginning_of_a_training_is_computed_again():
+    config, found, _ = checked_in(1)
+    for m, name in enumerate(character_memory.GATES):
+        rate, few = config.rates[np.argmin(found.by_rate[m, 2])], found.steps[:6]
+        recurrence, saved, characters = aug12.trained(config, (name, 8), rate, character_memory.UNSEEN + 3, few)
+        losses = [recurrence.loss(params, characters) for params in saved]
+        np.testing.assert_allclose(losses, found.value[m, 2, 3, :6], rtol=1e-3)
+    share = character_tables.best_by_last(aug12.string(config, character_memory.UNSEEN + 4), 2, 1)
+    assert share == found.table[4, 1]
+
+
+def test_tables_and_a_short_training_on_the_text_are_computed_again():
+    config, found, _ = checked_in(3)
+    np.testing.assert_allclose(batch_and_length.tabled(config)[0], found.table[0], rtol=1e-10)
+    arms = config.by_length + config.by_batch
+    a = arms.index(("gates", 8, 64, 32))
+    loss, *_ = batch_and_length.measure(config, arms[a], config.rates[np.argmin(found.by_rate[a])], 10**6 + 2)
+    assert loss == pytest.approx(found.value[a, 2], rel=0.02)
+
+
+def test_samples_of_the_table_are_drawn_again():
+    config, found, _ = checked_in(4)
+    loss, words, drawn = character_samples.of_table(config, character_memory.UNSEEN)
+    assert loss == pytest.approx(found.value[-1, 0], rel=1e-10)
+    np.testing.assert_array_equal(drawn, found.sampled[-1, 0])
+    np.testing.assert_allclose(words, found.words[-1, 0])
+    assert text.as_text(np.concatenate([found.prompt[1, 2], found.true[1, 2]])) in text.as_text(text.test())
+
+
+def test_the_numbers_of_the_entry_on_memorising():
+    """From the arrays, written out once more."""
+    config, found, named = checked_in(1)
+    for m, name in enumerate(("no gates", "gates")):
+        for u, units in enumerate((2, 4, 8, 16, 32)):
+            assert named[f"right, {name}, {units}"] == with_interval(100.0 * found.right[m, u, :, -1])
+            assert named[f"drawn, {name}, {units}"] == with_interval(100.0 * found.drawn[m, u])
+            mean, *_ = named[f"loss, {name}, {units}"]
+            assert mean == pytest.approx(np.prod(found.value[m, u, :, -1]) ** 0.1, rel=1e-5)
+    config, found, named = checked_in(2)
+    shares = found.right, found.parting, found.drawn
+    for k, task in enumerate(told_apart.TASKS):
+        for m, name in enumerate(("no gates", "gates")):
+            for u, units in enumerate(config.units):
+                for what, share in zip(("right", "parting", "drawn"), shares):
+                    assert named[f"{what}, {task}, {name}, {units}"] == with_interval(100.0 * share[k, m, u])
+
+
+def test_the_numbers_of_the_entry_on_the_text():
+    _, found, named = checked_in(3)
+    lengths, batches = (8, 16, 32, 64, 128), (4, 16, 64)
+    for m, name in enumerate(("no gates", "gates")):
+        for i, length in enumerate(lengths):
+            losses, arm = found.value[5 * m + i], f"{name}, 32 units, {512 // length} × {length}"
+            assert named[arm] == with_interval(losses)
+            assert named[f"{arm} less table of order 1"] == with_interval(losses - found.table[0, 1])
+            first = found.by_position[5 * m + i, :, :8].mean(axis=1)
+            assert named[f"first 8, {arm}"] == with_interval(first)
+        longest, shortest = found.value[5 * m + 4], found.value[5 * m]
+        assert named[f"{name}: length 128 less 8"] == with_interval(longest - shortest)
+    for u, units in enumerate((8, 32, 128)):
+        for b, batch in enumerate(batches):
+            arm = f"gates, {units} units, {batch} × 32"
+            assert named[arm] == with_interval(found.value[10 + 3 * u + b])
+        assert named[f"{units} units: batch 64 less 4"] == with_interval(
+            found.value[12 + 3 * u] - found.value[10 + 3 * u]
+        )
+    np.testing.assert_allclose(found.by_position.mean(axis=2), found.value, rtol=1e-4)
+
+
+def test_samples_in_the_log_are_those_of_the_results():
+    config, found, _ = checked_in(4)
+    for w, name in enumerate(("no gates", "gates", "table")):
+        t = config.temperatures.index(0.8)
+        quoted = character_plots.shown(found.sampled[w, 0, t, 0]).replace("\n", "\n    ")
+        assert f"    {quoted}\n" in LOG, name
+    for characters in (found.prompt[0, 0], found.true[0, 0]):
+        assert "    " + character_plots.shown(characters).replace("\n", "\n    ") in LOG

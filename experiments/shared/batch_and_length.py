@@ -28,6 +28,8 @@ class Config(character_memory.Config):
     judged: characters of a piece that models are judged on, of ``pieces``.
     """
 
+    log_rates: tuple[float, ...] = (-1.75, -1.5, -1.25, -1.0, -0.75)
+    draws: int = 1
     lengths: tuple[int, ...] = (8, 16, 32, 64, 128)
     units: int = 32
     a_step: int = 512

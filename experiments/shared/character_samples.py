@@ -34,7 +34,7 @@ class Config(character_memory.Config):
     units: int = 64
     length: int = 64
     batch_size: int = 8
-    steps: int = 2_000
+    steps: int = 1_500
     temperatures: tuple[float, ...] = (0.5, 0.8, 1.0)
     prompt: int = 64
     sample: int = 200
