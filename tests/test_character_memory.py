@@ -197,7 +197,7 @@ def test_tables_and_a_short_training_on_the_text_are_computed_again():
     config, found, _ = checked_in(3)
     np.testing.assert_allclose(batch_and_length.tabled(config)[0], found.table[0], rtol=1e-10)
     arms = config.by_length + config.by_batch
-    a = arms.index(("gates", 8, 64, 32))
+    a = arms.index(("gates", 8, 128, 32))
     loss, *_ = batch_and_length.measure(config, arms[a], config.rates[np.argmin(found.by_rate[a])], 10**6 + 2)
     assert loss == pytest.approx(found.value[a, 2], rel=0.02)
 
@@ -231,7 +231,7 @@ def test_the_numbers_of_the_entry_on_memorising():
 
 def test_the_numbers_of_the_entry_on_the_text():
     _, found, named = checked_in(3)
-    lengths, batches = (8, 16, 32, 64, 128), (4, 16, 64)
+    lengths, batches = (8, 16, 32, 64, 128), (8, 32, 128)
     for m, name in enumerate(("no gates", "gates")):
         for i, length in enumerate(lengths):
             losses, arm = found.value[5 * m + i], f"{name}, 32 units, {512 // length} × {length}"
@@ -245,7 +245,7 @@ def test_the_numbers_of_the_entry_on_the_text():
         for b, batch in enumerate(batches):
             arm = f"gates, {units} units, {batch} × 32"
             assert named[arm] == with_interval(found.value[10 + 3 * u + b])
-        assert named[f"{units} units: batch 64 less 4"] == with_interval(
+        assert named[f"{units} units: batch 128 less 8"] == with_interval(
             found.value[12 + 3 * u] - found.value[10 + 3 * u]
         )
     np.testing.assert_allclose(found.by_position.mean(axis=2), found.value, rtol=1e-4)

@@ -34,7 +34,7 @@ class Config(character_memory.Config):
     units: int = 32
     a_step: int = 512
     sizes: tuple[int, ...] = (8, 32, 128)
-    batches: tuple[int, ...] = (4, 16, 64)
+    batches: tuple[int, ...] = (8, 32, 128)
     piece: int = 32
     characters: int = 2**17
     judged: int = 128
