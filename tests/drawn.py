@@ -845,7 +845,7 @@ def _told_apart(figure, found, config) -> None:
     for k, task in enumerate(told_apart.TASKS.values()):
         if task.shared:
             shows(parting, k - 0.45, 100.0 / task.sequences)
-    says(figure, *(name.replace(" ", "\n", 1) for name in told_apart.TASKS), character_plots.CHANCE)
+    says(figure, *(name.replace(" ", "\n") for name in told_apart.TASKS), character_plots.CHANCE)
     says(figure, *(f"{name}, {units} units" for name in character_memory.GATES for units in config.units))
     says(figure, "drawn from prompt or key alone", "first characters of the endings", "table of the last 8")
 

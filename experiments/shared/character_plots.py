@@ -89,8 +89,8 @@ def plot_told_apart(results, config, tasks, plt):
                     colour = BY_COLUMN[m * len(config.units) + u]
                     label = f"{name}, {units} units" if k == 0 else None
                     scatter_with_mean(axis, x, 100.0 * share[k, m, u], colour, MARKERS[name], label)
-        axis.set_xticks(range(len(tasks)), [name.replace(" ", "\n", 1) for name in tasks], fontsize="small")
-        axis.set(ylabel=words)
+        axis.set_xticks(range(len(tasks)), [name.replace(" ", "\n") for name in tasks], fontsize="small")
+        axis.set(ylabel=words, ylim=(-6, 105))
     for k, task in enumerate(tasks.values()):
         for n, share, style in zip(config.orders, results.table[k].mean(axis=0), ("--", ":")):
             label = f"table of the last {n} characters" if k == 0 else None
