@@ -97,7 +97,7 @@ def plot_told_apart(results, config, tasks, plt):
             axes[0].plot([k - 0.45, k + 0.45], [100.0 * share] * 2, style, color="0.4", label=label)
         if task.shared:
             (chance,) = axes[1].plot([k - 0.45, k + 0.45], [100.0 / task.sequences] * 2, "-.", color="0.4")
-    axes[1].legend([chance], [CHANCE], frameon=False, fontsize="small", loc="lower left")
+    axes[1].legend([chance], [CHANCE], frameon=False, fontsize="small", loc=(0.02, 0.3))
     axes[0].legend(frameon=False, fontsize="small", loc="lower left")
     words = "Sentences that go on as their first characters say, and entries by their key"
     words = f"{words}; {config.trained_steps} steps of Adam"
@@ -105,7 +105,7 @@ def plot_told_apart(results, config, tasks, plt):
     return figure
 
 
-CHANCE = "without a memory of the prompt"
+CHANCE = "the most without\na memory of the prompt"
 BY_COLUMN = (SKY, BLUE, ORANGE, VERMILION, GREEN, PURPLE, BLACK)
 
 
