@@ -864,7 +864,9 @@ def _batch_and_length(figure, found, config) -> None:
     for rows in by_batch:
         shows(batches, config.batches, rows.mean(axis=1))
     for a in (0, 2, 4, 5, 7, 9):
-        shows(positions, np.arange(1, config.judged + 1), found.by_position[a].mean(axis=0))
+        curve = found.by_position[a].astype(float).mean(axis=0)
+        means = [curve[0], *(curve[2**n : 2 ** (n + 1)].mean() for n in range(7))]
+        shows(positions, 2.0 ** np.arange(8), means)
     drawn_tables = [line.get_ydata()[0] for line in lengths.lines if np.ptp(line.get_xdata()) == 1.0]
     assert drawn_tables and set(drawn_tables) <= set(found.table[0])
     says(figure, *character_memory.GATES, *(f"{units} units" for units in config.sizes), "at the start")

@@ -106,6 +106,15 @@ def plot_told_apart(results, config, tasks, plt):
 
 
 CHANCE = "the most without\na memory of the prompt"
+
+
+def by_doubling(curve) -> tuple[np.ndarray, np.ndarray]:
+    """The last positions, from 1, of a curve's first point, of the next, next two, next four and so on; and their means."""
+    first = np.concatenate([[0], 2 ** np.arange(int(np.log2(len(curve))))])
+    ends = np.append(first[1:], len(curve))
+    return ends, np.add.reduceat(curve, first) / (ends - first)
+
+
 BY_COLUMN = (SKY, BLUE, ORANGE, VERMILION, GREEN, PURPLE, BLACK)
 
 
@@ -137,14 +146,13 @@ def plot_batch_and_length(results, config, plt):
                     loss, color="0.45", linewidth=0.9, linestyle=TABLE_STYLES[order], label=f"table, {order} before"
                 )
         axis.legend(frameon=False, fontsize="small", ncols=2)
-    positions = np.arange(1, results.by_position.shape[-1] + 1)
     split = len(config.lengths)
     for name, start, style in zip(GATES, (0, split), ("--", "-")):
         for i, colour in ((0, SKY), (split // 2, GREEN), (split - 1, VERMILION)):
-            curve = results.by_position[start + i].mean(axis=0)
-            axes[1, 0].plot(positions, curve, style, color=colour, label=f"{config.lengths[i]}, {name}", linewidth=1.2)
+            places, means = by_doubling(results.by_position[start + i].astype(float).mean(axis=0))
+            axes[1, 0].plot(places, means, "." + style, color=colour, label=f"{config.lengths[i]}, {name}", linewidth=1.2)
     axes[1, 0].set(
-        xscale="log", xlabel="characters read before the one predicted", ylabel=f"test loss ({LOSS}),\nmean over seeds"
+        xscale="log", xlabel="up to so many characters read before the one predicted", ylabel=f"test loss ({LOSS}),\nmean over seeds"
     )
     axes[1, 0].legend(frameon=False, fontsize="small", title="trained on pieces of", title_fontsize="small")
     for m, name in enumerate(GATES):
@@ -158,7 +166,7 @@ def plot_batch_and_length(results, config, plt):
     axes[1, 1].set_xscale("log", base=2)
     axes[1, 1].set_xticks(config.lengths, [str(length) for length in config.lengths])
     axes[1, 1].set(yscale="log", xlabel="length of the pieces trained on (characters)")
-    axes[1, 1].set_ylabel("half-life of a unit after training (characters):\nmedian and quartiles")
+    axes[1, 1].set_ylabel("half-life of a unit after training (characters,\nwith gates at t = 1): median and quartiles")
     axes[1, 1].legend(frameon=False, fontsize="small")
     words = f"Characters of the text, {config.seen:,} seen in each training, judged on pieces of {config.judged}"
     figure.suptitle(_title(config, words) + "; points: seeds; mean and 95 % interval", fontsize="medium")
