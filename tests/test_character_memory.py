@@ -31,6 +31,7 @@ def checked_in(part):
 
 def with_interval(values):
     """Mean and 95 % interval over ten seeds."""
+    values = values.astype(float)
     assert values.shape == (10,)
     half = T_9 * values.std(ddof=1) / np.sqrt(10.0)
     return pytest.approx((values.mean(), values.mean() - half, values.mean() + half), rel=1e-5, abs=1e-12)
@@ -219,7 +220,7 @@ def test_the_numbers_of_the_entry_on_memorising():
             assert named[f"right, {name}, {units}"] == with_interval(100.0 * found.right[m, u, :, -1])
             assert named[f"drawn, {name}, {units}"] == with_interval(100.0 * found.drawn[m, u])
             mean, *_ = named[f"loss, {name}, {units}"]
-            assert mean == pytest.approx(np.prod(found.value[m, u, :, -1]) ** 0.1, rel=1e-5)
+            assert mean == pytest.approx(np.prod(found.value[m, u, :, -1].astype(float) ** 0.1), rel=1e-5)
     config, found, named = checked_in(2)
     shares = found.right, found.parting, found.drawn
     for k, task in enumerate(told_apart.TASKS):

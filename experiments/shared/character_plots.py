@@ -109,7 +109,7 @@ CHANCE = "the most without\na memory of the prompt"
 
 
 def by_doubling(curve) -> tuple[np.ndarray, np.ndarray]:
-    """The last positions, from 1, of a curve's first point, of the next, next two, next four and so on; and their means."""
+    """A curve's first point, its next, next two, next four and so on: their last positions, from 1, and their means."""
     first = np.concatenate([[0], 2 ** np.arange(int(np.log2(len(curve))))])
     ends = np.append(first[1:], len(curve))
     return ends, np.add.reduceat(curve, first) / (ends - first)
@@ -150,9 +150,13 @@ def plot_batch_and_length(results, config, plt):
     for name, start, style in zip(GATES, (0, split), ("--", "-")):
         for i, colour in ((0, SKY), (split // 2, GREEN), (split - 1, VERMILION)):
             places, means = by_doubling(results.by_position[start + i].astype(float).mean(axis=0))
-            axes[1, 0].plot(places, means, "." + style, color=colour, label=f"{config.lengths[i]}, {name}", linewidth=1.2)
+            axes[1, 0].plot(
+                places, means, "." + style, color=colour, label=f"{config.lengths[i]}, {name}", linewidth=1.2
+            )
     axes[1, 0].set(
-        xscale="log", xlabel="up to so many characters read before the one predicted", ylabel=f"test loss ({LOSS}),\nmean over seeds"
+        xscale="log",
+        xlabel="up to so many characters read before the one predicted",
+        ylabel=f"test loss ({LOSS}),\nmean over seeds",
     )
     axes[1, 0].legend(frameon=False, fontsize="small", title="trained on pieces of", title_fontsize="small")
     for m, name in enumerate(GATES):
