@@ -833,14 +833,15 @@ def _one_string(figure, found, config) -> None:
 
 
 def _told_apart(figure, found, config) -> None:
-    right, parting, alone = figure.axes
+    right, parting, alone, losses = figure.axes
     columns = 2 * len(config.units)
-    for axis, share in ((right, found.right), (parting, found.parting), (alone, found.drawn)):
+    for axis, share in ((right, found.right), (parting, found.parting), (alone, found.drawn), (losses, found.value)):
         for k, rows in enumerate(share.reshape(len(told_apart.TASKS), columns, -1)):
             for c, values in enumerate(rows):
                 x = k + 0.2 * (c - (columns - 1) / 2)
-                shows(axis, x - 0.12, 100.0 * values)
-                shows(axis, x + 0.05, 100.0 * values.mean())
+                factor = 1.0 if axis is losses else 100.0
+                shows(axis, x - 0.12, factor * values)
+                shows(axis, x + 0.05, np.mean(factor * values))
     shows(right, np.arange(len(told_apart.TASKS))[:, None] - 0.45, 100.0 * found.table.mean(axis=1))
     for k, task in enumerate(told_apart.TASKS.values()):
         if task.shared:
@@ -855,14 +856,13 @@ def _batch_and_length(figure, found, config) -> None:
     by_length, by_batch = found.arms(config)
     for m, shift in enumerate((-0.06, 0.06)):
         at = np.array(config.lengths) * 2.0**shift
-        shows(lengths, at, by_length[m].mean(axis=1))
         shows(lengths, at[:, None], by_length[m])
         for place, values in zip(at, by_length[m]):
-            shows(lengths, place, t_interval(values)[1:])
+            shows(lengths, place, t_interval(values))
         rows = np.median(found.half_lives[m * len(at) : (m + 1) * len(at)], axis=1)[:, 1:4]
         shows(lives, np.array(config.lengths) * 2.0 ** (0.1 * (2 * m - 1)), rows[:, 1])
     for rows in by_batch:
-        shows(batches, config.batches, rows.mean(axis=1))
+        shows(batches, config.batches, [t_interval(values).mean for values in rows])
     for a in (0, 2, 4, 5, 7, 9):
         curve = found.by_position[a].astype(float).mean(axis=0)
         means = [curve[0], *(curve[2**n : 2 ** (n + 1)].mean() for n in range(7))]

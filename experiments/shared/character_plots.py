@@ -74,23 +74,27 @@ def plot_one_string(results, config, plt):
 
 @in_style
 def plot_told_apart(results, config, tasks, plt):
-    """For each task: characters right of the endings, of their beginnings, and where the model draws by itself."""
+    """For each task: characters right of the endings, of their beginnings, where the model draws; and losses."""
     panels = (
-        ("right", results.right, "characters of the endings right (%),\nall before them given"),
-        ("parting", results.parting, "first characters of the endings right (%)"),
-        ("drawn", results.drawn, "characters of the endings right (%),\ndrawn from prompt or key alone"),
+        (100.0 * results.right, "characters of the endings right (%),\nall before them given"),
+        (100.0 * results.parting, "first characters of the endings right (%)"),
+        (100.0 * results.drawn, "characters of the endings right (%),\ndrawn from prompt or key alone"),
+        (results.value, f"loss over all of the sequences\n({LOSS})"),
     )
-    figure, axes = plt.subplots(1, 3, figsize=(15.0, 5.0), layout="constrained", sharey=True)
-    for axis, (_, share, words) in zip(axes, panels):
+    figure, axes = plt.subplots(2, 2, figsize=(13.0, 9.0), layout="constrained")
+    axes = axes.ravel()
+    for axis, (measured, words) in zip(axes, panels):
         for k in range(len(tasks)):
             for m, name in enumerate(GATES):
                 for u, units in enumerate(config.units):
                     x = k + 0.2 * (m * len(config.units) + u - (2 * len(config.units) - 1) / 2)
                     colour = BY_COLUMN[m * len(config.units) + u]
                     label = f"{name}, {units} units" if k == 0 else None
-                    scatter_with_mean(axis, x, 100.0 * share[k, m, u], colour, MARKERS[name], label)
+                    scatter_with_mean(axis, x, measured[k, m, u], colour, MARKERS[name], label)
         axis.set_xticks(range(len(tasks)), [name.replace(" ", "\n") for name in tasks], fontsize="small")
-        axis.set(ylabel=words, ylim=(-6, 105))
+        axis.set(ylabel=words)
+    for axis in axes[:3]:
+        axis.set_ylim(-6, 105)
     for k, task in enumerate(tasks.values()):
         for n, share, style in zip(config.orders, results.table[k].mean(axis=0), ("--", ":")):
             label = f"table of the last {n} characters" if k == 0 else None
