@@ -24,6 +24,7 @@ from experiments import (
 )
 from experiments import aug08_trained_memory as aug08
 from experiments import aug10_time_gates as aug10
+from experiments import aug12_characters as aug12
 from experiments import feb03_training_schedules as feb03
 from experiments import feb04_weight_sharing as feb04
 from experiments import feb10_many_steps as feb10
@@ -41,6 +42,10 @@ from experiments import nov26_schedule_transfer as nov26
 from experiments.shared import (
     advice_measured,
     attribution_starts,
+    batch_and_length,
+    character_memory,
+    character_plots,
+    character_samples,
     compute_gate_plots,
     depth_causes,
     digit_completion,
@@ -72,11 +77,12 @@ from experiments.shared import (
     scales_and_rates,
     schedule_plots,
     sweeps,
+    told_apart,
     tuned_laws,
     window_plots,
 )
 from experiments.shared.box_counting import boundary, dimension
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import geometric_interval, t_interval
 from experiments.shared.iteration_plots import beside
 from experiments.shared.recipe_figures import goodness
 from hypergrad import style
@@ -926,6 +932,78 @@ def _completions(figure, found, config) -> None:
     )
 
 
+def _one_string(figure, found, config) -> None:
+    *curves, losses, drawn_alone = figure.axes
+    for axis, right in zip(curves, found.right, strict=True):
+        shows(axis, found.steps, 100.0 * right.mean(axis=1))
+        assert len(axis.collections) == len(config.units), "a band for each"
+        for share in found.table.mean(axis=0):
+            assert any(np.allclose(line.get_ydata(), 100.0 * share) for line in axis.lines)
+    for m, shift in enumerate((-0.08, 0.08)):
+        at = np.array(config.units) * 2.0**shift
+        for axis, rows in ((losses, found.value[m, :, :, -1]), (drawn_alone, 100.0 * found.drawn[m])):
+            shows(axis, at[:, None], rows)
+            interval = geometric_interval if axis is losses else t_interval
+            for place, values in zip(at, rows):
+                shows(axis, place, interval(values))
+    says(figure, *character_memory.GATES, *(f"{units} units" for units in config.units), "training steps")
+    says(figure, "characters predicted right (%)", "loss at the end (nats a character)", "table of the last 3")
+
+
+def _told_apart(figure, found, config) -> None:
+    right, parting, alone, losses = figure.axes
+    columns = 2 * len(config.units)
+    for axis, share in ((right, found.right), (parting, found.parting), (alone, found.drawn), (losses, found.value)):
+        for k, rows in enumerate(share.reshape(len(told_apart.TASKS), columns, -1)):
+            for c, values in enumerate(rows):
+                x = k + 0.2 * (c - (columns - 1) / 2)
+                factor = 1.0 if axis is losses else 100.0
+                shows(axis, x - 0.12, factor * values)
+                shows(axis, x + 0.05, np.mean(factor * values))
+    shows(right, np.arange(len(told_apart.TASKS))[:, None] - 0.45, 100.0 * found.table.mean(axis=1))
+    for k, task in enumerate(told_apart.TASKS.values()):
+        if task.shared:
+            shows(parting, k - 0.45, 100.0 / task.sequences)
+    says(figure, *(name.replace(" ", "\n") for name in told_apart.TASKS), character_plots.CHANCE)
+    says(figure, *(f"{name}, {units} units" for name in character_memory.GATES for units in config.units))
+    says(figure, "drawn from prompt or key alone", "first characters of the endings", "table of the last 8")
+
+
+def _batch_and_length(figure, found, config) -> None:
+    lengths, batches, positions, lives = figure.axes
+    by_length, by_batch = found.arms(config)
+    for m, shift in enumerate((-0.06, 0.06)):
+        at = np.array(config.lengths) * 2.0**shift
+        shows(lengths, at[:, None], by_length[m])
+        for place, values in zip(at, by_length[m]):
+            shows(lengths, place, t_interval(values))
+        rows = np.median(found.half_lives[m * len(at) : (m + 1) * len(at)], axis=1)[:, 1:4]
+        shows(lives, np.array(config.lengths) * 2.0 ** (0.1 * (2 * m - 1)), rows[:, 1])
+    for rows in by_batch:
+        shows(batches, config.batches, [t_interval(values).mean for values in rows])
+    for a in (0, 2, 4, 5, 7, 9):
+        curve = found.by_position[a].astype(float).mean(axis=0)
+        means = [curve[0], *(curve[2**n : 2 ** (n + 1)].mean() for n in range(7))]
+        shows(positions, 2.0 ** np.arange(8), means)
+    drawn_tables = [line.get_ydata()[0] for line in lengths.lines if np.ptp(line.get_xdata()) == 1.0]
+    assert drawn_tables and set(drawn_tables) <= set(found.table[0])
+    says(figure, *character_memory.GATES, *(f"{units} units" for units in config.sizes), "at the start")
+    says(figure, "test loss (nats a character)", "half-life of a unit after training", "pieces in a minibatch")
+
+
+def _samples(figure, found, config) -> None:
+    _, words, losses = figure.axes
+    for w, shares in enumerate(found.words):
+        for t, several in enumerate(shares.T):
+            shows(words, t + 0.22 * (w - 1) - 0.12, 100.0 * several)
+            shows(words, t + 0.22 * (w - 1) + 0.05, 100.0 * several.mean())
+        shows(losses, w - 0.12, found.value[w])
+        shows(losses, w + 0.05, found.value[w].mean())
+    texts = (found.prompt[0, 0], found.true[0, 0], *found.sampled[:, 0, :, 0].reshape(-1, config.sample))
+    says(figure, *map(character_plots.shown, texts))
+    says(figure, *(f"gates, temperature {t:g}" for t in config.temperatures), character_samples.TABLE, "the true text")
+
+
 def _initial_scales(figure, found, config) -> None:
     grid, slopes, scales, price, *tests = figure.axes
     at = np.arange(len(may28.HYPERS))
@@ -1077,6 +1155,10 @@ CHECKS = {
     memorised_digit: _memorised,
     aug10: _gates,
     digit_completion: _completions,
+    aug12: _one_string,
+    told_apart: _told_apart,
+    batch_and_length: _batch_and_length,
+    character_samples: _samples,
     estimator_truncation: _truncation,
     estimator_errors: _estimator_errors,
     estimator_descents: _estimator_descents,

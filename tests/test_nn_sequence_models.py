@@ -178,6 +178,27 @@ def test_accuracy_is_the_share_of_right_predictions():
     assert np.mean(model.predict(params, X) == T) == right / T.size
 
 
+def test_accuracy_of_a_recurrence_against_a_count_by_hand():
+    """A model without memory whose most probable character after c is c + 1, of five; on three sequences of four.
+
+    ``x[:][y]`` is ``x[y]``: it takes whole rows of x, where one entry of each row is wanted, and of one sequence or of
+    square shapes gives numbers that look right. Neither shape here is square, and no other pairing has this count.
+    """
+    model = hg.nn.DiagonalRecurrence(5, 5, 5)
+    level = {"input": np.eye(5), "log_decay": np.full(5, 10.0), "angle": np.zeros(5)}  # forgets at once
+    params = {"levels": [level], "output": np.roll(np.eye(5), 1, axis=1), "output_bias": np.zeros(5)}
+    X = np.array([[0, 1, 2, 3], [4, 4, 0, 2], [3, 1, 1, 0]])
+    np.testing.assert_array_equal(model.predict(params, X), [[1, 2, 3, 4], [0, 0, 1, 3], [4, 2, 2, 1]])
+    T = np.array([[1, 2, 0, 4], [0, 1, 1, 0], [3, 3, 2, 2]])  # right: 1, 2, 4; 0, 1; 2
+    assert model.accuracy(params, X, T) == 6 / 12
+    assert [model.accuracy(params, X[i : i + 1], T[i : i + 1]) for i in range(3)] == [3 / 4, 2 / 4, 1 / 4]
+    assert model.error_rate(params, X, T) == 6 / 12
+    assert model.accuracy(params, X, np.eye(5)[T]) == 6 / 12, "one-hot"
+    assert model.accuracy(params, X[::-1], T) == model.accuracy(params, X, T[::-1]) == 3 / 12
+    ordered = np.array([[0, 1, 2, 4], [4, 0, 1, 3]])  # without targets; after 0, 1, 4, 0 and 1 comes what it says
+    assert model.accuracy(params, ordered) == 4 / 6
+
+
 def test_later_characters_have_no_influence_and_a_window_ends():
     model = transformer(window=2, depth=1)
     params, changed = model.init(0), X.copy()

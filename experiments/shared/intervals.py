@@ -28,6 +28,15 @@ def t_interval(values) -> Interval:
     return Interval(float(mean), float(mean - half), float(mean + half))
 
 
+def geometric_interval(values) -> Interval:
+    """The geometric mean of positive values (n,), n ≥ 2, and its ends: those of the t interval of their logs.
+
+    >>> [round(float(x), 2) for x in geometric_interval([1.0, 10.0, 100.0])]
+    [10.0, 0.03, 3048.86]
+    """
+    return Interval(*(float(x) for x in np.exp(t_interval(np.log(np.asarray(values, dtype=float))))))
+
+
 def clopper_pearson(hits: int, trials: int) -> tuple[float, float]:
     """The 95 % interval of a probability, of which so many of independent trials tell; exact, so at least 95 %.
 
