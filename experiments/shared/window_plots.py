@@ -78,7 +78,9 @@ def _cost(axis, losses, names, config) -> None:
     axis.set_xticks(range(3), WINDOWS["recurrence"][:-1])
     axis.set(xlabel="history that attention sees (characters)", ylabel="loss less that with all in sight (nats)")
     axis.set_title("what a short window costs: each draw, mean, interval", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small")
+    low, high = axis.get_ylim()
+    axis.set_ylim(low - 0.4 * (high - low), high)  # room for the legend
+    axis.legend(frameon=False, fontsize="small", loc="lower left")
 
 
 def _rates(axis, results, names, config) -> None:
