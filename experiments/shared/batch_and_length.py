@@ -118,6 +118,7 @@ def run(config: Config, jobs: int, cache) -> Results:
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: nats a character, means and 95 % t intervals over the seeds; shares in per cent."""
     found = {"trainings": config.trainings, "characters": config.seen, "uniform": np.log(256.0)}
+    found["half-lives at first"] = character_plots.START_HALF_LIVES
     for row, words in zip(results.table, ("as many characters", "the whole text")):
         found |= {f"table of order {order}, {words}": loss for order, loss in zip(ORDERS, row)}
     for a, (name, units, batch, length) in enumerate(config.by_length + config.by_batch):

@@ -136,6 +136,7 @@ def numbers(results: Results, config: Config) -> dict:
                 arm = f"{task}, {name}, {units}"
                 found[f"loss, {arm}"] = t_interval(results.value[k, m, u])
                 found |= {f"{what}, {arm}": t_interval(100.0 * share[k, m, u]) for what, share in shares.items()}
+                found[f"seeds with all parted, {arm}"] = np.sum(results.parting[k, m, u] == 1.0)
                 found[f"log10 rate, {arm}"] = config.rates[np.nanargmin(results.by_rate[k, m, u])]
             for what, share in shares.items():
                 plain, gated = 100.0 * share[k, :, u]
