@@ -21,11 +21,13 @@ ORDERS = (0, 1, 2, 3, 4)  # of tables of counts
 
 @dataclass(frozen=True, kw_only=True)
 class Config(character_memory.Config):
-    """Attributes:
-    lengths: of the pieces, for models of ``units``, with ``a_step`` characters a step.
-    sizes, batches: numbers of units and of pieces, of ``piece`` characters each, for models with gates.
-    characters: that each training sees.
-    judged: characters of a piece that models are judged on, of ``pieces``.
+    """Two kinds of comparison, of models that see as many characters.
+
+    Attributes:
+      lengths: of the pieces, for models of ``units``, with ``a_step`` characters a step.
+      sizes, batches: numbers of units and of pieces, of ``piece`` characters each, for models with gates.
+      characters: that each training sees.
+      judged: characters of a piece that models are judged on, of ``pieces``.
     """
 
     log_rates: tuple[float, ...] = (-1.75, -1.5, -1.25, -1.0, -0.75)
