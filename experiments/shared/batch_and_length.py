@@ -21,11 +21,13 @@ ORDERS = (0, 1, 2, 3, 4)  # of tables of counts
 
 @dataclass(frozen=True, kw_only=True)
 class Config(character_memory.Config):
-    """Attributes:
-    lengths: of the pieces, for models of ``units``, with ``a_step`` characters a step.
-    sizes, batches: numbers of units and of pieces, of ``piece`` characters each, for models with gates.
-    characters: that each training sees.
-    judged: characters of a piece that models are judged on, of ``pieces``.
+    """Two kinds of comparison, of models that see as many characters.
+
+    Attributes:
+      lengths: of the pieces, for models of ``units``, with ``a_step`` characters a step.
+      sizes, batches: numbers of units and of pieces, of ``piece`` characters each, for models with gates.
+      characters: that each training sees.
+      judged: characters of a piece that models are judged on, of ``pieces``.
     """
 
     log_rates: tuple[float, ...] = (-1.75, -1.5, -1.25, -1.0, -0.75)
@@ -118,6 +120,7 @@ def run(config: Config, jobs: int, cache) -> Results:
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: nats a character, means and 95 % t intervals over the seeds; shares in per cent."""
     found = {"trainings": config.trainings, "characters": config.seen, "uniform": np.log(256.0)}
+    found["half-lives at first"] = character_plots.START_HALF_LIVES
     for row, words in zip(results.table, ("as many characters", "the whole text")):
         found |= {f"table of order {order}, {words}": loss for order, loss in zip(ORDERS, row)}
     for a, (name, units, batch, length) in enumerate(config.by_length + config.by_batch):

@@ -21,11 +21,13 @@ MARKS = ".,:;?!()'-"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(character_memory.Config):
-    """Attributes:
-    temperatures: that are drawn at.
-    prompt: characters of test text that a sample begins after.
-    sample: characters of a sample; each of ``samples`` begins after other text.
-    order: of the table, which has counted as many characters as a model saw.
+    """Longer trainings of one size, and what is drawn after them.
+
+    Attributes:
+      temperatures: that are drawn at.
+      prompt: characters of test text that a sample begins after.
+      sample: characters of a sample; each of ``samples`` begins after other text.
+      order: of the table, which has counted as many characters as a model saw.
     """
 
     seeds: int = 5

@@ -17,10 +17,12 @@ from experiments.shared.intervals import t_interval
 
 
 class Task(NamedTuple):
-    """Attributes:
-    sequences: how many are learned at once.
-    prompt: characters each begins with, of the sentence itself; or 0 for a key, one of the digits.
-    shared: characters that follow in all of them.
+    """What is learned at once.
+
+    Attributes:
+      sequences: how many are learned at once.
+      prompt: characters each begins with, of the sentence itself; or 0 for a key, one of the digits.
+      shared: characters that follow in all of them.
     """
 
     sequences: int
@@ -39,9 +41,11 @@ KEYS = np.frombuffer(b"12345", np.uint8).astype(np.int64)[:, None]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(character_memory.Config):
-    """Attributes:
-    ending: characters of each sequence after the prompt and what is shared.
-    orders: of tables.
+    """All tasks are trained alike.
+
+    Attributes:
+      ending: characters of each sequence after the prompt and what is shared.
+      orders: of tables.
     """
 
     units: tuple[int, ...] = (4, 16)
@@ -136,6 +140,7 @@ def numbers(results: Results, config: Config) -> dict:
                 arm = f"{task}, {name}, {units}"
                 found[f"loss, {arm}"] = t_interval(results.value[k, m, u])
                 found |= {f"{what}, {arm}": t_interval(100.0 * share[k, m, u]) for what, share in shares.items()}
+                found[f"seeds with all parted, {arm}"] = np.sum(results.parting[k, m, u] == 1.0)
                 found[f"log10 rate, {arm}"] = config.rates[np.nanargmin(results.by_rate[k, m, u])]
             for what, share in shares.items():
                 plain, gated = 100.0 * share[k, :, u]
