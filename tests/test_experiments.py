@@ -204,7 +204,9 @@ def test_figures_show_the_checked_in_results(name, part):
     figure = results.kind(config).plot(found, config)
     drawn.check(figure, found, config)
     field = next(
-        field for field in ("value", "measure", "sharpness", "gradient", "cosine", "error") if field in found._fields
+        field
+        for field in ("value", "measure", "sharpness", "gradient", "cosine", "error", "third")
+        if field in found._fields
     )
     array = getattr(found, field)
     other = found._replace(**{field: -array if array.dtype.kind == "i" else 1.01 * array})
