@@ -544,6 +544,7 @@ def _transfer(figure, found, config) -> None:
 
 
 def _generalisation(figure, found, config) -> None:
+    found = type(found)(*(array.astype(float) for array in found))
     columns, counts, sizes = len(config.sizes), list(config.spaces()), config.descended()
     iterations = np.arange(found.train.shape[-1])
     for column, n in enumerate(config.sizes):

@@ -205,7 +205,7 @@ def test_figures_show_the_checked_in_results(name, part):
     drawn.check(figure, found, config)
     field = next(
         field
-        for field in ("value", "measure", "sharpness", "gradient", "cosine", "error", "own", "seconds", "pair")
+        for field in ("value", "measure", "sharpness", "gradient", "cosine", "error", "third", "own", "seconds", "pair")
         if field in found._fields
     )
     array = getattr(found, field)

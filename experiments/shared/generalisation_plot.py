@@ -37,7 +37,7 @@ def plot(results, config, plt):
         title = "n/2 to descend on, the others choose the iteration,\nless n to descend on and to choose by"
         _differences(axes[2, 1], half - lowest, config, title)
         title = "training stopped at its step of lowest validation loss,\nless all steps, after the descent"
-        _differences(axes[2, 2], results.stopped[..., 1, 1] - lowest, config, title)
+        _differences(axes[2, 2], results.stopped[..., 1, 1].astype(float) - lowest, config, title)
     axes[0, 0].legend(fontsize="x-small", loc="upper left")
     axes[1, 0].legend(fontsize="x-small", loc="upper left", ncols=2, title="hyperparameters", title_fontsize="x-small")
     figure.suptitle(

@@ -15,18 +15,20 @@ WAYS = ("last", "lowest validation", HALF, AS_HALF, "lowest third")  # the last 
 def of(results, config, n: int):
     """On a descent on n images: training, validation and third loss, (p, s, i) each, and the third error (p, s, i)."""
     at = config.descended().index(n)
-    return (
+    arrays = (
         results.train[:, at],
         results.valid[:, at, ..., at],
         results.third[:, at, ..., 0],
         results.third[:, at, ..., 1],
     )
+    return tuple(array.astype(float) for array in arrays)
 
 
 def on_other_half(results, config, n: int) -> np.ndarray:
     """On a descent on the first half of n images, the loss on the second half: (p, s, i)."""
     whole, half = (config.descended().index(size) for size in (n, n // 2))
-    return 2.0 * results.valid[:, half, ..., whole] - results.valid[:, half, ..., half]
+    valid = results.valid[:, half].astype(float)
+    return 2.0 * valid[..., whole] - valid[..., half]
 
 
 def chosen(results, config, n: int, way: str) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +69,7 @@ def rise(third: np.ndarray) -> np.ndarray:
 
 def best_of_search(results, place: int, n: int) -> np.ndarray:
     """Third loss and error (s, 2) of the trial of lowest validation; the places are those of spaces and sizes."""
-    rows = results.searched[place, n]
+    rows = results.searched[place, n].astype(float)
     at = np.argmin(rows[..., 0], axis=-1)
     return rows[np.arange(len(rows)), at, 1:]
 
