@@ -70,6 +70,7 @@ PARTS = {
     4: Config(
         20,
         40.0,
+        seeds=10,
         quick_every=20,
         remedies=tuple(REMEDIES),
         fresh=10,
