@@ -288,3 +288,20 @@ def test_second_derivatives_through_training_are_refused():
 def test_nets_data_and_probes(make, message):
     with pytest.raises((errors.ArgumentError, errors.NestError), match=message):
         make()
+
+
+def test_an_optimizer_of_pytorch_is_given_by_name_and_settings():
+    with pytest.raises(errors.ArgumentError, match=r'a dict; give its name and settings: from_torch\("AdamW", …\)'):
+        hg.optimizers.from_torch({"lr": 0.1})
+    with pytest.raises(errors.ArgumentError, match=r"from_optax\("):
+        hg.optimizers.from_optax(len)
+
+
+def test_a_descent_on_a_problem_is_told_of_its_function():
+    class Holder:
+        f = staticmethod(lambda hypers, seed: 0.0)
+
+    with pytest.raises(errors.ArgumentError, match=r"of a problem give its function, problem\.f"):
+        hg.meta.minimize(Holder(), 0.1, steps=1, progress=False)
+    with pytest.raises(errors.ArgumentError, match=r"got a float$"):
+        hg.meta.minimize(0.5, 0.1, steps=1, progress=False)

@@ -116,6 +116,9 @@ def checked(
     Raises:
       NestError, ArgumentError: they don't.
     """
+    if not callable(f):
+        of_problem = "; of a problem give its function, problem.f" if callable(getattr(f, "f", None)) else ""
+        raise ArgumentError(f"f must be a function of the hyperparameters, got a {type(f).__name__}{of_problem}")
     leaves, structure = check_hypers(hypers)
     mapping = Mapping.of(maps, structure)
     limits = Bounds.of(bounds, leaves, structure, mapping)

@@ -62,6 +62,9 @@ class Result:
         """Whether it ended by Ctrl-C."""
         return self.reason.startswith(INTERRUPTED)
 
+    def __str__(self) -> str:
+        return self.report()
+
     def report(self) -> str:
         """The losses at the start and at the best, side by side, and why it ended."""
         names = [name for name in Losses._fields if not np.isnan(getattr(self.best, name))]

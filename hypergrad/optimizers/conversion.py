@@ -124,6 +124,11 @@ _OPTAX: dict[str, Callable] = {"sgd": _optax_sgd, "rmsprop": _optax_rmsprop, "ad
 
 
 def _converted(library: str, known: dict[str, Callable], name: str, settings: dict) -> Optimizer:
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f"{library} name is a {type(name).__name__}; give its name and settings: from_{library.split('.')[0]}"
+            f'("{list(known)[-1]}", …)'
+        )
     if name not in known:
         raise ArgumentError(f"{library} name must be one of {', '.join(known)}, got {name!r}")
     try:

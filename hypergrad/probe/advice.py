@@ -63,8 +63,9 @@ class Advice:
     def __repr__(self):
         """In words; the numbers are in the attributes."""
         held = "" if math.isnan(self.memory) else f", {in_words(self.memory)} over the steps"
+        first = f"Use {self.code}" if math.isfinite(self.error) else "Use none of them here"
         lines = [
-            f"Use {self.code}: {self.reason}.",
+            f"{first}: {self.reason}.",
             f"  expected: an error of {self.error:.2g} of the gradient, {self.cost:.3g} trainings an estimate{held}",
         ]
         for other in self.considered[1:]:

@@ -301,4 +301,6 @@ class _Search:
         start = doubtful[0].left if doubtful else intervals[-1].left
         bracket = self.value(start), beyond
         reason = f"the integral of the derivative matches f up to {bracket[0]:.4g} and misses it at {location:.4g}"
+        if location - bracket[0] > 4 * self.width:
+            reason += "; what lies between is not settled: give a larger budget, or a narrower range"
         return Edge(location, bracket, runs, "edge", reason, *data, ())

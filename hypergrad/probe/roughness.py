@@ -232,8 +232,9 @@ class _Line:
             return math.nan, math.inf, math.inf
         weights = np.exp(-0.5 * z**2)
         norm = float(np.sum(weights * z**2))
-        slope = float(np.sum(weights * odd * z)) / norm
-        left = weights * (odd - slope * z) ** 2
+        with np.errstate(over="ignore", invalid="ignore"):  # past the edge values may be as large as floats go
+            slope = float(np.sum(weights * odd * z)) / norm
+            left = weights * (odd - slope * z) ** 2
         roughness = math.sqrt(float(left.sum() / weights.sum()) * len(z) / (len(z) - 1))
         error = roughness * math.sqrt(float(np.sum((weights * z) ** 2))) / norm
         return slope / self.step, error / self.step, roughness
