@@ -294,7 +294,7 @@ def plot(results: Results, config: Config, plt):
     ends.set_xlabel(
         f"objective (nats) of initialisations not\nseen, {config.fresh} a seed; squares: mean\nand 95 % t interval"
     )
-    ends.set_title(f"where they end, {config.trainings()} trainings' cost (dashed: start)", fontsize="medium")
+    ends.set_title(f"ends after {config.trainings()} trainings (dashed: start)", fontsize="medium")
     for axis, ticks in ((bias, (0.3, 1.0, 3.0)), (ends, (0.1, 0.2, 0.5, 1.0, 2.0))):
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.xaxis.set_minor_formatter(plt.NullFormatter())
