@@ -39,7 +39,7 @@ LOOK_AT = (
 PARTS = {
     1: estimator_horizons.Config(seeds=10, quick_every=2),
     2: estimator_winners.Config(seeds=10, quick_every=25),
-    3: estimator_inverse_time.Config(seeds=10, quick_every=10),
+    3: estimator_inverse_time.Config(seeds=10, quick_every=10, budget=150),
     4: estimator_penalties.Config(seeds=10, quick_every=10),
     5: estimator_recurrent.Config(seeds=10, quick_every=2),
     6: estimator_recurrent_descents.Config(seeds=10, quick_every=25),

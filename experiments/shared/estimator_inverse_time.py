@@ -64,7 +64,7 @@ class Config(PartConfig):
     sigma: float = 0.1
     pairs: int = 1
     descent_steps: int = 1_000
-    budget: int = 150
+    budget: int = 24
     start: tuple[float, float] = (-5.809, 3.401)  # of the published code: θ0 = 0.003, θ1 = 30
     fresh: int = 3
     low: tuple[float, float] = (-7.0, -2.0)
