@@ -125,10 +125,7 @@ def test(config: Config, rates: dict, point: dict, seed: int) -> dict:
 
 def run(config: Config, jobs: int, cache) -> Results:
     names, options = list(KINDS), {"n_jobs": jobs, "progress": False}
-    grid = {"kind": names, "log_rate": config.log_rates}
-    tuned = hg.runs.trials(grid, partial(tune, config), seeds=config.seeds, cache=cache / "rates", **options)
-    by_rate = tuned.array("loss")
-    rates = dict(zip(names, blocks.best_rates(config, by_rate).tolist()))
+    by_rate, rates = blocks.tuned(config, names, tune, jobs, cache)
     kinds, seeds = {"kind": names}, config.unseen_seeds
     tested = hg.runs.trials(kinds, partial(test, config, rates), seeds=seeds, cache=cache / "unseen", **options)
     models = [model_of(config, name) for name in names]

@@ -383,6 +383,16 @@ def test_a_step_is_computed_again_in_the_first_run_of_so_many_steps(monkeypatch)
     stored = hg.Stored()
     assert [run(steps, stored) for steps in (6, 6, 4, 7, 7)] == [1, 1, 1, 2, 2]
     assert [run(6, hg.Checkpointed(2)) for _ in range(2)] == [3, 4]
+    of_any = hg.losses.from_torch_function(lambda w, h, t: torch.tanh(w["w"] if isinstance(w, dict) else w).sum())
+
+    def inside(lr):
+        return anp.sum(hg.train(of_any, {"w": np.ones(4)}, hg.SGD(lr), steps=6, adjoint=stored)["w"])
+
+    grad(lambda lr: anp.sum(hg.train(of_any, np.ones(4), hg.SGD(lr), steps=6, adjoint=stored)))(0.1)
+    assert len(seen) == 5
+    for _ in range(2):  # other nests are another matter
+        grad(inside)(0.1)
+        assert len(seen) == 6
 
 
 def test_an_impure_loss_is_told_in_every_run():

@@ -12,8 +12,9 @@ and logits = N(x) W_head. Without the recurrence and the gate it is `hg.nn.Trans
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import autograd.numpy as anp
 import numpy as np
@@ -191,6 +192,16 @@ def trained(config: Config, model: Blocks, log_rate: float, seed: int, counts):
 
     optimizer = hg.Adam(10.0**log_rate, eps=config.eps)
     return hg.train(batch_loss, model.init(seed), optimizer, steps=max(counts), save_at=list(counts))
+
+
+def tuned(config: Config, kinds, tune: Callable, jobs: int, cache) -> tuple[np.ndarray, dict[str, float]]:
+    """Validation losses of ``tune(config, point, seed)``, (kinds, rates, draws); the best log10 rate of each kind."""
+    grid = {"kind": list(kinds), "log_rate": config.log_rates}
+    found = hg.runs.trials(
+        grid, partial(tune, config), seeds=config.seeds, cache=cache / "rates", n_jobs=jobs, progress=False
+    )
+    by_rate = found.array("loss")
+    return by_rate, dict(zip(kinds, best_rates(config, by_rate).tolist()))
 
 
 def best_rates(config: Config, by_rate: np.ndarray) -> np.ndarray:

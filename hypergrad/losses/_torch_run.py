@@ -21,12 +21,13 @@ class _Seen:
     Attributes:
       tried: the forms of inputs for which a gradient was pulled back.
       draws: whether it needed random numbers.
-      confirmed: the steps of the longest run in which one was computed again and came out the same.
+      confirmed: for the nests it was given, the steps of the longest run in which one was computed again and came out
+        the same.
     """
 
     def __init__(self):
         self.tried: set = set()
-        self.confirmed = 0
+        self.confirmed: dict[tuple, int] = {}
         self.draws = True  # until a first forward pass has shown that there are none
 
 
@@ -77,10 +78,14 @@ class LossOfTorch(Loss):
         self.seen = _SEEN.setdefault(loss, _Seen())
 
     def is_closed(self, steps: int) -> bool:
-        return steps <= self.seen.confirmed
+        return steps <= self.seen.confirmed.get(self._nests, 0)
 
     def confirm(self, steps: int) -> None:
-        self.seen.confirmed = max(self.seen.confirmed, steps)
+        self.seen.confirmed[self._nests] = max(self.seen.confirmed.get(self._nests, 0), steps)
+
+    @property
+    def _nests(self) -> tuple:
+        return self.inputs.params, self.inputs.hyper
 
     def value(self, params: list, step: int) -> float:
         with recorded():
