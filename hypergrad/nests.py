@@ -195,10 +195,10 @@ def prefix_leaves(node, below: Structure, place: str, target: str):
     keys = _keys(node, kind)
     alike = _family(kind) is _family(below.kind) and len(keys) == len(below.keys)
     if not alike or (kind in _MAPPINGS and set(keys) != set(below.keys)):
+        hint = "; a schedule over steps is an array, np.array([...])" if kind not in _MAPPINGS else ""
         raise NestError(
             f"{place} is {_describe(kind, keys)}, but {target} has {_describe(below.kind, below.keys)} there: "
-            f"give one value for all, or a nest that is a prefix of {target}; a schedule over steps is an array, "
-            "np.array([...])"
+            f"give one value for all, or a nest that is a prefix of {target}{hint}"
         )
     for index, (key, child) in enumerate(zip(below.keys, below.children)):
         yield from prefix_leaves(_entry(node, kind, index, key), child, _place(place, kind, key), target)

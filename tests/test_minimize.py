@@ -108,6 +108,12 @@ def test_a_start_that_no_free_variable_leads_to_is_refused(given_maps, message):
         minimize(lambda h: h["a"] + h["b"], {"a": -1.0, "b": 2.0}, maps=given_maps)
 
 
+@pytest.mark.parametrize("given", [{"a": maps.log()}, {"a": maps.log(), "b": None}])
+def test_where_a_leaf_has_no_map_the_one_that_leaves_it_is_named(given):
+    with pytest.raises(errors.NestError, match=r"'b'.*maps\.plain\(\) is the map of a leaf that stays as it is"):
+        minimize(lambda h: h["a"] + h["b"], {"a": 1.0, "b": 2.0}, maps=given)
+
+
 # Bounds
 
 

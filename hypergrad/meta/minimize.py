@@ -284,7 +284,7 @@ class _Bar:
     def __init__(self, steps: int, objective: Objective, progress: bool):
         from tqdm import tqdm
 
-        self.bar = tqdm(total=steps + 1, disable=not progress, unit="iteration")
+        self.bar = tqdm(desc="meta-descent", total=steps + 1, disable=not progress, unit="iteration")
         self.objective, self.trainings = objective, 0
 
     def __enter__(self) -> _Bar:

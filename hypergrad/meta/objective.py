@@ -56,7 +56,10 @@ class Mapping(NamedTuple):
         """
         if maps is None:
             return None
-        found, cover, at = broadcast_prefix(maps, structure, name="maps", target="hypers")
+        try:
+            found, cover, at = broadcast_prefix(maps, structure, name="maps", target="hypers")
+        except NestError as error:
+            raise NestError(f"{error}; maps.plain() is the map of a leaf that stays as it is") from None
         for one, place in zip(found, at):
             if not isinstance(one, Map):
                 raise ArgumentError(f"{place} must be one of hypergrad.meta.maps, such as maps.log(), got {one!r}")

@@ -60,7 +60,7 @@ def compute(
       recheck: whether, if some points are stored, one of them is computed again to see that ``f`` is the
         function they are of.
       progress: show a progress bar, and say how many points were stored.
-      what: of the run, for those who come to the folder while it goes on.
+      what: of the run, for those who come to the folder while it goes on, and before the progress bar.
       arrived: called in this process with the index of each point and the point, those stored first, the others as
         they are finished and stored.
 
@@ -73,12 +73,14 @@ def compute(
       StoreError: a point could not be stored; those before are kept.
     """
     if cache is None:
-        return _compute(f, values, n_jobs, None, False, progress, arrived)
+        return _compute(f, values, n_jobs, None, False, progress, what, arrived)
     with claimed(Path(cache), what) as folder:
-        return _compute(f, values, n_jobs, folder, recheck, progress, arrived)
+        return _compute(f, values, n_jobs, folder, recheck, progress, what, arrived)
 
 
-def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progress: bool, arrived) -> list[dict]:
+def _compute(
+    f, values, n_jobs: int, folder: Path | None, recheck: bool, progress: bool, what: str, arrived
+) -> list[dict]:
     import joblib
     from joblib.parallel import BACKENDS, get_active_backend
     from tqdm import tqdm
@@ -106,7 +108,8 @@ def _compute(f, values, n_jobs: int, folder: Path | None, recheck: bool, progres
         rechecking.compare(folder, f"at {values[i]!r}", points[i], found)
     for i in stored if arrived is not None else ():
         arrived(i, points[i])
-    with tqdm(total=len(values), initial=len(stored), disable=not progress, unit="run") as bar:
+    name = what.removeprefix("a ")
+    with tqdm(desc=name, total=len(values), initial=len(stored), disable=not progress, unit="run") as bar:
         for i, point in computed(missing):
             if folder is not None:
                 store(_file(folder, values[i]), {**point, _VALUE: values[i], _FOLDER: _origin(folder)})
