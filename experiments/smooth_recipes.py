@@ -118,6 +118,9 @@ class Results(NamedTuple):
         return self.change / (self.gradient * config.step)
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
+
+
 class NormalisedMLP(hg.nn.MLP):
     """A multilayer perceptron with layer normalisation before each activation."""
 
@@ -177,7 +180,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     numbers = range(len(config.recipes))[:: config.every]
     seeds = [
         compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
 
