@@ -584,18 +584,16 @@ def _recipes(figure, found, config) -> None:
         cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
         assert len(cells) == len(names) * len(table)
         for j, (head, column) in enumerate(table.items()):
-            np.testing.assert_array_equal(image.get_array()[:, j], goodness(head, column))
-            for i, value in enumerate(column):
-                assert cells[j, i] == smooth_recipes.in_words(head, value)
+            np.testing.assert_array_equal(image.get_array()[:, j], goodness(head, column[:, 0]))
+            for i, values in enumerate(column):
+                assert cells[j, i].replace("\n", " ") == smooth_recipes.in_words(head, values)
         return says(figure, config.title(), *names, "lowest loss", "metasmoothness", "useless", "good")
     for axis, array in zip(figure.axes, (found.loss, found.smoothness, found.growth, found.ratio(config)), strict=True):
         for r in range(len(names)):
             shows(axis, config.log_lrs, np.median(array[:, r], axis=0))
             shows(axis, config.log_lrs, array[:, r])
-    marks(figure.axes[0], [edge for edge in np.median(found.edge, axis=0) if np.isfinite(edge)])
-    says(
-        figure, config.title(), *names, "edge of chaos (median)", "metasmoothness Ŝ", "natural log of the learning rate"
-    )
+    marks(figure.axes[0], found.edges(config).mean(axis=0))
+    says(figure, config.title(), *names, "edge of chaos (mean)", "metasmoothness Ŝ", "natural log of the learning rate")
 
 
 def _many_steps(figure, found, config) -> None:
