@@ -685,12 +685,12 @@ def _estimator_descents(figure, found, config) -> None:
     *curves, tests = figure.axes
     for m, axis in enumerate(curves):
         for e, name in enumerate(estimator_descents.NAMES[:-1]):
-            reached = np.isfinite(found.value[e, 0, m])
-            best = np.median(np.fmin.accumulate(found.value[e, :, m], axis=1), axis=0)
-            spent = np.arange(1, len(best) + 1) * config.products()[name] / 2.0
-            shows(axis, spent[reached], best[reached])
+            best = np.fmin.accumulate(found.value[e, :, m], axis=1)[:, np.isfinite(found.value[e, :, m]).any(axis=0)]
+            spent = np.arange(1, best.shape[1] + 1) * config.products()[name] / 2.0
+            shows(axis, spent, estimator_descents.band(best)[0])
         for e in range(len(estimator_descents.NAMES)):
-            shows(tests, estimator_descents.interval(found.test[e, :, m])[0], e + 0.2 * m)
+            for bound in estimator_descents.typical(found.test[e, :, m]):
+                shows(tests, bound, e + 0.2 * m)
     says(figure, *estimator_descents.NAMES[:-1], "trainings' worth of products")
 
 
