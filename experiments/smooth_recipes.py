@@ -1,7 +1,7 @@
 """26 November 2026: which recipe makes training differentiable, and at what cost in loss?
 
 Setting: 784-30-10 tanh on the first 500 MNIST training images, minibatches of 125 in order, log parameter scale −2,
-momentum 0.9, 50 steps, three seeds; each recipe changes one thing (or two). The hyperparameter is the log of
+momentum 0.9, 50 steps, ten seeds; each recipe changes one thing (or two). The hyperparameter is the log of
 the learning rate. For every recipe: the metasmoothness of Engstrom et al. (2025), the growth λ of
 perturbations, the edge of chaos located with 16 trainings, and the actual over the predicted change of the
 training loss over a step of 0.1. They change recipes of large models; this is their question on a net that
@@ -9,7 +9,7 @@ trains in a tenth of a second.
 
 Part 1: 11 recipes at log learning rates 1 and 2.
 Part 2: three of them over log learning rates −1 to 4.
-With --full: 19 recipes, ten seeds, 40 trainings for each edge; five recipes over 41 learning rates.
+With --full: 19 recipes, 40 trainings for each edge; five recipes over 41 learning rates.
 """
 
 import sys
@@ -22,6 +22,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import runner, small_net
+from experiments.shared.intervals import geometric_interval, t_interval
 from experiments.shared.recipe_figures import plot_curves, plot_table
 from hypergrad.runs.parallel import compute
 
@@ -86,8 +87,8 @@ CHOSEN = ("base", "width 8", "no hidden layer", "3 hidden layers", "relu", "batc
 CHOSEN += ("warm-up 10 steps", "weight decay 0.03", "momentum 0", "layer norm")
 CURVES = ("base", "3 hidden layers", "layer norm")
 PARTS = {
-    1: Config(recipes=CHOSEN, log_lrs=(1.0, 2.0)),
-    2: Config(recipes=CURVES, log_lrs=tuple(np.linspace(-1.0, 4.0, 11).tolist()), curves=True),
+    1: Config(recipes=CHOSEN, log_lrs=(1.0, 2.0), seeds=10),
+    2: Config(recipes=CURVES, log_lrs=tuple(np.linspace(-1.0, 4.0, 11).tolist()), curves=True, seeds=10),
 }
 FULL = {
     1: Config(seeds=10, budget=40),
@@ -116,6 +117,17 @@ class Results(NamedTuple):
     def ratio(self, config: Config) -> np.ndarray:
         """The actual change over the step, over the one that the derivative predicts."""
         return self.change / (self.gradient * config.step)
+
+    def held(self, config: Config) -> np.ndarray:
+        """Where that ratio is within a factor of two of 1."""
+        return (self.ratio(config) > 0.5) & (self.ratio(config) < 2.0)
+
+    def edges(self, config: Config) -> np.ndarray:
+        """Those that were not found counted as the highest learning rate."""
+        return np.where(np.isnan(self.edge), config.high, self.edge)
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
 
 
 class NormalisedMLP(hg.nn.MLP):
@@ -177,38 +189,97 @@ def run(config: Config, jobs: int, cache) -> Results:
     numbers = range(len(config.recipes))[:: config.every]
     seeds = [
         compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
 
 
 def columns(results: Results, config: Config) -> dict[str, np.ndarray]:
-    """Medians over seeds, one for each recipe, of what the table shows; an edge that was not found lies at the end."""
+    """What the table shows, (r, 1) or (r, 3): medians over seeds, and of edge and loss means with 95 % intervals."""
     log_lrs = config.log_lrs[:: config.every]
-    edge = np.where(np.isnan(results.edge), config.high, results.edge)
-    found = {f"Ŝ at {x:g}": np.median(results.smoothness[..., i], axis=0) for i, x in enumerate(log_lrs)}
-    found |= {f"λ at {x:g}": np.median(results.growth[..., i], axis=0) for i, x in enumerate(log_lrs)}
-    found |= {
-        f"actual/predicted at {x:g}": np.median(results.ratio(config)[..., i], axis=0) for i, x in enumerate(log_lrs)
+    shown = {"Ŝ": results.smoothness, "λ": results.growth, "actual/predicted": results.ratio(config)}
+    found = {
+        f"{head} at {x:g}": np.median(array[..., i], axis=0)[:, None]
+        for head, array in shown.items()
+        for i, x in enumerate(log_lrs)
     }
-    return found | {"edge": np.median(edge, axis=0), "lowest loss below it": np.median(results.best, axis=0)}
+    return found | {"edge": means(results.edges(config)), "lowest loss below it": means(results.best, geometric=True)}
+
+
+def means(values: np.ndarray, geometric: bool = False) -> np.ndarray:
+    """Means of values (s, r) over seeds and the ends of their intervals, (r, 3); of one seed its values, (r, 1)."""
+    interval = geometric_interval if geometric else t_interval
+    return np.array([interval(one) for one in values.T]) if len(values) > 1 else values.T
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes: the table, differences in pairs from the first recipe, and where steps do as predicted."""
+    names, log_lrs = config.recipes[:: config.every], config.log_lrs[:: config.every]
+    table, edges = columns(results, config), results.edges(config)
+    found: dict = {f"{head}, {name}": column[i] for head, column in table.items() for i, name in enumerate(names)}
+    for i, name in enumerate(names):
+        found[f"range of edges, {name}"] = edges[:, i].min(), edges[:, i].max()
+        if i > 0:
+            found[f"edge less that of the {names[0]}, {name}"] = t_interval(edges[:, i] - edges[:, 0])
+            losses = {"loss": results.best} | {f"loss at {x:g}": results.loss[..., k] for k, x in enumerate(log_lrs)}
+            for words, loss in losses.items():
+                found[f"{words} over that of the {names[0]}, {name}"] = geometric_interval(loss[:, i] / loss[:, 0])
+    *_, second, latest = np.argsort(edges.mean(axis=0))
+    found["latest edge less the next"] = t_interval(edges[:, latest] - edges[:, second])
+    return found | as_predicted(results, config) | (along_rates(results, config) if config.curves else {})
+
+
+def as_predicted(results: Results, config: Config) -> dict:
+    """At how many points, of how many, the change over a step is within a factor of two of that by the derivative."""
+    held = results.held(config)
+    high, low, calm = results.smoothness >= 0.9, results.smoothness < 0.6, results.growth < 0.01
+    where = {"Ŝ from 0.9": high, "Ŝ from 0.6 to 0.9": ~high & ~low, "Ŝ below 0.6": low, "λ below 0.01": calm}
+    found: dict = {f"as predicted, {words}": ((held & at).sum(), at.sum()) for words, at in where.items()}
+    shares = [100.0 * one[at].mean() for one, at in zip(held, calm)]
+    return found | {"share as predicted, λ below 0.01": t_interval(shares)}
+
+
+def along_rates(results: Results, config: Config) -> dict:
+    """How far below the edge the first learning rate lies with an Ŝ below 0.9, with a step not as predicted, and with
+    a λ above 0.02, where every seed has one; and how Ŝ rises again at the end.
+    """
+    names, log_lrs = config.recipes[:: config.every], np.array(config.log_lrs[:: config.every])
+    events = {"Ŝ": results.smoothness < 0.9, "step": ~results.held(config), "λ": results.growth > 0.02}
+    found = {}
+    for i, name in enumerate(names):
+        for words, happened in events.items():
+            inside = happened[:, i].any(axis=1)
+            found[f"seeds, {words}, {name}"] = inside.sum()
+            if inside.all():
+                first = log_lrs[happened[:, i].argmax(axis=1)]
+                found[f"below the edge, {words}, {name}"] = t_interval(results.edges(config)[:, i] - first)
+        rise = results.smoothness[:, i, -1] - results.smoothness[:, i, -3]
+        found[f"Ŝ at {log_lrs[-1]:g} less that at {log_lrs[-3]:g}, {name}"] = t_interval(rise)
+    return found
 
 
 def as_markdown(results: Results, config: Config) -> str:
-    """The table of the log."""
+    """The table of the log, its numbers named."""
     table = columns(results, config)
     rows = [f"| recipe | {' | '.join(table)} |", f"|---|{'---|' * len(table)}"]
     for i, name in enumerate(config.recipes[:: config.every]):
-        rows.append(f"| {name} | {' | '.join(in_words(head, column[i]) for head, column in table.items())} |")
+        cells = [f"{in_words(head, column[i])}<!-- 1: {head}, {name} -->" for head, column in table.items()]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def in_words(head: str, value: float) -> str:
-    """A number of the table: of λ three decimals, of the loss two digits, else two decimals."""
+def in_words(head: str, values: np.ndarray) -> str:
+    """A cell of the table, with its interval if it has one: of λ three decimals, of the loss two digits, else two."""
+    first, *ends = (rounded(head, value) for value in values)
+    return f"{first} [{', '.join(ends)}]" if ends else first
+
+
+def rounded(head: str, value: float) -> str:
+    """A number of the table."""
     if np.isnan(value):
         return "–"
     if head.startswith("lowest") or np.abs(value) >= 100.0:
-        return f"{value:.2g}".replace("-", "−")
+        return f"{value:#.2g}".replace("-", "−")
     digits = 3 if head.startswith("λ") else 2
     return f"{np.round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0 makes 0 of −0
 

@@ -584,18 +584,16 @@ def _recipes(figure, found, config) -> None:
         cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
         assert len(cells) == len(names) * len(table)
         for j, (head, column) in enumerate(table.items()):
-            np.testing.assert_array_equal(image.get_array()[:, j], goodness(head, column))
-            for i, value in enumerate(column):
-                assert cells[j, i] == smooth_recipes.in_words(head, value)
+            np.testing.assert_array_equal(image.get_array()[:, j], goodness(head, column[:, 0]))
+            for i, values in enumerate(column):
+                assert cells[j, i].replace("\n", " ") == smooth_recipes.in_words(head, values)
         return says(figure, config.title(), *names, "lowest loss", "metasmoothness", "useless", "good")
     for axis, array in zip(figure.axes, (found.loss, found.smoothness, found.growth, found.ratio(config)), strict=True):
         for r in range(len(names)):
             shows(axis, config.log_lrs, np.median(array[:, r], axis=0))
             shows(axis, config.log_lrs, array[:, r])
-    marks(figure.axes[0], [edge for edge in np.median(found.edge, axis=0) if np.isfinite(edge)])
-    says(
-        figure, config.title(), *names, "edge of chaos (median)", "metasmoothness Ŝ", "natural log of the learning rate"
-    )
+    marks(figure.axes[0], found.edges(config).mean(axis=0))
+    says(figure, config.title(), *names, "edge of chaos (mean)", "metasmoothness Ŝ", "natural log of the learning rate")
 
 
 def _many_steps(figure, found, config) -> None:
@@ -687,12 +685,12 @@ def _estimator_descents(figure, found, config) -> None:
     *curves, tests = figure.axes
     for m, axis in enumerate(curves):
         for e, name in enumerate(estimator_descents.NAMES[:-1]):
-            reached = np.isfinite(found.value[e, 0, m])
-            best = np.median(np.fmin.accumulate(found.value[e, :, m], axis=1), axis=0)
-            spent = np.arange(1, len(best) + 1) * config.products()[name] / 2.0
-            shows(axis, spent[reached], best[reached])
+            best = np.fmin.accumulate(found.value[e, :, m], axis=1)[:, np.isfinite(found.value[e, :, m]).any(axis=0)]
+            spent = np.arange(1, best.shape[1] + 1) * config.products()[name] / 2.0
+            shows(axis, spent, estimator_descents.band(best)[0])
         for e in range(len(estimator_descents.NAMES)):
-            shows(tests, estimator_descents.interval(found.test[e, :, m])[0], e + 0.2 * m)
+            for bound in estimator_descents.typical(found.test[e, :, m]):
+                shows(tests, bound, e + 0.2 * m)
     says(figure, *estimator_descents.NAMES[:-1], "trainings' worth of products")
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import estimators_against_exact as module
 from experiments.shared import estimator_descents, estimator_errors, estimator_truncation
+from experiments.shared.intervals import crossed_interval
 from experiments.shared.results import FIGURES, load
 
 TRUNCATION, ERRORS, DESCENTS = (load(module, FIGURES / "estimators_against_exact", part) for part in (1, 2, 3))
@@ -71,3 +73,20 @@ def test_constant_rates_in_the_calm_are_reproduced(tmp_path):
     assert len(calm) > 30
     np.testing.assert_allclose(again[0][0, calm], found.value[e, 0, 0, calm], rtol=1e-6)
     np.testing.assert_allclose(again[3][0], found.at_start[e, 0, 0], rtol=1e-6)
+
+
+def test_descents_are_compared_with_the_best_constant_rate_seed_by_seed():
+    config, found = DESCENTS
+    numbers, names = estimator_descents.numbers(found, config), estimator_descents.NAMES
+    assert config.seeds == 10 and found.at_start[0, 0].tolist() == found.at_start[-1, -1].tolist()
+    lowest = np.nanmin(found.value, axis=-1)
+    for m, start in enumerate(config.starts):
+        for e, name in enumerate(names[:-1]):
+            logs = np.log(lowest[[e, -1], :, m])
+            ends = np.exp(stats.ttest_rel(*logs).confidence_interval())
+            assert numbers[f"training over the constant's, {name}, {start:g}"][1:] == pytest.approx(ends)
+            assert numbers[f"training, {name}, {start:g}"][0] == pytest.approx(stats.gmean(lowest[e, :, m]))
+            ratio = found.test[e, :, m] / found.test[-1, :, m]
+            over = numbers[f"test over the constant's, {name}, {start:g}"]
+            assert np.log(over) == pytest.approx(crossed_interval(np.log(ratio)))
+            assert over.mean == pytest.approx(stats.gmean(ratio, axis=None))

@@ -10,8 +10,9 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import descents, small_net
-from experiments.shared.intervals import Interval, t_interval
+from experiments.shared.intervals import Interval, crossed_interval, geometric_interval
 from experiments.shared.runner import seeds_in_words
+from experiments.shared.search import COST
 from hypergrad import style
 from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.style import CYCLE, EXACT, MIXED, SMOOTHED, TRUNCATED, TRUNCATED_LONG, in_style
@@ -128,20 +129,43 @@ def run(config: Config, jobs: int, cache) -> Results:
     return Results(*descents.in_parallel(descend, config, NAMES, jobs, cache))
 
 
-def interval(losses: np.ndarray) -> Interval:
-    """Over the initialisations, seeds averaged; losses (s, f)."""
-    return t_interval(losses.mean(axis=0))
+def lowest(results: Results, e: int, m: int) -> np.ndarray:
+    """The lowest training loss so far of an estimator and a start, at each evaluation that any seed reached: (s, n)."""
+    values = results.value[e, :, m]
+    return np.fmin.accumulate(values, axis=1)[:, np.isfinite(values).any(axis=0)]
+
+
+def band(losses: np.ndarray) -> np.ndarray:
+    """Geometric means of losses (s, n) over seeds and the ends of their intervals: (3, n); of one seed its losses."""
+    return np.transpose([geometric_interval(column) for column in losses.T]) if len(losses) > 1 else losses
+
+
+def typical(losses: np.ndarray) -> Interval:
+    """Of positive losses (s, f), or ratios, the geometric mean and its interval over seeds and initialisations."""
+    return Interval(*map(float, np.exp(crossed_interval(np.log(losses)))))
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: the lowest training loss, median of the seeds; test losses with their intervals."""
-    found = {}
-    for e, name in enumerate(NAMES):
-        for m, start in enumerate(config.starts):
-            found[f"training, {name}, {start:g}"] = np.median(np.nanmin(results.value[e, :, m], axis=1))
-            found[f"test, {name}, {start:g}"] = interval(results.test[e, :, m])
+    """What the log quotes: geometric means with intervals. Of the lowest training losses over the seeds, of those on
+    other images over seeds and initialisations; both also in pairs with the best constant rate and others.
+    """
+    found: dict = {}
     for m, start in enumerate(config.starts):
-        found[f"test, start, {start:g}"] = interval(results.at_start[0, :, m])[0]
+        training = dict(zip(NAMES, (lowest(results, e, m)[:, -1] for e in range(len(NAMES)))))
+        test = dict(zip(NAMES, results.test[:, :, m])) | {"start": results.at_start[0, :, m]}
+        for name, losses in training.items():
+            found[f"training, {name}, {start:g}"] = geometric_interval(losses)
+            for other, short in ((CONSTANT, "the constant's"), ("exact", "the exact one's")):
+                found[f"training over {short}, {name}, {start:g}"] = geometric_interval(losses / training[other])
+        sooner = lowest(results, 0, m)[:, config.evaluations(CONSTANT) // COST - 1]
+        found[f"exact as {COST} trainings, over the constant's, {start:g}"] = geometric_interval(
+            sooner / training[CONSTANT]
+        )
+        for name, losses in test.items():
+            found[f"test, {name}, {start:g}"] = typical(losses)
+            found[f"test over the constant's, {name}, {start:g}"] = typical(losses / test[CONSTANT])
+            found[f"test over the start's, {name}, {start:g}"] = typical(losses / test["start"])
+            found[f"test, range of seeds, {name}, {start:g}"] = np.sort(losses.mean(axis=1))[[0, -1]]
     return found
 
 
@@ -149,26 +173,23 @@ def numbers(results: Results, config: Config) -> dict:
 def plot(results: Results, config: Config, plt):
     figure, axes = plt.subplots(1, 1 + len(config.starts), figsize=(14.0, 4.4), layout="constrained")
     for m, (start, axis) in enumerate(zip(config.starts, axes)):
-        for e, (name, colour) in enumerate(zip(NAMES, COLOURS)):
-            if name == CONSTANT:
-                continue
-            best = np.fmin.accumulate(results.value[e, :, m], axis=1)
-            spent = np.arange(1, best.shape[1] + 1) * config.products()[name] / 2.0
-            reached = np.isfinite(results.value[e, 0, m])
-            axis.semilogy(spent[reached], np.median(best, axis=0)[reached], ".-", color=colour, label=name)
-        axis.axhline(
-            np.median(np.nanmin(results.value[NAMES.index(CONSTANT), :, m], axis=1)),
-            color=COLOURS[-1],
-            linestyle="--",
-            linewidth=1,
-            label=f"{CONSTANT}, of {config.evaluations(CONSTANT)}",
-        )
+        for e, (name, colour) in enumerate(zip(NAMES[:-1], COLOURS)):
+            mean, *ends = band(lowest(results, e, m))
+            spent = np.arange(1, len(mean) + 1) * config.products()[name] / 2.0
+            axis.semilogy(spent, mean, ".-", color=colour, markersize=4, label=name)
+            if ends:
+                axis.fill_between(spent, *ends, color=colour, alpha=0.2, linewidth=0)
+        mean, *ends = band(lowest(results, NAMES.index(CONSTANT), m)[:, -1:])
+        label = f"{CONSTANT}, of {config.evaluations(CONSTANT)}"
+        axis.axhline(mean[0], color=COLOURS[-1], linestyle="--", linewidth=1, label=label)
+        if ends:
+            axis.axhspan(ends[0][0], ends[1][0], color=COLOURS[-1], alpha=0.12, linewidth=0)
         axis.set(xlabel="trainings' worth of products", title=f"started at log learning rate {start:g}")
-    axes[0].set_ylabel("best training loss so far (nats),\nmedian of the seeds")
-    axes[0].legend(frameon=False, fontsize="small")
+    axes[0].set_ylabel("best training loss so far (nats), geometric\nmean over the seeds, 95 % interval (t)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(NAMES), frameon=False)
     places = np.arange(len(NAMES))
     for m, (start, marker) in enumerate(zip(config.starts, "os")):
-        means, lows, highs = np.transpose([interval(results.test[e, :, m]) for e in range(len(NAMES))])
+        means, lows, highs = np.transpose([typical(results.test[e, :, m]) for e in range(len(NAMES))])
         axes[-1].errorbar(
             means,
             places + 0.2 * m,
@@ -182,7 +203,8 @@ def plot(results: Results, config: Config, plt):
     axes[-1].set_yticks(places, NAMES)
     axes[-1].invert_yaxis()
     axes[-1].set_xlabel(
-        f"loss on {config.images} other images (nats), {config.fresh} initialisations\nnot seen, 95 % interval"
+        f"loss on {config.images} other images (nats), geometric\n"
+        f"mean over seeds and {config.fresh} initialisations\nnot seen, 95 % interval"
     )
     axes[-1].legend(frameon=False, fontsize="small")
     figure.suptitle(
