@@ -339,6 +339,9 @@ def test_seeds_added_to_results_are_those_of_a_run_with_all(tmp_path, capsys):
     told = results.describe(added, 1)
     assert told["earlier"]["seeds"] == 1 and {"date", "commit", "seconds"} <= set(told["earlier"])
     assert "earlier" not in results.describe(whole, 1)
+    assert small("--seeds", "4", "--extend", "--output", str(added)) == 0
+    again = results.describe(added, 1)["earlier"]
+    assert again["seeds"] == 3 and again["earlier"] == told["earlier"]
 
 
 def test_seeds_are_not_added_to_other_results(tmp_path, monkeypatch, capsys):

@@ -246,7 +246,8 @@ def _run_part(name: str, module, args, output: Path, arguments: list[str], comma
         seconds, earlier = time.perf_counter() - start, None
         if before is not None:
             told = describe(output, args.part)
-            earlier = {"seeds": config.first_seed, **{key: told[key] for key in ("date", "commit", "seconds")}}
+            kept = ("date", "commit", "seconds", "earlier")  # of a run that itself added seeds, those before it too
+            earlier = {"seeds": config.first_seed, **{key: told[key] for key in kept if key in told}}
             results = joined(before, results, kind(config).SEED_AXIS)
             config = dataclasses.replace(config, first_seed=0)
         save(name, output, args.part, config, results, seconds, commit, resumed, command, source, earlier)
