@@ -94,6 +94,9 @@ class Results(NamedTuple):
     unseen: np.ndarray  # (w, s, m, c, u, 2), loss and error rate on the test images
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
+
+
 def pieces():
     """Images to learn from and validate on, and images to test on."""
     return mnist_pieces(2)

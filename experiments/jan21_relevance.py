@@ -110,6 +110,9 @@ class Results(NamedTuple):
     unseen: np.ndarray  # (w, s, u, 2), the same for training sets that nothing was learned on
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"gradient": 0}
+
+
 def pieces():
     """Images to draw training sets from, to validate on, to draw unseen training sets from, and to test on."""
     return mnist_pieces(4)
