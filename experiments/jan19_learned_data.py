@@ -80,7 +80,7 @@ class Config(runner.PartConfig):
     log_scale: float = -4.0
 
 
-PARTS = {1: Config(1, 60, seeds=10, quick_every=30), 2: Config(10, 60, quick_every=30, counts=(20,))}
+PARTS = {1: Config(1, 60, seeds=10, quick_every=30), 2: Config(10, 60, seeds=10, quick_every=30, counts=(20,))}
 FULL = {
     part: dataclasses.replace(config, iterations=200, unseen=20, counts=(20, 200)) for part, config in PARTS.items()
 }

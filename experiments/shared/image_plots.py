@@ -104,7 +104,7 @@ def plot_penalties(results, config, names, drawn, plt):
 def plot_data(results, config, names, drawn, models, plt):
     """Above images, below the loss against trainings spent, and the errors of models that were trained on them."""
     strips = config.per_digit == 1
-    figure = plt.figure(figsize=(11.5, 8.8 if strips else 9.8), layout="constrained")
+    figure = plt.figure(figsize=(11.5, 8.8 if strips else 10.2), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.0, 1.1] if strips else [1.1, 1.0])
     axes = np.ravel(upper.subplots(len(drawn), 1) if strips else upper.subplots(1, len(drawn)))
     for axis, name in zip(axes, drawn):
