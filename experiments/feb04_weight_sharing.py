@@ -83,6 +83,9 @@ class Results(NamedTuple):
     test: np.ndarray  # (s, w, u), nats a task, on images of a third split
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
+
+
 @lru_cache
 def images(side: int, pool: int) -> list:
     """The images of every digit in each of three splits: to train on, to validate, to test."""

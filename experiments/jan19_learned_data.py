@@ -22,7 +22,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import descents, image_plots, runner
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval
 from experiments.shared.mnist import mnist_pieces
 from experiments.shared.scores import loss_and_error
 
@@ -80,7 +80,7 @@ class Config(runner.PartConfig):
     log_scale: float = -4.0
 
 
-PARTS = {1: Config(1, 60, quick_every=30), 2: Config(10, 60, quick_every=30, counts=(20,))}
+PARTS = {1: Config(1, 60, seeds=10, quick_every=30), 2: Config(10, 60, seeds=10, quick_every=30, counts=(20,))}
 FULL = {
     part: dataclasses.replace(config, iterations=200, unseen=20, counts=(20, 200)) for part, config in PARTS.items()
 }
@@ -92,6 +92,9 @@ class Results(NamedTuple):
     value: np.ndarray  # (w, s, n), nats: validation loss, of a search the lowest after as many trainings
     images: np.ndarray  # (w, s, d, 784), grey values
     unseen: np.ndarray  # (w, s, m, c, u, 2), loss and error rate on the test images
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
 
 
 def pieces():
@@ -195,20 +198,24 @@ def plot(results, config):
 
 
 def numbers(results, config) -> dict:
-    """What the log quotes: means over seeds, with intervals over the unseen initialisations; errors in percent."""
+    """What the log quotes; errors in percent. Intervals are over seeds and the unseen initialisations together."""
     found, names = {}, list(WAYS)
     for m, model in enumerate(MODELS):
         for c, count in enumerate(config.counts):
-            loss, error = np.moveaxis(results.unseen[:, :, m, c].mean(axis=1) * [1.0, 100.0], -1, 0)
+            loss, error = np.moveaxis(results.unseen[:, :, m, c] * [1.0, 100.0], -1, 0)  # (w, s, u)
             for way, name in enumerate(names):
                 which = f"{model}, {count} steps, {name}"
-                found[f"loss, {which}"], found[f"error, {which}"] = t_interval(loss[way]), t_interval(error[way])
+                found[f"loss, {which}"], found[f"error, {which}"] = map(crossed_interval, (loss[way], error[way]))
                 found[f"error only, {which}"] = error[way].mean()
-            means, other, own = (error[names.index(name)] for name in ("class means", *SHOWN[1:]))
-            found[f"less error than class means, {model}, {count} steps"] = t_interval(means - other)
-            found[f"less error if learned for the MLP, {model}, {count} steps"] = t_interval(other - own)
+            other, own = (error[names.index(name)] for name in SHOWN[1:])
+            for name in ("class means", SHOWN[0]):
+                lead = crossed_interval(error[names.index(name)] - other)
+                found[f"less error than {name}, {model}, {count} steps"] = lead
+            found[f"less error if learned for the MLP, {model}, {count} steps"] = crossed_interval(other - own)
     for way, name in enumerate(names):
-        found[f"validation loss, {name}"] = results.value[way, :, -1].mean()
+        last = results.value[way, :, -1]
+        found[f"validation loss, {name}"] = last.mean()
+        found[f"validation loss range, {name}"] = last.min(), last.max()
         if not WAYS[name].everything:
             found[f"values, {name}"] = results.images[way].min(), results.images[way].max()
     found["trainings"] = 3 * results.value.shape[-1]

@@ -22,7 +22,7 @@ from autograd import grad
 
 import hypergrad as hg
 from experiments.shared import descents, image_plots, penalty_rivals, rivals, runner, search
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval, t_interval
 from experiments.shared.mnist import mnist_pieces
 from experiments.shared.penalties import penalised
 from experiments.shared.scores import loss_and_error
@@ -87,17 +87,18 @@ class Config(runner.PartConfig):
 
 PARTS = {
     1: Config(80, quick_every=40),
-    2: Config(40, quick_every=20, fresh=True, compared=5, meta_step=0.1, unseen=10),
+    2: Config(40, seeds=10, quick_every=20, fresh=True, compared=5, meta_step=0.1, unseen=10),
     3: rivals.Config(
         of="penalty_rivals",
         names=penalty_rivals.NAMES,
         measured=("test loss (nats)", "test error (%)"),
         setting="logistic regression on 500 MNIST images in minibatches of 100, 50 steps, momentum 0.9",
         trainings=123,
+        seeds=10,
         quick_every=41,
     ),
 }
-FULL = {1: Config(80, images=10_000, batch_size=200), 3: replace(PARTS[3], seeds=10, held_out=20)}
+FULL = {1: Config(80, images=10_000, batch_size=200), 3: replace(PARTS[3], held_out=20)}
 
 
 class Results(NamedTuple):
@@ -108,6 +109,9 @@ class Results(NamedTuple):
     gradient: np.ndarray  # (s, 784, 10), of the validation loss by single log penalties at the start, nats
     own: np.ndarray  # (w, s, 2), loss and error rate on the test images, trained on the first training set of the seed
     unseen: np.ndarray  # (w, s, u, 2), the same for training sets that nothing was learned on
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"gradient": 0}
 
 
 def pieces():
@@ -200,27 +204,32 @@ def plot(results, config):
 
 
 def numbers(results, config) -> dict:
-    """What the log quotes: means over seeds, with intervals over the unseen training sets; errors in percent."""
-    names, unseen, found = list(WAYS), results.unseen.mean(axis=1) * [1.0, 100.0], {}
+    """What the log quotes; errors in percent. Intervals are over seeds and the unseen training sets together."""
+    names, unseen, found = list(WAYS), results.unseen * [1.0, 100.0], {}
     for way, name in enumerate(names):
-        found[f"loss, {name}"], found[f"error, {name}"] = (t_interval(unseen[way, :, k]) for k in (0, 1))
-        found[f"own loss, {name}"] = results.own[way, :, 0].mean()
-        found[f"own error, {name}"] = 100.0 * results.own[way, :, 1].mean()
+        found[f"loss, {name}"], found[f"error, {name}"] = (crossed_interval(unseen[way, ..., k]) for k in (0, 1))
+        found[f"own loss, {name}"], found[f"own error, {name}"] = map(t_interval, results.own[way].T * [[1.0], [100.0]])
         found[f"validation loss, {name}"] = results.value[way, :, -1].mean()
         found[f"error only, {name}"] = found[f"error, {name}"].mean
     learned, single = names.index(PER_WEIGHT), names.index("one, by search")
     found["first validation loss"] = results.value[learned, :, 0].mean()
-    found["one penalty is worth"] = found["error only, no penalty"] - found["error only, one, by search"]
-    for name in ("no penalty", "one, by search", "10, by search", "10, by descent"):
-        found[f"less error than {name}"] = t_interval(unseen[names.index(name), :, 1] - unseen[learned, :, 1])
-        found[f"points less than {name}"] = found[f"less error than {name}"].mean
-        found[f"less loss than {name}"] = t_interval(unseen[names.index(name), :, 0] - unseen[learned, :, 0])
+    worth = unseen[names.index("no penalty")] - unseen[single]
+    found["one penalty is worth"] = crossed_interval(worth[..., 1])
+    for name in (name for name in names if name != PER_WEIGHT):
+        lead = unseen[names.index(name)] - unseen[learned]
+        losses, errors = (crossed_interval(lead[..., k]) for k in (0, 1))
+        found[f"less loss than {name}"], found[f"less error than {name}"] = losses, errors
+        found[f"points less than {name}"] = errors.mean
+        own = 100.0 * (results.own[names.index(name)] - results.own[learned])[:, 1]
+        found[f"less own error than {name}"] = t_interval(own)
     penalties = results.log_penalty[learned].reshape(config.seeds, -1).astype(float)
-    found["one"] = np.sort(results.log_penalty[single, :, 0, 0])
+    one = results.log_penalty[single, :, 0, 0]
+    found["one"] = one.min(), one.max()
     found["percentiles"], found["median"] = np.percentile(penalties, [5, 95]), np.median(penalties)
     middle = results.log_penalty[learned].reshape(-1, 28, 28, 10)[:, 10:18, 10:18, :2]  # of the outputs for 0 and 1
     found["middle"] = middle.mean(axis=(0, 1, 2))
-    found["correlation"] = np.corrcoef(penalties)[np.triu_indices(config.seeds, 1)].mean()
+    alike = np.corrcoef(penalties)[np.triu_indices(config.seeds, 1)]
+    found["correlation"], found["correlation, range"] = alike.mean(), (alike.min(), alike.max())
     found["trainings"] = 3 * results.value.shape[-1]
     return found
 

@@ -214,6 +214,17 @@ def test_figures_show_the_checked_in_results(name, part):
         drawn.check(figure, other, config)
 
 
+def test_seeds_lie_in_the_results_where_a_module_says():
+    checked = set()
+    for name, part in figures.every_part():
+        config, found = checked_in(importlib.import_module(f"experiments.{name}"), part)
+        for field, axis in getattr(results.kind(config), "SEED_AXIS", {}).items():
+            array = getattr(found, field)
+            assert axis is None or not array.size or array.shape[axis] == config.seeds, (name, part, field)
+            checked.add(name)
+    assert len(checked) > 10
+
+
 @pytest.mark.parametrize(("name", "part"), figures.every_part())
 def test_figures_are_drawn_as_they_were(name, part, tmp_path):
     path, folder = figures.redraw(name, part, tmp_path), results.FIGURES / name

@@ -1,6 +1,7 @@
 """The experiment with learned training images: what it trains on, its hypergradient, its checked-in results."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -47,10 +48,11 @@ def test_the_stored_images_give_the_stored_losses_again(part):
     for way, name in enumerate(NAMES):
         if jan19.WAYS[name] == jan19.Way() or jan19.WAYS[name].everything:
             continue
-        for m, (name, model) in enumerate(jan19.MODELS.items()):
-            images, params = stored.images[way, 0].astype(float), jan19.start(name, config.log_scale, 3)
-            loss, _ = loss_and_error(model, jan19.trained(name, images, params, config.counts)[0], *jan19.pieces()[1])
-            assert loss == pytest.approx(stored.unseen[way, 0, m, 0, 3, 0], rel=1e-4)
+        for m, seed in itertools.product(range(len(jan19.MODELS)), (0, config.seeds - 1)):
+            (name, model), images = list(jan19.MODELS.items())[m], stored.images[way, seed].astype(float)
+            params = jan19.trained(name, images, jan19.start(name, config.log_scale, 3), config.counts)[0]
+            loss, _ = loss_and_error(model, params, *jan19.pieces()[1])
+            assert loss == pytest.approx(stored.unseen[way, seed, m, 0, 3, 0], rel=1e-4)
 
 
 @pytest.mark.parametrize("per_digit", [1, 10])

@@ -134,3 +134,5 @@ def test_the_strongest_couplings_are_those_that_the_log_names():
         found.append((feb04.TASKS[feb04.FIRST[pair]], feb04.TASKS[feb04.SECOND[pair]]))
     assert found == [("2/3", "0/1 rotated"), ("2/3", "6/7"), ("0/1", "8/9")]
     assert np.corrcoef(stored.learned[:, 0])[np.triu_indices(3, 1)].min() > 0.8
+    by_descent = [len(set(layer)) for layer in np.argmax(stored.learned, axis=2).T]
+    assert by_descent == [1, 3, 3], "the strongest pair of each descent"

@@ -6,7 +6,8 @@ import textwrap
 
 import numpy as np
 
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval
+from experiments.shared.runner import seeds_in_words
 from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, in_style
 
 COLOURS = ("0.45", ORANGE, VERMILION, SKY, BLUE, GREEN, PURPLE)
@@ -43,9 +44,9 @@ def draw_by_trainings(axis, values) -> None:
 
 
 def draw_intervals(axis, values, offset: float, marker: str, label: str) -> None:
-    """In a row for each way the mean of its values (ways, n), and its 95 % interval from Student's t."""
+    """In a row for each way the mean of its values (ways, seeds, draws), and its 95 % interval over both together."""
     for row, (one, colour) in enumerate(zip(values, COLOURS)):
-        mean, low, high = t_interval(one)
+        mean, low, high = crossed_interval(one)
         axis.plot([low, high], [row + offset] * 2, color=colour, linewidth=2.0, solid_capstyle="butt")
         axis.plot([mean], [row + offset], marker, color=colour, markersize=5, label=label if row == 0 else None)
         place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": "x-small"}
@@ -66,7 +67,7 @@ def name_rows(axis, names) -> None:
 @in_style
 def plot_penalties(results, config, names, drawn, plt):
     """Above the hypergradient and penalties by weight, below losses against trainings and on unseen training sets."""
-    learned, gradient = results.log_penalty[names.index(drawn)], results.gradient[0]
+    learned, gradient, seeds = results.log_penalty[names.index(drawn)], results.gradient[0], len(results.gradient)
     steepest, (low, high) = np.percentile(np.abs(gradient), 99.5), np.percentile(learned, (1, 99))
     strips = [(gradient, -steepest, steepest, "PuOr", "hypergradient\nby λ at the start\n(nats), seed 0")]
     strips += [(one, low, high, "cividis", f"log penalty λ\nlearned, seed {seed}") for seed, one in enumerate(learned)]
@@ -81,18 +82,19 @@ def plot_penalties(results, config, names, drawn, plt):
     draw_by_trainings(losses, results.value)
     for which, (axis, label) in enumerate(zip(tests, ("test loss (nats)", "test error (%)"))):
         unseen, own = ((1.0, 100.0)[which] * array[..., which] for array in (results.unseen, results.own))
-        draw_intervals(axis, unseen.mean(axis=1), -0.14, "o", "unseen training sets")
+        draw_intervals(axis, unseen, -0.14, "o", "unseen training sets")
         for row, (one, colour) in enumerate(zip(own, COLOURS)):
             first = "first training set of each seed" if row == 0 else None
             axis.plot(one, np.full(len(one), row + 0.2), "|", color=colour, label=first)
         name_rows(axis, names)
         axis.set_xlabel(label)
     tests[1].set_yticklabels([])
-    tests[1].legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(-0.03, 0.66))
+    tests[1].legend(frameon=False, fontsize="x-small", loc="lower right")
     sets = "another training set" if config.fresh else "the same training set"
     figure.suptitle(
         f"Logistic regression on {config.images:,} MNIST images, {config.steps} steps, with penalties learned by the "
-        f"loss on 10,000 others;\n{sets} in every meta-iteration",
+        f"loss on 10,000 others;\n{sets} in every meta-iteration; {seeds_in_words(seeds)}, on unseen training sets "
+        "the mean and its 95 % interval over seeds and sets",
         fontsize="medium",
     )
     return figure
@@ -102,7 +104,7 @@ def plot_penalties(results, config, names, drawn, plt):
 def plot_data(results, config, names, drawn, models, plt):
     """Above images, below the loss against trainings spent, and the errors of models that were trained on them."""
     strips = config.per_digit == 1
-    figure = plt.figure(figsize=(11.5, 8.8 if strips else 9.8), layout="constrained")
+    figure = plt.figure(figsize=(11.5, 8.8 if strips else 10.2), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.0, 1.1] if strips else [1.1, 1.0])
     axes = np.ravel(upper.subplots(len(drawn), 1) if strips else upper.subplots(1, len(drawn)))
     for axis, name in zip(axes, drawn):
@@ -120,7 +122,7 @@ def plot_data(results, config, names, drawn, models, plt):
         line.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "24" else "")
     for m, (axis, model) in enumerate(zip(tests, models)):
         for c, (count, marker) in enumerate(zip(config.counts, "os")):
-            error = 100.0 * results.unseen[:, :, m, c, :, 1].mean(axis=1)
+            error = 100.0 * results.unseen[:, :, m, c, :, 1]
             draw_intervals(axis, error, 0.36 * c - 0.18, marker, f"after {count} steps")
         name_rows(axis, names)
         axis.set(xlabel="test error (%), unseen initial weights")
@@ -129,7 +131,8 @@ def plot_data(results, config, names, drawn, models, plt):
     tests[-1].legend(frameon=False, fontsize="small")
     figure.suptitle(
         f"{10 * config.per_digit} training images ({config.per_digit} of each digit, which their places give) for "
-        f"{config.counts[0]} steps with ten each, learned by the loss on 10,000 real images",
+        f"{config.counts[0]} steps with ten each, learned by the loss on 10,000 real images;\n"
+        f"{seeds_in_words(results.images.shape[1])}, errors: mean and 95 % interval over seeds and initial weights",
         fontsize="medium",
     )
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import Normalize
 
+from experiments.shared.intervals import crossed_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.style import (
     BLUE,
@@ -94,12 +95,9 @@ def _descents(axis, results) -> None:
 
 
 def _losses(axis, results) -> None:
-    from experiments.shared.intervals import t_interval
-
     for row, (losses, marker) in enumerate(((results.train, "^"), (results.test, "o"))):
-        by_draw = losses.mean(axis=0)
-        for way, values in enumerate(by_draw):
-            mean, low, high = t_interval(values)
+        for way, found in enumerate(losses.swapaxes(0, 1)):
+            (mean, low, high), values = crossed_interval(found), found.mean(axis=0)
             x = way + 0.18 * (2 * row - 1)
             axis.plot(np.full(len(values), x), values, ".", color="0.75", markersize=3, zorder=0)
             style = {"color": WAY_COLOURS[way], "capsize": 3, "fillstyle": "none" if row == 0 else "full"}
@@ -109,30 +107,29 @@ def _losses(axis, results) -> None:
     labels = [f"{name}\n{mean:.3f}" for name, mean in zip(WAYS, results.test.mean(axis=(0, 2)))]
     axis.set_xticks(range(len(WAYS)), labels, fontsize="x-small", rotation=40)
     axis.set_xlabel("(under each name its mean test loss)", fontsize="small")
-    axis.set(yscale="log", ylabel="loss (nats a task), mean and 95 % interval")
-    axis.set(title=f"On {results.test.shape[-1]} unseen draws")
+    axis.set(yscale="log", ylabel="loss (nats a task)")
+    title = f"On {results.test.shape[-1]} unseen draws: mean, and 95 %\ninterval over descents and draws"
+    axis.set_title(title, fontsize="medium")
     axis.legend(frameon=False, fontsize="small")
 
 
 def numbers(results, config) -> dict:
-    """What the log quotes, in nats a task. Intervals are over draws, of means over the descents."""
-    from experiments.shared.intervals import t_interval
-
-    train, test = results.train.mean(axis=0), results.test.mean(axis=0)
+    """What the log quotes, in nats a task. Intervals are over descents and draws together."""
+    train, test = results.train.swapaxes(0, 1), results.test.swapaxes(0, 1)  # (w, s, u)
     log10 = results.learned / np.log(10.0)
     kinds = by_kind(log10).mean(axis=0)
     best_one = results.one[np.arange(len(results.one)), results.one[..., 1].argmin(axis=1), 0]
     best = results.per_layer[np.arange(len(results.per_layer)), results.per_layer[..., -1].argmin(axis=1), :-1]
     named = {}
     for way, name in enumerate(("separate", "first layer tied", "all tied", "one", "layers", "learned")):
-        named[f"test, {name}"] = t_interval(test[way])
+        named[f"test, {name}"] = crossed_interval(test[way])
         named[f"train, {name}"] = train[way].mean()
         if name != "learned":
-            named[f"{name} less learned"] = t_interval(test[way] - test[-1])
+            named[f"{name} less learned"] = crossed_interval(test[way] - test[-1])
     return named | {
         "learned less separate, %": 100.0 * (1.0 - test[-1].mean() / test[0].mean()),
         "test, learned, mean": test[-1].mean(),
-        "one less layers": t_interval(test[3] - test[4]),
+        "one less layers": crossed_interval(test[3] - test[4]),
         "layers less learned by seed": (results.test[:, 4] - results.test[:, -1]).mean(axis=-1),
         "trainings": config.trainings + 3 * results.value.shape[1],
         "candidates": results.per_layer.shape[1],
