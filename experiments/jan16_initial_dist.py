@@ -67,6 +67,7 @@ PARTS = {
     4: Config(
         -2.0,
         60,
+        seeds=10,
         quick_every=30,
         ways=tuple(WAYS)[::3],
         held_out=20,
@@ -243,7 +244,7 @@ def _of_unseen_draws(results: Results, config: Config) -> dict:
         found[f"held out, {name}"], found[f"held out, {name}, mean"] = crossed_interval(best), best.mean()
         found[f"held out by descent, {name}"] = by_descent.min(), by_descent.max()
         found[f"held out worst, {name}"] = best.max()
-        found[f"held out, {name} less fan-in"] = crossed_interval(best - fan_in)
+        found[f"held out, {name} less {config.ways[-1]}"] = crossed_interval(best - results.held_out[-1, ..., 1])
     return found
 
 
