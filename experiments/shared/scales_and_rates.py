@@ -278,6 +278,7 @@ def _draw_price(axis, results, config) -> None:
         axis.plot(config.draws * (1 + np.arange(len(best))), best, "--", color=colour, label=label)
     axis.set(xscale="log", yscale="log", xlabel="trainings spent (a hypergradient counts as three)")
     axis.set(ylabel="best mean loss so far (nats)")
+    plain_ticks(axis)
     axis.set_title(f"price: mean over {config.seeds} seeds, on the draws used", fontsize="medium")
     axis.legend(frameon=False, fontsize="small")
 
