@@ -234,15 +234,20 @@ def _of_all_seeds(results: Results) -> dict:
     That steps 9 and 16 stand out was seen in seeds 0 to 2, so the others are asked: how far is the log rate there above
     the mean of those two steps before and after?
     """
-    value, norm = results.value[0], np.linalg.norm(results.gradient[0, :, 0], axis=-1)
+    with np.errstate(over="ignore"):
+        value, norm = results.value[0], np.linalg.norm(results.gradient[0], axis=-1)
+    seeds = np.arange(len(value))
     at, last = schedule_plots.lowest_mean(value), np.isfinite(value).sum(axis=-1) - 1
-    start, best, final = value[:, 0], np.nanmin(value, axis=-1), value[np.arange(len(value)), last]
+    start, best, final = value[:, 0], np.nanmin(value, axis=-1), value[seeds, last]
+    grown = norm[seeds, last] / norm[seeds, last - 1]
     log_lr = results.log_lr[0, :, at]
     gain, alike = 100.0 * (1.0 - best / start), np.corrcoef(log_lr)[np.triu_indices(len(value), 1)]
     found = {
         "lowest mean after": at,
         "lowest mean": t_interval(value[:, at]),
-        "norm of the first hypergradient": t_interval(norm),
+        "seeds": len(value),
+        "norm of the first hypergradient": t_interval(norm[:, 0]),
+        "growth of the norm in the last meta-iteration": (grown.min(), grown.max(), np.median(grown)),
         "gain (%)": t_interval(gain),
         "gain range (%)": (gain.min(), gain.max()),
         "end above the start": np.count_nonzero(final > start),
