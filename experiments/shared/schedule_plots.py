@@ -41,9 +41,9 @@ def plot_schedules(results, config):
         return _plot_by_step(results, config)
     log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
     step = np.arange(log_lr.shape[-1])
-    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
-    widest = min(4.0, 1.2 * np.nanmax(np.abs(log_lr)) + 0.1)
-    steepest = min(1e3 * calm, 2.0 * np.nanmax(np.abs(gradient)))
+    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:SHOWN, 0]).max()))
+    widest = min(4.0, 1.2 * np.nanmax(np.abs(log_lr[:SHOWN])) + 0.1)
+    steepest = min(1e3 * calm, 2.0 * np.nanmax(np.abs(gradient[:SHOWN])))
     return plot_by_iteration(
         Panel(step, log_lr, "training step", "log learning rate", limits=(-widest, widest)),
         Panel(
@@ -60,7 +60,7 @@ def plot_schedules(results, config):
             curve,
             "training step",
             "loss on the first 1,000\ntraining images (nats)",
-            limits=(0.5 * np.nanmin(curve), 5.0),
+            limits=(0.5 * np.nanmin(curve[:SHOWN]), 5.0),
             scale="log",
         ),
         columns=headings(results.value[0])[:SHOWN],
