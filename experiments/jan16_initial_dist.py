@@ -20,9 +20,10 @@ from autograd import grad
 
 import hypergrad as hg
 from experiments.shared import descents, distribution_plots, runner, scales_and_rates
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval, geometric_interval, t_interval
 from hypergrad.nests import flatten
 
+JUMP = 1.2  # times the lowest loss so far: what a descent that has lost its way goes beyond
 LOOK_AT = "Look at the first layer's weights: their mean is what a step too large ruins."
 
 
@@ -61,18 +62,19 @@ class Config(runner.PartConfig):
 
 PARTS = {
     1: Config(-3.0, 10, seeds=10, quick_every=10, per_array=False),
-    2: Config(-2.0, 100, quick_every=50),
-    3: Config(-2.0, 30, quick_every=30, ways=tuple(WAYS)[:3], held_out=10, probes=8, points=2),
+    2: Config(-2.0, 100, seeds=10, quick_every=50),
+    3: Config(-2.0, 30, seeds=10, quick_every=30, ways=tuple(WAYS)[:3], held_out=10, probes=8, points=2),
     4: Config(
         -2.0,
         60,
+        seeds=10,
         quick_every=30,
         ways=tuple(WAYS)[::3],
         held_out=20,
         points=2,
         log_rates=tuple(k / 4 for k in range(12)),
     ),
-    5: scales_and_rates.Config(quick_every=15),
+    5: scales_and_rates.Config(seeds=10, quick_every=15),
 }
 
 
@@ -171,39 +173,101 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes. A number for each seed, or a mean and its 95 % interval over the draws not trained on."""
-    found, seeds = {"start": results.value[0, :, 0]}, onp.arange(config.seeds)
+    """What the log quotes: means with 95 % intervals over the seeds, or over descents and unseen draws together."""
+    found = {"seeds": config.seeds, "start": t_interval(results.value[0, :, 0])}
     for name, value in zip(config.ways, results.value):
-        found[f"best, {name}"], found[f"best at, {name}"] = onp.nanmin(value, axis=-1), onp.nanargmin(value, axis=-1)
+        found.update({f"{what}, {name}": number for what, number in _of_descents(value).items()})
     if not config.per_array:
         found.update(_of_one_distribution(results))
+    elif len(config.ways) == 1:
+        found.update(_of_each_array(results))
     if config.probes:
         found.update(_of_increments(results))
-    if not config.log_rates:
-        return found
-    start, _, fan_in = onp.moveaxis(results.held_out[0], -1, 0)
-    found["held out, start"], found["held out, fan-in"] = start.mean(), t_interval(fan_in.mean(axis=0))
-    found["held out, best of the start"] = start.min()
+    if config.held_out:
+        found.update(_of_unseen_draws(results, config))
+    if config.log_rates:
+        found.update(_of_other_rates(results, config))
+    return found
+
+
+def _of_descents(value: onp.ndarray) -> dict:
+    """How descents go, of the losses (s, n) along them; a jump is to more than JUMP times the lowest loss so far."""
+    best, best_at = onp.nanmin(value, axis=-1), onp.nanargmin(value, axis=-1)
+    jumps = value > JUMP * onp.fmin.accumulate(value, axis=-1)
+    jumped, first = jumps.any(axis=-1), jumps.argmax(axis=-1)
+    last = onp.isfinite(value).sum(axis=-1) - 1
+    final = value[onp.arange(len(value)), last]
+    highest = onp.array([onp.nanmax(losses[at:]) for losses, at in zip(value, best_at)])
+    return {
+        "best": t_interval(best),
+        "best range": (best.min(), best.max()),
+        "best at": (best_at.min(), best_at.max()),
+        "jump": onp.count_nonzero(jumped),
+        "first jump": (first[jumped].min(), first[jumped].max()) if jumped.any() else (onp.nan, onp.nan),
+        "first jump, median": onp.median(first[jumped]) if jumped.any() else onp.nan,
+        "best after a jump": onp.count_nonzero(jumped & (best_at > first)),
+        "highest after the best": (highest.min(), highest.max()),
+        "final": (final.min(), final.max()),
+        "end above the start": onp.count_nonzero(final > value[:, 0]),
+        "to the end": onp.count_nonzero(last == value.shape[-1] - 1),
+    }
+
+
+def _of_each_array(results: Results) -> dict:
+    """The standard deviations of the distributions, at the best meta-iteration, and how far means moved at the jump."""
+    value, free = results.value[0], results.free[0]  # (s, n), (s, n, arrays, knots)
+    best_at = onp.nanargmin(value, axis=-1)
+    first = (value > JUMP * onp.fmin.accumulate(value, axis=-1)).argmax(axis=-1)
+    last = onp.isfinite(value).sum(axis=-1) - 1
+    found = {"standard deviation at the start": standard_deviation(free[0, 0, 0])}
+    for array, name in enumerate(distribution_plots.ARRAYS):
+        deviations = onp.array([standard_deviation(one[at, array]) for one, at in zip(free, best_at)])
+        found[f"standard deviation at the best, {name}"] = deviations.min(), deviations.max()
+        found[f"standard deviation at the best, {name}, median"] = onp.median(deviations)
+    moved = [abs(one[at, 0, 0]) / standard_deviation(one[at, 0]) for one, at in zip(free, first)]
+    found["mean of the first layer at the first jump, in deviations"] = min(moved), max(moved), onp.median(moved)
+    with onp.errstate(over="ignore", invalid="ignore"):  # where a spread overflows it is wide, too
+        found["first layer wide in the end"] = sum(
+            not standard_deviation(one[at, 0]) < 100.0 for one, at in zip(free, last)
+        )
+    return found
+
+
+def _of_unseen_draws(results: Results, config: Config) -> dict:
+    """The losses on draws not trained on, of which the start and 1/√fan-in have no luck of descents in them."""
+    start, _, fan_in = onp.moveaxis(results.held_out[0, 0], -1, 0)
+    found = {"held out, start": t_interval(start), "held out, fan-in": t_interval(fan_in)}
+    found["held out, start, mean"], found["held out, best of the start"] = start.mean(), start.min()
+    found["held out, fan-in, mean"] = fan_in.mean()
     for name, best in zip(config.ways, results.held_out[..., 1]):
-        found[f"held out by seed, {name}"], found[f"held out worst, {name}"] = best.mean(axis=-1), best.max()
-        found[f"held out, {name}"] = t_interval(best.mean(axis=0))
+        by_descent = best.mean(axis=-1)
+        found[f"held out, {name}"], found[f"held out, {name}, mean"] = crossed_interval(best), best.mean()
+        found[f"held out by descent, {name}"] = by_descent.min(), by_descent.max()
+        found[f"held out worst, {name}"] = best.max()
+        if name != config.ways[-1]:
+            found[f"held out, {name} less {config.ways[-1]}"] = crossed_interval(best - results.held_out[-1, ..., 1])
+    return found
+
+
+def _of_other_rates(results: Results, config: Config) -> dict:
+    """The scales that were learned, and how they do at other learning rates, beside plain search for one."""
+    found, seeds = {}, onp.arange(config.seeds)
     free = results.free[-1, seeds, onp.nanargmin(results.value[-1], axis=-1)]
     for array, name in enumerate(distribution_plots.ARRAYS):
         deviations = [standard_deviation(free[seed, array]) for seed in seeds]
         found[f"standard deviation, {name}"] = min(deviations), max(deviations)
     at = config.log_rates.index
     learned, fan_in, normal = onp.moveaxis(results.by_rate[-1], -1, 0)  # each (s, h, q)
-    found["normal of these scales"] = t_interval(normal[..., at(0.0)].mean(axis=0))
+    found["normal of these scales"] = crossed_interval(normal[..., at(0.0)])
+    found["learned less normal of these scales"] = crossed_interval((learned - normal)[..., at(0.0)])
     for word, log_rate in (("e", 1.0), ("e²", 2.0)):
         found[f"fan-in at rate {word}"] = t_interval(fan_in[0, :, at(log_rate)])
-        found[f"learned at rate {word}"] = t_interval(learned[..., at(log_rate)].mean(axis=0))
-        found[f"learned at rate {word} by seed"] = learned[..., at(log_rate)].mean(axis=1)
+        found[f"learned at rate {word}"] = crossed_interval(learned[..., at(log_rate)])
     chosen = onp.nanargmin(results.searched[-1], axis=-1)
-    searched = fan_in[seeds, :, chosen].mean(axis=0)
-    found["log rate, search"], found["search"] = onp.array(config.log_rates)[chosen], t_interval(searched)
-    found["learned less search"] = t_interval(results.held_out[-1, ..., 1].mean(axis=0) - searched)
-    for name in [f"held out, {config.ways[-1]}", "held out, fan-in", "search"]:
-        found[f"{name}, mean"] = found[name].mean
+    log_rates, searched = onp.array(config.log_rates)[chosen], fan_in[seeds, :, chosen]
+    found["log rate, search"], found["log rate, search, mean"] = (log_rates.min(), log_rates.max()), log_rates.mean()
+    found["search"], found["search, mean"] = crossed_interval(searched), searched.mean()
+    found["learned less search"] = crossed_interval(results.held_out[-1, ..., 1] - searched)
     found["learned best over rates"] = onp.nanmin(learned.mean(axis=(0, 1)))
     return found
 
@@ -215,7 +279,6 @@ def _of_one_distribution(results: Results) -> dict:
     moved = [abs(one[0]) / standard_deviation(one) for one in free]
     return {
         "start range": (value[:, 0].min(), value[:, 0].max()),
-        "best range": (best.min(), best.max()),
         "nothing learned in the end": onp.count_nonzero(value[:, -1] > 0.95 * onp.log(10.0)),
         "never below the start": onp.count_nonzero(onp.nanargmin(value, axis=-1) == 0),
         "best of those that come back": best[value[:, -1] < 0.95 * onp.log(10.0)],
@@ -224,17 +287,22 @@ def _of_one_distribution(results: Results) -> dict:
 
 
 def _of_increments(results: Results) -> dict:
-    """How large the hypergradients by the increments of each array's distribution are, beside the last weights'."""
-    by_draw = results.by_draw[0, ..., 1:]  # (s, draws, arrays, 19)
-    size = onp.linalg.norm(by_draw.mean(axis=1), axis=-1)  # of the mean over the draws, (s, arrays)
-    each = onp.sqrt(onp.mean(onp.sum(by_draw**2, axis=-1), axis=1))
+    """How large gradients of single weights are, and hypergradients by the mean and the increments of each array."""
+    by_draw, by_weight = results.by_draw[0, ..., 1:], results.by_weight[0]  # (s, draws, arrays, 19), (s, arrays, 101)
+    by_mean = results.by_draw[0, ..., 0]
+    each = onp.sqrt(onp.mean(onp.sum(by_draw**2, axis=-1), axis=1))  # (s, arrays)
     weights = distribution_plots.ARRAYS.index("weights 50-10")
-    found = {}
+    found = {"draws": by_mean[..., 0].size}
     for array, name in enumerate(distribution_plots.ARRAYS):
-        found[f"last weights over {name}, means"] = size[:, weights] / size[:, array]
-        found[f"last weights over {name}, draws"] = each[:, weights] / each[:, array]
+        found[f"last weights over {name}, draws"] = geometric_interval(each[:, weights] / each[:, array])
         mean, spread = by_draw[:, :, array].mean(axis=(0, 1)), by_draw[:, :, array].std(axis=(0, 1))
         found[f"mean over deviation, {name}"] = onp.median(onp.abs(mean) / spread)
+        found[f"size of the mean by increments, {name}"] = onp.linalg.norm(mean)
+        found[f"by the mean, {name}"] = t_interval(by_mean[..., array].ravel())
+        found[f"by the mean, {name}, deviation"] = by_mean[..., array].std(ddof=1)
+        for percent in (50, 99):
+            found[f"single weights, {name}, percentile {percent}"] = by_weight[:, array, percent].mean()
+    found["% of the first layer without a gradient"] = onp.count_nonzero(by_weight[:, 0] == 0.0, axis=-1).min() - 1
     return found
 
 

@@ -257,6 +257,17 @@ def _schedules(figure, found, config) -> None:
     if config.seeds > columns:
         best = np.nanmin(found.value[0], axis=-1)
         says(figure, f"of all {config.seeds} seeds: lowest final loss {best.min():#.3g} to {best.max():#.3g}")
+        losses, norms, schedules = (axis for axis in figure.axes[3 * columns :] if axis.get_title())
+        at = np.arange(found.value.shape[-1])
+        shows(losses, at, found.value[0])
+        shows(losses, at, np.fmin.accumulate(found.value[0], axis=-1).mean(axis=0))
+        with np.errstate(over="ignore"):
+            shows(norms, at, np.sqrt(np.sum(found.gradient[0] ** 2, axis=-1)))
+        complete = np.isfinite(found.value[0]).all(axis=0)
+        best = np.argmin(found.value[0][:, complete].mean(axis=0))
+        shows(schedules, steps, found.log_lr[0, :, best])
+        shows(schedules, steps, found.log_lr[0, :, best].mean(axis=0))
+        says(figure, f"in meta-iteration {best}", "mean and 95 % interval", "norm of the\nhypergradient (nats)")
 
 
 def _remedies(figure, found, config) -> None:
@@ -299,10 +310,12 @@ def _distributions(figure, found, config) -> None:
         for array in range(4):
             shows(axes[1], array, found.by_draw[0, :, :, array, 0])
         shows(axes[2], iterations, found.value)
+        _lowest_so_far(axes[2], found.value[-1])
         _held_out(axes[3], found)
         says(figure, *config.ways, *ARRAYS, "On draws not trained on", "hypergradient by log increment")
     elif len(config.ways) > 1:
         shows(axes[0], iterations, found.value)
+        _lowest_so_far(axes[0], found.value[-1])
         _held_out(axes[1], found)
         log_rates = np.array(config.log_rates)[:: config.every]
         shows(axes[2], log_rates, found.by_rate[..., 0].mean(axis=(1, 2)))
@@ -310,7 +323,7 @@ def _distributions(figure, found, config) -> None:
         marks(axes[2], log_rates[np.argmin(found.searched, axis=-1)].ravel())
         _quantiles(axes[3:7], axes[7:11], found.free[-1], found.value[-1])
         says(figure, *config.ways, *ARRAYS, "On draws not trained on", "its rate, by plain search")
-        says(figure, "best, seed 1" if config.seeds <= iteration_plots.SHOWN else "best, a colour for each seed")
+        _of_seeds(figure, axes[3:7], config, found.free[-1], found.value[-1])
     elif config.per_array:
         for seed in range(min(config.seeds, iteration_plots.SHOWN)):
             for iteration in (0, iterations[-1]):
@@ -318,7 +331,8 @@ def _distributions(figure, found, config) -> None:
         shows(axes[3], iterations, found.value[0])
         _quantiles(axes[4:8], axes[8:12], found.free[0], found.value[0])
         says(figure, *ARRAYS, "weight (quantile function)", "final training loss (nats)")
-        says(figure, "best, seed 1" if config.seeds <= iteration_plots.SHOWN else "best, a colour for each seed")
+        _of_seeds(figure, axes[4:8], config, found.free[0], found.value[0])
+        _lowest_so_far(axes[3], found.value[0])
     else:
         columns = min(config.seeds, iteration_plots.SHOWN)
         if config.seeds > columns:
@@ -339,6 +353,23 @@ def _quantiles(uppers, lowers, free, value) -> None:
     for seed, best in enumerate(np.nanargmin(value, axis=-1)):
         for array, (upper, lower) in enumerate(zip(uppers, lowers, strict=True)):
             _one_distribution(upper, lower, free[seed, best, array])
+
+
+def _of_seeds(figure, uppers, config, free, value) -> None:
+    """Each seed has its name, or, of many, their mean is drawn beside them."""
+    if config.seeds <= iteration_plots.SHOWN:
+        return says(figure, *(f"best, seed {seed}" for seed in range(config.seeds)))
+    best = np.nanargmin(value, axis=-1)
+    for array, upper in enumerate(uppers):
+        values = [hg.init.quantile_density(free[seed, at, array])[0] for seed, at in enumerate(best)]
+        shows(upper, np.linspace(0.0, 1.0, 20), np.mean(values, axis=0))
+    says(figure, "best, each seed", f"mean of the {config.seeds}")
+
+
+def _lowest_so_far(axis, value) -> None:
+    """Of many descents their mean is drawn beside them."""
+    if len(value) > iteration_plots.SHOWN:
+        shows(axis, np.arange(value.shape[-1]), np.fmin.accumulate(value, axis=-1).mean(axis=0))
 
 
 def _one_distribution(upper, lower, free) -> None:

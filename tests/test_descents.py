@@ -133,14 +133,14 @@ def test_the_scales_of_the_learned_distributions_matter_and_not_their_shape():
     ((X, T),) = hg.data.load_mnist(1_000)
     model = hg.nn.MLP([784, 50, 10])
     batch_loss = hg.nn.MinibatchLoss(model, X, T, 250)
-    ours = []
-    for seed in range(config.seeds):
+    ours, seeds = [], range(3)
+    for seed in seeds:
         free = results.free[-1, seed, anp.nanargmin(results.value[-1, seed])]
         drawn = hg.init.quantile(model.shapes, [(free[0], free[1]), (free[2], free[3])], 10**6)
         scales = [tuple(float(anp.std(w)) for w in layer) for layer in drawn]
         for draw in range(config.held_out):
             params = hg.init.scaled_normal(model.shapes, scales, 10**6 + draw)
             ours.append(model.loss(hg.train(batch_loss, params, hg.SGD(1.0, 0.9), steps=20), X, T))
-    _, found, fan_in = anp.moveaxis(results.held_out[-1], -1, 0)
+    _, found, fan_in = anp.moveaxis(results.held_out[-1, : len(seeds)], -1, 0)
     assert anp.mean(ours) == pytest.approx(found.mean(), rel=0.05)
     assert anp.mean(ours) < 0.75 * fan_in.mean()

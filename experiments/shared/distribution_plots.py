@@ -9,6 +9,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared.iteration_plots import SHOWN, Panel, beside, iteration_colours, plot_by_iteration
+from experiments.shared.runner import seeds_in_words
 from hypergrad.nests import flatten
 from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, seed_colour
 
@@ -72,8 +73,12 @@ def _shapes(free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, densities
 
 
-def _draw_arrays(quantiles, densities, free, chosen, seeds) -> None:
-    """For each array the quantile function at the start and where chosen, and density and histogram there."""
+def _draw_arrays(quantiles, densities, free, chosen, colour) -> None:
+    """For each array the quantile function at the start and where chosen, and density and histogram there.
+
+    Of a few seeds each has its colour; of more, all have the one given, and their mean is black.
+    """
+    seeds = len(free)
     for a, (upper, lower) in enumerate(zip(quantiles, densities)):
         for seed in range(seeds):
             start, end = (_shapes(free[seed, i, a]) for i in (0, chosen[seed]))
@@ -84,14 +89,36 @@ def _draw_arrays(quantiles, densities, free, chosen, seeds) -> None:
                     SHAPES, [(free[0, chosen[0], k], free[0, chosen[0], k + 1]) for k in (0, 2)], 0
                 )
                 _draw_histogram(lower, flatten(weights)[0][a])
-            words = f"best, seed {seed}" if seeds <= SHOWN else "best, a colour for each seed" if seed == 0 else None
-            upper.plot(KNOTS, end[0], color=seed_colour(seed), label=words)
-            lower.stairs(end[1], end[0], color=seed_colour(seed))
+            words = f"best, seed {seed}" if seeds <= SHOWN else "best, each seed" if seed == 0 else None
+            style = {"color": seed_colour(seed)} if seeds <= SHOWN else {"color": colour, "alpha": 0.5, "linewidth": 1}
+            upper.plot(KNOTS, end[0], label=words, **style)
+            lower.stairs(end[1], end[0], **style)
+        if seeds > SHOWN:
+            values = np.mean([_shapes(free[seed, chosen[seed], a])[0] for seed in range(seeds)], axis=0)
+            upper.plot(KNOTS, values, color="black", linewidth=1.8, label=f"mean of the {seeds}")
+            lower.stairs(np.diff(KNOTS) / np.diff(values), values, color="black", linewidth=1.8)
         upper.set(title=ARRAYS[a], xlabel="share of the weights below")
         lower.set(xlabel="weight")
     quantiles[0].set_ylabel("weight (quantile function)")
     quantiles[0].legend(frameon=False, fontsize="small")
     densities[0].set_ylabel("density; grey: histogram\nof seed 0's weights")
+
+
+def _lines(results) -> str:
+    """What the lines of :func:`_draw_each_descent` are, for its title."""
+    seeds = results.value.shape[1]
+    return ":\n" + (f"{seeds} seeds; thick: lowest so far, mean" if seeds > SHOWN else "a line for each seed")
+
+
+def _draw_each_descent(axis, losses, name: str, colour) -> None:
+    """A line for each seed, and, of more than a few, the mean of the lowest losses so far."""
+    for seed, values in enumerate(losses):
+        few = len(losses) <= SHOWN
+        style = {"linewidth": 1.0} if few else {"linewidth": 0.8, "alpha": 0.4}
+        axis.plot(values, color=colour, label=name if seed == 0 and few else None, **style)
+    if len(losses) > SHOWN:
+        best = np.fmin.accumulate(losses, axis=-1).mean(axis=0)
+        axis.plot(best, color=colour, linewidth=2.0, label=name)
 
 
 def plain_ticks(axis) -> None:
@@ -111,7 +138,7 @@ def _plot_per_array(results, config):
         figure, axes = plt.subplots(3, 4, figsize=(12.5, 9.0), layout="constrained")
         iterations = losses.shape[1]
         shown = np.unique(np.geomspace(1, iterations, 12).astype(int) - 1)
-        for seed, axis in enumerate(axes[0, : min(seeds, 3)]):
+        for seed, axis in enumerate(axes[0, : min(seeds, SHOWN)]):
             for rank, i in enumerate(shown):
                 colour = iteration_colours(len(shown))(rank)
                 axis.plot(results.curve_steps[0, 0], results.curve[0, seed, i], color=colour, linewidth=1, label=f"{i}")
@@ -121,17 +148,21 @@ def _plot_per_array(results, config):
         entries = axes[0, 0].get_legend_handles_labels()
         title = "upper row, from the left: meta-iteration of the learning curves"
         figure.legend(*entries, frameon=False, loc="outside lower center", title=title, ncols=len(shown))
-        for seed in range(seeds):
+        if seeds > SHOWN:
+            _draw_each_descent(axes[0, 3], losses, "lowest so far, mean", WAYS["plain"])
+        for seed in range(seeds if seeds <= SHOWN else 0):
             axes[0, 3].plot(losses[seed], color=seed_colour(seed), label=f"seed {seed}")
         guessing = {"color": "0.6", "linewidth": 0.8, "linestyle": ":", "label": "guessing, ln 10"}
         axes[0, 3].axhline(np.log(10), **guessing)
-        axes[0, 3].set(xlabel="meta-iteration", ylabel="final training loss (nats)", ylim=(0.2, 4.0), yscale="log")
-        axes[0, 3].set_title("each descent")
-        axes[0, 3].legend(frameon=False, fontsize="small", loc="lower right")
+        axes[0, 3].set(xlabel="meta-iteration", ylabel="final training loss (nats)", ylim=(0.2, 12.0), yscale="log")
+        axes[0, 3].set_title(f"each of {seeds} descents (thin)" if seeds > SHOWN else "each descent")
+        axes[0, 3].legend(framealpha=0.9, edgecolor="none", fontsize="small", loc="upper right")
         plain_ticks(axes[0, 3])
-        _draw_arrays(axes[1], axes[2], results.free[0], best, seeds)
+        _draw_arrays(axes[1], axes[2], results.free[0], best, WAYS["plain"])
         figure.suptitle(
-            f"{SETTING},\na distribution for each array, from uniform ±e^({config.log_width:g})", fontsize="medium"
+            f"{SETTING},\na distribution for each array, from uniform ±e^({config.log_width:g}); "
+            f"{seeds_in_words(seeds)}, of which the learning curves show the first {min(seeds, SHOWN)}",
+            fontsize="medium",
         )
     plt.close(figure)
     return figure
@@ -166,12 +197,10 @@ def _plot_questions(results, config):
             axis.set(xlabel="increment (lowest weights first)", title=ARRAYS[a])
             axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
         axes[1, 0].set_ylabel("hypergradient by log increment\n(nats); thick: mean over draws")
-        for w, name in enumerate(config.ways):
-            for seed, values in enumerate(results.value[w]):
-                losses.plot(values, color=WAYS[name], label=name if seed == 0 else None)
-        losses.set(
-            yscale="log", xlabel="meta-iteration", ylabel="final training loss (nats)", title="Three ways to descend"
-        )
+        for name, value in zip(config.ways, results.value):
+            _draw_each_descent(losses, value, name, WAYS[name])
+        losses.set(yscale="log", xlabel="meta-iteration", ylabel="final training loss (nats)")
+        losses.set_title(f"Three ways to descend{_lines(results)}")
         losses.legend(frameon=False, fontsize="small")
         plain_ticks(losses)
         _draw_held_out(held, results, config)
@@ -196,27 +225,21 @@ def _draw_held_out(axis, results, config) -> None:
 
 
 def _plot_made_to_work(results, config):
-    seeds = results.value.shape[1]
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(13.5, 9.4), layout="constrained")
         grid = figure.add_gridspec(3, 1)
         losses, held, rates = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 3))
         lower = [[figure.add_subplot(cell) for cell in grid[row].subgridspec(1, 4)] for row in (1, 2)]
-        for w, name in enumerate(config.ways):
-            for seed, values in enumerate(results.value[w]):
-                losses.plot(values, color=WAYS[name], label=name if seed == 0 else None, linewidth=1)
-        losses.set(
-            yscale="log",
-            xlabel="meta-iteration",
-            ylabel="final training loss (nats)",
-            title="On the draws of the descent,\na line for each seed",
-        )
+        for name, value in zip(config.ways, results.value):
+            _draw_each_descent(losses, value, name, WAYS[name])
+        losses.set(yscale="log", xlabel="meta-iteration", ylabel="final training loss (nats)")
+        losses.set_title(f"On the draws of the descent{_lines(results)}")
         losses.legend(frameon=False)
         plain_ticks(losses)
         _draw_held_out(held, results, config)
         _draw_rates(rates, results, config)
         best = np.nanargmin(results.value[-1], axis=1)
-        _draw_arrays(lower[0], lower[1], results.free[-1], best, seeds)
+        _draw_arrays(lower[0], lower[1], results.free[-1], best, WAYS[config.ways[-1]])
         figure.suptitle(f"{SETTING}.\n{EXPLAINED};\nbelow, what the latter finds for each array", fontsize="medium")
     plt.close(figure)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import matplotlib
@@ -42,21 +43,33 @@ class Panel(NamedTuple):
     stairs: bool = False
 
 
-def plot_by_iteration(*panels: Panel, columns: list[str], title: str = "") -> Figure:
+def rows_of_panels(rows: int, columns: int, size: tuple[float, float], below: bool = False):
+    """A figure of rows of panels with the same axes in each, and below, if asked for, a row of three with their own.
+
+    Returns:
+      The figure, which is larger than the size given by what is below; its axes (rows, columns); those below, or none.
+    """
+    width, height = size
+    figure = plt.figure(figsize=(width, height * (rows + below) / rows), layout="constrained")
+    outer = figure.add_gridspec(1 + below, 1, height_ratios=(rows, 1)[: 1 + below])
+    axes = outer[0].subgridspec(rows, columns).subplots(sharey="row", sharex="row", squeeze=False)
+    return figure, axes, outer[1].subgridspec(1, 3).subplots() if below else ()
+
+
+def plot_by_iteration(*panels: Panel, columns: list[str], title: str = "", below: Callable | None = None) -> Figure:
     """A column for each descent and a row for each panel; every meta-iteration is a curve, dark to light.
 
     Args:
       panels: the rows.
       columns: a heading for each descent.
       title: of the figure.
+      below: draws three more panels below, which it is given.
     """
     iterations = panels[0].y.shape[1]
     colours = iteration_colours(iterations)
     with plt.rc_context(STYLE):
         size = (3.2 * len(columns) + 1.0, 2.4 * len(panels) + 0.8)
-        figure, axes = plt.subplots(
-            len(panels), len(columns), figsize=size, layout="constrained", sharey="row", sharex="row", squeeze=False
-        )
+        figure, axes, more = rows_of_panels(len(panels), len(columns), size, below is not None)
         for row, panel in zip(axes, panels):
             for column, (axis, heading) in enumerate(zip(row, columns)):
                 for iteration in range(iterations):
@@ -75,6 +88,8 @@ def plot_by_iteration(*panels: Panel, columns: list[str], title: str = "") -> Fi
             if panel.limits is not None:
                 row[0].set_ylim(panel.limits)
         show_iterations(figure, axes, iterations)
+        if below is not None:
+            below(more)
         figure.suptitle(title, fontsize="medium")
     plt.close(figure)
     return figure

@@ -18,8 +18,9 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared import descents, proposals
 from experiments.shared import search as searching
-from experiments.shared.intervals import t_interval
-from experiments.shared.iteration_plots import beside
+from experiments.shared.distribution_plots import plain_ticks
+from experiments.shared.intervals import crossed_interval, t_interval
+from experiments.shared.iteration_plots import SHOWN, beside
 from experiments.shared.runner import PartConfig
 from hypergrad.nests import flatten, unflatten
 from hypergrad.style import GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION
@@ -191,30 +192,36 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes. A mean and its 95 % interval are over the draws held out, each the mean of the seeds."""
-    compared = {name: losses.mean(axis=0) for name, losses in results.compared(config).items()}
-    seeds, found = np.arange(config.seeds), {"candidates": config.candidates}
-    found["trainings"] = config.draws * config.candidates
+    """What the log quotes: means with 95 % intervals over seeds and unseen draws together, or over the seeds."""
+    compared, seeds = results.compared(config), np.arange(config.seeds)
+    found = {"seeds": config.seeds, "candidates": config.candidates, "trainings": config.draws * config.candidates}
     for name, losses in compared.items():
-        found[name], found[f"{name}, other images"] = (t_interval(column) for column in losses.T)
+        found[name], found[f"{name}, other images"] = (
+            crossed_interval(column) for column in np.moveaxis(losses, -1, 0)
+        )
         for rival in ("search: one rate", "search: scales and one rate"):
             if name in config.ways:
-                found[f"{name} less {rival}"] = t_interval((losses - compared[rival])[:, 0])
-                found[f"{name} less {rival}, other images"] = t_interval((losses - compared[rival])[:, 1])
+                found[f"{name} less {rival}"] = crossed_interval((losses - compared[rival])[..., 0])
+                found[f"{name} less {rival}, other images"] = crossed_interval((losses - compared[rival])[..., 1])
     for name, value, best, log_scale, log_lr in zip(config.ways, results.value, results.best(), *results[1:3]):
-        jumped = value > 1.2 * np.minimum.accumulate(value, axis=-1)
-        found[f"first jump, {name}"] = np.where(jumped.any(axis=-1), jumped.argmax(axis=-1), -1)
-        found[f"best at, {name}"] = best
-        found[f"log scale first layer, {name}"] = log_scale[seeds, best, 0]
-        found[f"log scale last layer, {name}"] = log_scale[seeds, best, 1]
-        found[f"log rate, {name}"] = log_lr[seeds, best].mean(axis=-1)
+        jumps = value > 1.2 * np.minimum.accumulate(value, axis=-1)
+        jumped, first = jumps.any(axis=-1), jumps.argmax(axis=-1)
+        found[f"jump, {name}"] = np.count_nonzero(jumped)
+        if jumped.any():
+            found[f"first jump, {name}"] = first[jumped].min(), first[jumped].max()
+        found[f"best at, {name}"] = best.min(), best.max()
+        found[f"log scale first layer, {name}"] = t_interval(log_scale[seeds, best, 0])
+        found[f"log scale last layer, {name}"] = t_interval(log_scale[seeds, best, 1])
+        found[f"log rate, {name}"] = t_interval(log_lr[seeds, best].mean(axis=-1))
         if WAYS[name].rates == STEPS:
-            found["rise of the rates"] = log_lr[seeds, best, -5:].mean(axis=-1) - log_lr[seeds, best, :5].mean(axis=-1)
+            rise = log_lr[seeds, best, -5:].mean(axis=-1) - log_lr[seeds, best, :5].mean(axis=-1)
+            found["rise of the rates"] = t_interval(rise)
         found[f"range of log rates, {name}"] = log_lr[seeds, best].min(), log_lr[seeds, best].max()
-    found["log rate, search: one rate"] = np.array(config.log_rates)[results.chosen()]
+    found["log rate, search: one rate"] = t_interval(np.array(config.log_rates)[results.chosen()])
     chosen = results.candidate[seeds, np.nanargmin(results.candidate_value, axis=-1)]
     for i, name in enumerate(("log scale first layer", "log scale last layer", "log rate")):
-        found[f"{name}, search: scales and one rate"] = chosen[:, i]
+        found[f"{name}, search: scales and one rate"] = t_interval(chosen[:, i])
+        found[f"range of {name}, search: scales and one rate"] = chosen[:, i].min(), chosen[:, i].max()
     return found
 
 
@@ -223,16 +230,18 @@ def plot(results: Results, config: Config):
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(15.0, 8.5), layout="constrained")
         for w, name in enumerate(config.ways):
-            for seed, values in enumerate(results.value[w]):
-                label = name if seed == 0 else None
-                axes[0, 0].plot(values, color=COLOURS[w + 1], linewidth=1.0, label=label)
+            few = {"linewidth": 1.0, "alpha": 1.0 if config.seeds <= SHOWN else 0.3}
+            axes[0, 0].plot(results.value[w].T, color=COLOURS[w + 1], **few)
+            axes[0, 0].plot(results.value[w].mean(axis=0), color=COLOURS[w + 1], linewidth=2.0, label=name)
         axes[0, 0].set(yscale="log", xlabel="meta-iteration", ylabel="final training loss (nats)")
-        words = f"descents, each meta-iteration on draws of its own; {config.seeds} seeds"
+        words = f"descents, each meta-iteration on draws of its own;\n{config.seeds} seeds (thin), mean (thick)"
         axes[0, 0].set_title(words, fontsize="medium")
+        plain_ticks(axes[0, 0])
         axes[0, 0].legend(frameon=False, fontsize="small")
         for column, (axis, images) in enumerate(zip(axes[0, 1:], ("the training images", "1,000 other images"))):
             _draw_compared(axis, results, config, column)
-            axis.set_title(f"on {config.held_out} draws held out: {images}", fontsize="medium")
+            words = f"on {config.held_out} draws held out: {images};\n{config.seeds} seeds side by side"
+            axis.set_title(words, fontsize="medium")
         _draw_price(axes[1, 0], results, config)
         _draw_rates(axes[1, 1], results, config)
         _draw_scales(axes[1, 2], results, config)
@@ -248,11 +257,12 @@ def _draw_compared(axis, results, config, column: int) -> None:
     for x, (colour, losses) in enumerate(zip(COLOURS, compared.values())):
         for seed, one in enumerate(losses[..., column]):
             axis.plot(np.full(len(one), x + beside(seed, len(losses))), one, ".", color=colour, markersize=3, alpha=0.5)
-        mean, low, high = t_interval(losses[..., column].mean(axis=0))
+        mean, low, high = crossed_interval(losses[..., column])
         axis.errorbar(x, mean, [[mean - low], [high - mean]], fmt="_", color=colour, markersize=28, capsize=6)
     names = [name.replace(": ", ":\n").replace("and ", "and\n").replace(", ", ",\n") for name in compared]
     axis.set_xticks(range(len(names)), names, fontsize="x-small", rotation=40)
     axis.set(yscale="log", ylabel="loss (nats); bars: mean, 95 % interval")
+    plain_ticks(axis)
 
 
 def _draw_price(axis, results, config) -> None:
@@ -268,22 +278,25 @@ def _draw_price(axis, results, config) -> None:
         axis.plot(config.draws * (1 + np.arange(len(best))), best, "--", color=colour, label=label)
     axis.set(xscale="log", yscale="log", xlabel="trainings spent (a hypergradient counts as three)")
     axis.set(ylabel="best mean loss so far (nats)")
+    plain_ticks(axis)
     axis.set_title(f"price: mean over {config.seeds} seeds, on the draws used", fontsize="medium")
     axis.legend(frameon=False, fontsize="small")
 
 
 def _draw_rates(axis, results, config) -> None:
-    for w, name in enumerate(config.ways):
-        for seed, best in enumerate(results.best()[w]):
-            axis.plot(results.log_lr[w, seed, best], color=COLOURS[w + 1], label=name if seed == 0 else None)
-    for seed, chosen in enumerate(results.chosen()):
-        label = "search: one rate" if seed == 0 else None
-        axis.axhline(config.log_rates[:: config.every][chosen], color="black", linestyle="--", label=label)
-    for seed, chosen in enumerate(np.nanargmin(results.candidate_value, axis=-1)):
-        label = "search: scales and one rate" if seed == 0 else None
-        axis.axhline(results.candidate[seed, chosen, 2], color=COLOURS[-1], linestyle="--", label=label)
+    """A line for each seed, and of more than a few their mean."""
+    best = results.best()
+    candidates = np.nanargmin(results.candidate_value, axis=-1)
+    found = dict(zip(config.ways, (results.log_lr[w, np.arange(config.seeds), at] for w, at in enumerate(best))))
+    found["search: one rate"] = np.array(config.log_rates)[:: config.every][results.chosen()]
+    found["search: scales and one rate"] = results.candidate[np.arange(config.seeds), candidates, 2]
+    for colour, (name, log_rates) in zip(COLOURS[1:], found.items()):
+        each = np.broadcast_to(log_rates.reshape(config.seeds, -1), (config.seeds, STEPS))
+        style = {"color": colour, "linestyle": "--" if name.startswith("search") else "-"}
+        axis.plot(each.T, linewidth=1.0, alpha=1.0 if config.seeds <= SHOWN else 0.3, **style)
+        axis.plot(each.mean(axis=0), linewidth=2.0, label=name, **style)
     axis.set(xlabel="training step", ylabel="log learning rate", xticks=range(0, STEPS, 5), ylim=(-2.5, 3.0))
-    axis.set_title("learning rates found", fontsize="medium")
+    axis.set_title("learning rates found; thick: mean", fontsize="medium")
     axis.legend(framealpha=0.9, fontsize="small")
 
 

@@ -9,18 +9,23 @@ import numpy as np
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
+from experiments.shared.intervals import t_interval
 from experiments.shared.iteration_plots import (
     SHOWN,
     Panel,
     beside,
     iteration_colours,
     plot_by_iteration,
+    rows_of_panels,
     show_iterations,
 )
 from hypergrad.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, in_style
 
 # Told apart by the colour-blind too; the five of the remedies, and two for plain search.
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)
+COLOUR_OF = dict(
+    zip(("none", "mean over epochs", "4 initialisations", "steps taken back", "all three"), COLOURS, strict=True)
+)
 SEARCH = {"best constant": ("black", 1), "best constant of 4 initialisations": (SKY, 4)}
 BANDS = {"up to 1/8, without 0": "0.6", "above 1/8": COLOURS[0], "0 (the mean)": "black"}  # of the spectrum
 MARKERS = ("o", "s", "^")  # of the seeds, where colours say something else
@@ -36,9 +41,9 @@ def plot_schedules(results, config):
         return _plot_by_step(results, config)
     log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
     step = np.arange(log_lr.shape[-1])
-    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
-    widest = min(4.0, 1.2 * np.nanmax(np.abs(log_lr)) + 0.1)
-    steepest = min(1e3 * calm, 2.0 * np.nanmax(np.abs(gradient)))
+    calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:SHOWN, 0]).max()))
+    widest = min(4.0, 1.2 * np.nanmax(np.abs(log_lr[:SHOWN])) + 0.1)
+    steepest = min(1e3 * calm, 2.0 * np.nanmax(np.abs(gradient[:SHOWN])))
     return plot_by_iteration(
         Panel(step, log_lr, "training step", "log learning rate", limits=(-widest, widest)),
         Panel(
@@ -55,11 +60,13 @@ def plot_schedules(results, config):
             curve,
             "training step",
             "loss on the first 1,000\ntraining images (nats)",
-            limits=(0.5 * np.nanmin(curve), 5.0),
+            limits=(0.5 * np.nanmin(curve[:SHOWN]), 5.0),
             scale="log",
         ),
         columns=headings(results.value[0])[:SHOWN],
-        title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}",
+        title=f"{setting(config)},\n{log_lr.shape[-1]:,} steps, meta-step {config.meta_step:g}; {config.remedies[0]}"
+        + of_all(results.value[0]),
+        below=(lambda axes: _draw_all_seeds(axes, results, config)) if len(log_lr) > SHOWN else None,
     )
 
 
@@ -73,6 +80,43 @@ def headings(value: np.ndarray) -> list[str]:
         )
         found.append(first + (f";\nrates overflow after {end}" if end < len(values) - 1 else ""))
     return found
+
+
+def lowest_mean(value: np.ndarray) -> int:
+    """The meta-iteration with the lowest mean loss over the descents, (s, n), while all of them go on."""
+    return int(np.argmin(np.where(np.isfinite(value).all(axis=0), np.nan_to_num(value).mean(axis=0), np.inf)))
+
+
+def _draw_all_seeds(axes, results, config) -> None:
+    """What the columns show of a few, of all: losses, norms of the hypergradient, and schedules where they are best."""
+    losses, norms, schedules = axes
+    value, log_lr, colour = results.value[0], results.log_lr[0], COLOUR_OF[config.remedies[0]]
+    with np.errstate(over="ignore"):
+        norm = np.linalg.norm(results.gradient[0], axis=-1)
+    thin = {"color": colour, "linewidth": 0.8, "alpha": 0.4}
+    losses.plot(value.T, **thin)
+    lowest = np.fmin.accumulate(value, axis=-1).mean(axis=0)
+    losses.plot(lowest, color=colour, linewidth=2.0, label=f"lowest so far, mean of {len(value)} seeds")
+    losses.set(ylabel="final training loss (nats)", ylim=(0.9 * np.nanmin(value), 4.0 * value[:, 0].max()))
+    norms.plot(norm.T, **thin)
+    there = np.isfinite(value).any(axis=0)
+    median = np.nanmedian(norm[:, there], axis=0)
+    norms.plot(np.flatnonzero(there), median, color=colour, linewidth=2.0, label="median of those that go on")
+    norms.set(ylabel="norm of the\nhypergradient (nats)", ylim=(0.5 * np.nanmin(norm), 1e4 * np.median(norm[:, 0])))
+    for axis in (losses, norms):
+        axis.set(xlabel="meta-iteration", yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    at, steps = lowest_mean(value), np.arange(log_lr.shape[-1])
+    schedules.plot(steps, log_lr[:, at].T, **thin)
+    mean, low, high = np.transpose([t_interval(rates) for rates in log_lr[:, at].T])
+    schedules.plot(steps, mean, color=colour, linewidth=2.0, label="mean and 95 % interval")
+    schedules.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0.0)
+    schedules.set(xlabel="training step", ylabel="log learning rate", title=f"of all seeds, in meta-iteration {at}")
+    losses.set_title(f"all {len(value)} seeds")
+    norms.set_title(f"all {len(value)} seeds")
+    for axis in axes:
+        axis.title.set_fontsize("medium")
+        axis.legend(frameon=False, fontsize="small", loc="best")
 
 
 def of_all(value: np.ndarray) -> str:
@@ -90,8 +134,7 @@ def _plot_by_step(results, config, plt):
     log_lr, gradient, curve = results.log_lr[0], results.gradient[0], results.curve[0]
     seeds, iterations, steps = log_lr[:SHOWN].shape
     calm = 10.0 ** np.ceil(np.log10(np.abs(gradient[:, 0]).max()))
-    size = {"figsize": (3.4 * seeds + 1.8, 7.8), "layout": "constrained"}
-    figure, axes = plt.subplots(3, seeds, sharey="row", squeeze=False, **size)
+    figure, axes, more = rows_of_panels(3, seeds, (3.4 * seeds + 1.8, 7.8), below=len(log_lr) > SHOWN)
     maps = (
         (log_lr, Normalize(-4.0, 4.0), "log learning rate"),
         (gradient, SymLogNorm(0.1 * calm, vmin=-1e3 * calm, vmax=1e3 * calm), GRADIENT.format(0.1 * calm)),
@@ -111,6 +154,8 @@ def _plot_by_step(results, config, plt):
         axes[2, seed].set(xlabel="training step", yscale="log", ylim=(0.5 * np.nanmin(curve), 5.0))
     axes[2, 0].set_ylabel("loss on the first 1,000\ntraining images (nats)")
     show_iterations(figure, axes[2], iterations)
+    if len(more):
+        _draw_all_seeds(more, results, config)
     words = f"{setting(config)},\n{steps} steps, meta-step {config.meta_step:g}; grey: the descent has ended"
     words += of_all(results.value[0])
     figure.suptitle(words, fontsize="medium")
