@@ -99,6 +99,9 @@ class Results(NamedTuple):
     laws: np.ndarray  # (4, 1 + b, 3), E, A and α of E + A x^−α for the same points of all seeds
 
 
+SEED_AXIS = {"value": 1, "step": None, "final": 1, "parameters": None, "per_step": None}
+
+
 def trained(config: Config, shape: int, seed: int) -> tuple[np.ndarray, float]:
     """The loss of each minibatch before its step, and that on the test text at the end."""
     model, steps = config.model(shape), config.steps()[shape]
@@ -134,7 +137,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     shapes = range(len(config.widths))
     seeds = [
         compute(partial(point, config, seed), shapes, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     value, step, final = (
         np.array([[one[name] for one in points] for points in seeds]).swapaxes(0, 1)
@@ -144,8 +147,13 @@ def run(config: Config, jobs: int, cache) -> Results:
     parameters = np.array([flops.parameters(model, embedded=False) for model in models])
     read = config.length * np.array(config.batches)
     per_step = np.transpose([np.ones(len(read)), read, read * [float(flops.training(model)) for model in models]])
-    results = Results(value, step[:, 0], final, parameters, per_step, np.empty(0), np.empty(0))
-    fitted = [[points_of(results, config, axis, seed) for seed in range(config.seeds)] for axis in AXES]
+    return completed(Results(value, step[:, 0], final, parameters, per_step, np.empty(0), np.empty(0)), config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With the laws of all seeds."""
+    seeds = range(results.final.shape[1])
+    fitted = [[points_of(results, config, axis, seed) for seed in seeds] for axis in AXES]
     exponents = [[-straight(*one)[1] if len(one[0]) > 1 else np.nan for one in points] for points in fitted]
     laws = [rows_of(*np.concatenate(points, axis=1), config.bootstraps // config.every) for points in fitted]
     return results._replace(exponents=np.array(exponents), laws=np.array(laws))

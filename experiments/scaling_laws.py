@@ -76,6 +76,9 @@ class Results(NamedTuple):
     efficient: np.ndarray  # (w, d, n), which trainings those are
 
 
+SEED_AXIS = {"value": 3, "error": 3, "parameters": None, "images": None, "compute": None}
+
+
 def trial(config: Config, point: dict, seed: int) -> dict:
     model = image_nets.model_of(config, point["width"], point["depth"])
     steps = config.epochs * -(-point["images"] // config.batch_size)
@@ -85,29 +88,31 @@ def trial(config: Config, point: dict, seed: int) -> dict:
 
 def run(config: Config, jobs: int, cache) -> Results:
     grid = {"width": config.widths, "depth": config.depths, "images": config.counts()}
-    found = hg.runs.trials(grid, partial(trial, config), seeds=config.seeds, n_jobs=jobs, cache=cache)
+    found = hg.runs.trials(grid, partial(trial, config), seeds=config.numbered, n_jobs=jobs, cache=cache)
     models = [[image_nets.model_of(config, width, depth) for depth in config.depths] for width in grid["width"]]
     parameters = np.array([[flops.parameters(model) for model in row] for row in models])
     images = np.array(grid["images"])
     per_image = np.array([[flops.training(model) for model in row] for row in models], dtype=float)
     compute = per_image[..., None] * images * config.epochs
-    loss = found.array("loss")
+    fits = [np.empty(0)] * 4
+    return completed(Results(found.array("loss"), found.array("error"), parameters, images, compute, *fits), config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With the laws of all seeds."""
+    loss = results.value
 
     def law(x, y):
         x, there = np.broadcast_to(np.asarray(x, float)[:, None], y.shape), np.isfinite(y)
         return rows_of(x[there], y[there], config.bootstraps // config.every)
 
-    efficient = envelope(compute, loss.mean(axis=-1)).reshape(compute.shape)
-    return Results(
-        loss,
-        found.array("error"),
-        parameters,
-        images,
-        compute,
-        np.array([law(parameters[:, d], loss[:, d, -1]) for d in range(len(config.depths))]),
-        np.array([law(images, loss[-1, d]) for d in range(len(config.depths))]),
-        law(compute[efficient], loss[efficient]),
-        efficient,
+    efficient = envelope(results.compute, loss.mean(axis=-1)).reshape(results.compute.shape)
+    depths = range(len(config.depths))
+    return results._replace(
+        by_size=np.array([law(results.parameters[:, d], loss[:, d, -1]) for d in depths]),
+        by_images=np.array([law(results.images, loss[-1, d]) for d in depths]),
+        by_compute=law(results.compute[efficient], loss[efficient]),
+        efficient=efficient,
     )
 
 

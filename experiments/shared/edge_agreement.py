@@ -45,6 +45,9 @@ class Results(NamedTuple):
         return np.append(self.log_lr, np.nan)[np.argmax(above)]
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | {"log_lr": None}
+
+
 def point(config: Config, seed: int, log_lr: float) -> dict:
     net = small_net.run_of(config)
     found = hg.probe.sweep(partial(small_net.final_loss, net, seed), [log_lr], progress=False)
@@ -61,10 +64,10 @@ def edge(config: Config, seed: float) -> dict:
 
 def run(config: Config, jobs: int, cache) -> Results:
     log_lr = np.linspace(config.first, config.last, config.values)[:: config.every]
-    edges = compute(partial(edge, config), range(config.seeds), n_jobs=jobs, cache=cache / "edges")
+    edges = compute(partial(edge, config), config.numbered, n_jobs=jobs, cache=cache / "edges")
     seeds = [
         compute(partial(point, config, seed), log_lr, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     swept = (np.array([[point[name] for point in points] for points in seeds]) for name in Results._fields[1:5])
     return Results(log_lr, *swept, *(np.array([e[name] for e in edges]) for name in Results._fields[5:]))

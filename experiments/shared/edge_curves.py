@@ -61,6 +61,9 @@ class Results(NamedTuple):
     batch_sharpness: np.ndarray  # (s, n, c), of the loss on the next minibatch
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | {"counts": None}
+
+
 def point(config: Config, seed: int, number: float) -> dict:
     net = config.nets()[int(number)]
     edge = small_net.find_edge(net, seed, config)
@@ -74,7 +77,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     numbers = range(len(config.nets()))
     seeds = [
         compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     results = Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
     return results._replace(counts=results.counts[0])

@@ -45,6 +45,9 @@ class Results(NamedTuple):
     batch_sharpness: np.ndarray  # (s, n, r, c), of the loss on the next minibatch
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
+
+
 def point(config: Config, seed: int, number: float) -> dict:
     net = config.nets()[int(number)]
     edge = small_net.find_edge(net, seed, config).location
@@ -58,7 +61,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     numbers = range(len(config.nets()))
     seeds = [
         compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
 

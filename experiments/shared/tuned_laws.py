@@ -70,6 +70,9 @@ class Results(NamedTuple):
     laws: np.ndarray  # (v, 1 + b, 3), E, A and α of L(N) = E + A N^−α
 
 
+SEED_AXIS = {"value": 2, "tuned": 2, "log_lr": 2, "parameters": None}
+
+
 def ways(config: Config) -> list[str]:
     """The names of the ways to choose a learning rate, in order."""
     found = ["fixed"]
@@ -124,9 +127,15 @@ def tune(config: Config, width: str, seed: int, cache) -> tuple:
 def run(config: Config, jobs: int, cache) -> Results:
     widths = tuple(map(str, config.chosen_widths()))
     losses, tuned, rates = descents.in_parallel(tune, config, widths, jobs, cache)
-    value = np.transpose(losses, (2, 0, 1, 3))
     parameters = np.array([flops.parameters(image_nets.model_of(config, int(w), config.depth)) for w in widths])
+    found = np.transpose(losses, (2, 0, 1, 3)), np.moveaxis(tuned, -1, 0), np.moveaxis(rates, 2, 0)
+    return completed(Results(*found, parameters, np.empty(0)), config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With the laws of all runs of the tuning."""
     rng = np.random.default_rng((0, _RESAMPLED))
+    value, parameters = results.value, results.parameters
     _, _, runs, fresh = value.shape
     draws = [(np.arange(runs), np.arange(fresh))]
     draws += [
@@ -136,7 +145,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     laws = [
         [rows_of(parameters, each[:, s][..., f].mean(axis=(1, 2)), 0, starts=3)[0] for s, f in draws] for each in value
     ]
-    return Results(value, np.moveaxis(tuned, -1, 0), np.moveaxis(rates, 2, 0), parameters, np.array(laws))
+    return results._replace(laws=np.array(laws))
 
 
 def numbers(results: Results, config: Config) -> dict:
