@@ -5,7 +5,7 @@ transformers of one family (2 heads, rotary positions), Adam with one constant l
 each training, in minibatches of 2, 8 or 32 pieces. The curves are the loss of each minibatch before its step,
 averaged in bins that are even in the log of the step.
 
-Part 1: five shapes, one of them with two other minibatches as well, three seeds: the losses, their lower envelope and
+Part 1: five shapes, one of them with two other minibatches as well, ten seeds: the losses, their lower envelope and
     its power law, beside the exponents of Kaplan et al. (2020).
 
 Scaled down to a few minutes of one core from models of millions of parameters and billions of tokens.
@@ -73,7 +73,7 @@ class Config(runner.PartConfig):
         return f"width {self.widths[shape]}, depth {self.depths[shape]}, minibatches of {self.batches[shape]}"
 
 
-PARTS = {1: Config()}
+PARTS = {1: Config(seeds=10)}
 FULL = {
     1: Config(
         widths=(64, 128, 256, 512, 768, 256, 256),
@@ -183,6 +183,12 @@ def points_of(results: Results, config: Config, axis: str, seed: int) -> tuple[n
     return x[late], y[late]
 
 
+def ends(results: Results) -> np.ndarray:
+    """(k, s): the mean loss in the last bin of each curve."""
+    last = np.isfinite(results.value).sum(axis=-1, keepdims=True) - 1
+    return np.take_along_axis(results.value, last, axis=-1)[..., 0]
+
+
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: exponents with 95 % t intervals over the seeds, those of laws with a floor by bootstrap."""
     found = {}
@@ -193,6 +199,11 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"floor over {axis}"] = estimate(results.laws[i], 0)
         if axis in KAPLAN:
             found[f"exponent over {axis}, times that of Kaplan et al."] = results.exponents[i].mean() / KAPLAN[axis]
+    small = ends(results).argmin(axis=0) == np.argmin(config.batches)
+    found["seeds in which the smallest minibatches end lowest"] = small.sum()
+    for word, rows in (("they end lowest", small), ("others", ~small)):
+        for i, axis in enumerate(AXES[:3]):
+            found[f"exponent over {axis}, {word}"] = results.exponents[i, rows].mean() if rows.any() else np.nan
     for shape in range(len(config.widths)):
         found[f"test loss, {config.named(shape)}"] = results.final[shape].mean()
         found[f"parameters, {config.named(shape)}"] = results.parameters[shape]

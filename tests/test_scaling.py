@@ -256,7 +256,7 @@ def test_a_curve_is_reproduced_and_the_numbers_follow_from_the_curves():
     assert losses[0] > 0.95 * np.log(config.vocabulary)
     assert stored.step[1, :4].tolist() == [1.0, 2.0, 3.0, 4.0]
     np.testing.assert_allclose(losses[:4], stored.value[1, 0, :4], rtol=1e-4)
-    assert len(losses) == few.steps()[1] and config.seeds >= 3
+    assert len(losses) == few.steps()[1] and config.seeds >= 10
     assert [step * batch for step, batch in zip(config.steps(), config.batches)] == [config.characters // 64] * 7
     named = loss_curves.numbers(stored, config)
     for i, axis in enumerate(loss_curves.AXES[:3]):
@@ -271,6 +271,16 @@ def test_a_curve_is_reproduced_and_the_numbers_follow_from_the_curves():
             ]
             slopes.append(-np.polyfit(*np.log(np.transpose(kept)), 1)[0])
         assert named[f"exponent over {axis}, mean"] == pytest.approx(np.mean(slopes), rel=1e-6)
+    small, last = [], [[y[np.isfinite(y)][-1] for y in of_shape] for of_shape in stored.value]
+    for seed in range(config.seeds):
+        lowest = min(range(len(config.batches)), key=lambda shape: last[shape][seed])
+        small += [seed] * (config.batches[lowest] == 2)
+    assert named["seeds in which the smallest minibatches end lowest"] == len(small)
+    others = [seed for seed in range(config.seeds) if seed not in small]
+    assert named["exponent over step, they end lowest"] == pytest.approx(stored.exponents[0, small].mean())
+    assert stored.exponents[0, small].max() < stored.exponents[0, others].min(), "two laws, as the log says"
+    _, low, high = named["exponent over compute"]
+    assert loss_curves.KAPLAN["compute"] < low < high < loss_curves.KAPLAN["size"] > named["exponent over size"].high
     assert stored.per_step[3].tolist() == [1.0, 8 * 64, 8 * 64 * flops.training(config.model(3))]
 
 
