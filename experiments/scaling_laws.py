@@ -4,11 +4,13 @@ Setting: MNIST images averaged to 14 × 14, 50,000 to train on, 10,000 for valid
 nats. FLOPs are those of the matrix products of loss and gradient, counted. A law is L = E + A x^−α, with bootstrap
 intervals (`hg.fit.power_law`).
 
-Part 1: L(N), L(D) and L(C) of convolutional networks: widths 2, 4, 8, 16, depths 1, 2, 3, from 6,250 to 50,000 images.
-Part 2: fixed compute C = k N D e: MLPs of widths 3 to 64, with as many epochs e of the D images as C allows. The best
-    N(C) and D(C), and their exponents against b/(a+b) and a/(a+b), which the law E + A N^−a + B D^−b implies.
+Part 1: L(N), L(D) and L(C) of convolutional networks: widths 2, 4, 8, 16, depths 1, 2, 3, from 6,250 to 50,000 images,
+    three seeds.
+Part 2: fixed compute C = k N D e: MLPs of widths 3 to 64, with as many epochs e of the D images as C allows, six
+    seeds. The best N(C) and D(C), and their exponents against b/(a+b) and a/(a+b), which the law
+    E + A N^−a + B D^−b implies.
 Part 3: L(N) of MLPs with one fixed learning rate, and with learning rates tuned for each width, by hypergradient and by
-    plain search with as many trainings.
+    plain search with as many trainings, ten runs of each tuning.
 
 Scaled down to a few minutes of one core from widths of 8 to 128 and images of 28 × 28: each image is seen once in part
 1, minibatches have 125 images and not 512, and parts 2 and 3 have MLPs in place of the convolutional networks.
@@ -48,7 +50,7 @@ class Config(image_nets.Config):
         return tuple(count // self.every for count in self.images)
 
 
-PARTS = {1: Config(), 2: iso_compute.Config(), 3: tuned_laws.Config()}
+PARTS = {1: Config(), 2: iso_compute.Config(), 3: tuned_laws.Config(seeds=10)}
 _CONVOLUTIONAL = {"convolutional": True, "lr": 0.5, "batch_size": 512, "pooled": 1}
 FULL = {
     1: Config(**_CONVOLUTIONAL, widths=(8, 16, 32, 64, 128), epochs=10, seeds=2),
