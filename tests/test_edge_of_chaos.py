@@ -78,6 +78,10 @@ def test_the_signs_of_the_edge_follow_from_the_sweep():
         half = t.ppf(0.975, config.seeds - 1) * apart.std(ddof=1) / np.sqrt(config.seeds)
         assert named[f"{name} less located"] == pytest.approx((apart.mean(), apart.mean() - half, apart.mean() + half))
     assert (stored.late_growth > 0.0).all() and (stored.growth > 0.0).all(), "the sign of λ does not mark the edge"
+    low, high = stored.bracket.T
+    page = " ".join((results.ROOT / "docs" / "chaos.md").read_text().split())
+    assert np.sum((low <= dense) & (dense <= high)) == 9 and "nine brackets of ten hold it" in page
+    assert f"the location is {np.mean(dense - stored.location):.2f} early in the mean" in page
 
 
 def test_the_bound_holds_for_all_images_and_momentum_and_not_without():
