@@ -79,6 +79,10 @@ class Results(NamedTuple):
     flagged_by: np.ndarray  # (c, w, d, s), whether it is irregular by then, all of its depth left out
 
 
+SEED_AXIS = dict.fromkeys(("value", "error", "wrong", "diverged_at", "curve", "growth", "sharpness", "start"), 2)
+SEED_AXIS |= {"looked_at": None}
+
+
 def trial(config: Config, point: dict, seed: int) -> dict:
     """A training with telemetry."""
     net, depth = net_of(config), point["depth"]
@@ -112,16 +116,8 @@ def trial(config: Config, point: dict, seed: int) -> dict:
 def run(config: Config, jobs: int, cache) -> Results:
     net = net_of(config)
     grid = {"weight_decay": config.weight_decays, "depth": config.depths}
-    found = hg.runs.trials(grid, partial(trial, config), seeds=config.seeds, n_jobs=jobs, cache=cache)
-    smooth = hg.runs.running_mean(found.array("loss"), net.window)
-    looked_at = np.arange(0, net.steps, config.look())
-    both = [
-        [irregular(config.depths, found.array("smooth")[w], leave) for w in range(found.shape[0])] for leave in LEAVES
-    ]
-    by_then = [
-        [irregular(config.depths, smooth[w, ..., t], "all")[0] for w in range(found.shape[0])] for t in looked_at
-    ]
-    return Results(
+    found = hg.runs.trials(grid, partial(trial, config), seeds=config.numbered, n_jobs=jobs, cache=cache)
+    results = Results(
         found.array("smooth"),
         found.array("test error"),
         found.array("training error"),
@@ -130,10 +126,21 @@ def run(config: Config, jobs: int, cache) -> Results:
         found.array("growth").astype(np.float32),
         found.array("sharpness")[..., :: config.look()],
         found.array("start"),
-        *np.moveaxis(np.array(both, dtype=float), 2, 0),
-        looked_at,
-        np.array(by_then, dtype=bool),
+        *[np.empty(0)] * 3,
+        np.arange(0, net.steps, config.look()),
+        np.empty(0),
     )
+    return completed(results, config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With what is irregular among all seeds."""
+    decays, smooth = range(len(results.value)), hg.runs.running_mean(results.curve.astype(float), net_of(config).window)
+    both = [[irregular(config.depths, results.value[w], leave) for w in decays] for leave in LEAVES]
+    by_then = [[irregular(config.depths, smooth[w, ..., t], "all")[0] for w in decays] for t in results.looked_at]
+    flagged, score, predicted = np.moveaxis(np.array(both, dtype=float), 2, 0)
+    found = {"flagged": flagged, "score": score, "predicted": predicted}
+    return results._replace(**found, flagged_by=np.array(by_then, dtype=bool))
 
 
 def parting(results: Results) -> np.ndarray:

@@ -5,7 +5,7 @@ transformers of one family (2 heads, rotary positions), Adam with one constant l
 each training, in minibatches of 2, 8 or 32 pieces. The curves are the loss of each minibatch before its step,
 averaged in bins that are even in the log of the step.
 
-Part 1: five shapes, one of them with two other minibatches as well, three seeds: the losses, their lower envelope and
+Part 1: five shapes, one of them with two other minibatches as well, ten seeds: the losses, their lower envelope and
     its power law, beside the exponents of Kaplan et al. (2020).
 
 Scaled down to a few minutes of one core from models of millions of parameters and billions of tokens.
@@ -73,7 +73,7 @@ class Config(runner.PartConfig):
         return f"width {self.widths[shape]}, depth {self.depths[shape]}, minibatches of {self.batches[shape]}"
 
 
-PARTS = {1: Config()}
+PARTS = {1: Config(seeds=10)}
 FULL = {
     1: Config(
         widths=(64, 128, 256, 512, 768, 256, 256),
@@ -97,6 +97,9 @@ class Results(NamedTuple):
     per_step: np.ndarray  # (k, 3), what a step adds on each axis: 1, characters, FLOPs
     exponents: np.ndarray  # (4, s), of a power law without a floor: of the lower envelope on each axis, and over size
     laws: np.ndarray  # (4, 1 + b, 3), E, A and α of E + A x^−α for the same points of all seeds
+
+
+SEED_AXIS = {"value": 1, "step": None, "final": 1, "parameters": None, "per_step": None}
 
 
 def trained(config: Config, shape: int, seed: int) -> tuple[np.ndarray, float]:
@@ -134,7 +137,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     shapes = range(len(config.widths))
     seeds = [
         compute(partial(point, config, seed), shapes, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     value, step, final = (
         np.array([[one[name] for one in points] for points in seeds]).swapaxes(0, 1)
@@ -144,8 +147,13 @@ def run(config: Config, jobs: int, cache) -> Results:
     parameters = np.array([flops.parameters(model, embedded=False) for model in models])
     read = config.length * np.array(config.batches)
     per_step = np.transpose([np.ones(len(read)), read, read * [float(flops.training(model)) for model in models]])
-    results = Results(value, step[:, 0], final, parameters, per_step, np.empty(0), np.empty(0))
-    fitted = [[points_of(results, config, axis, seed) for seed in range(config.seeds)] for axis in AXES]
+    return completed(Results(value, step[:, 0], final, parameters, per_step, np.empty(0), np.empty(0)), config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With the laws of all seeds."""
+    seeds = range(results.final.shape[1])
+    fitted = [[points_of(results, config, axis, seed) for seed in seeds] for axis in AXES]
     exponents = [[-straight(*one)[1] if len(one[0]) > 1 else np.nan for one in points] for points in fitted]
     laws = [rows_of(*np.concatenate(points, axis=1), config.bootstraps // config.every) for points in fitted]
     return results._replace(exponents=np.array(exponents), laws=np.array(laws))
@@ -175,6 +183,12 @@ def points_of(results: Results, config: Config, axis: str, seed: int) -> tuple[n
     return x[late], y[late]
 
 
+def ends(results: Results) -> np.ndarray:
+    """(k, s): the mean loss in the last bin of each curve."""
+    last = np.isfinite(results.value).sum(axis=-1, keepdims=True) - 1
+    return np.take_along_axis(results.value, last, axis=-1)[..., 0]
+
+
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: exponents with 95 % t intervals over the seeds, those of laws with a floor by bootstrap."""
     found = {}
@@ -185,6 +199,11 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"floor over {axis}"] = estimate(results.laws[i], 0)
         if axis in KAPLAN:
             found[f"exponent over {axis}, times that of Kaplan et al."] = results.exponents[i].mean() / KAPLAN[axis]
+    small = ends(results).argmin(axis=0) == np.argmin(config.batches)
+    found["seeds in which the smallest minibatches end lowest"] = small.sum()
+    for word, rows in (("they end lowest", small), ("others", ~small)):
+        for i, axis in enumerate(AXES[:3]):
+            found[f"exponent over {axis}, {word}"] = results.exponents[i, rows].mean() if rows.any() else np.nan
     for shape in range(len(config.widths)):
         found[f"test loss, {config.named(shape)}"] = results.final[shape].mean()
         found[f"parameters, {config.named(shape)}"] = results.parameters[shape]

@@ -4,11 +4,13 @@ Setting: MNIST images averaged to 14 × 14, 50,000 to train on, 10,000 for valid
 nats. FLOPs are those of the matrix products of loss and gradient, counted. A law is L = E + A x^−α, with bootstrap
 intervals (`hg.fit.power_law`).
 
-Part 1: L(N), L(D) and L(C) of convolutional networks: widths 2, 4, 8, 16, depths 1, 2, 3, from 6,250 to 50,000 images.
-Part 2: fixed compute C = k N D e: MLPs of widths 3 to 64, with as many epochs e of the D images as C allows. The best
-    N(C) and D(C), and their exponents against b/(a+b) and a/(a+b), which the law E + A N^−a + B D^−b implies.
+Part 1: L(N), L(D) and L(C) of convolutional networks: widths 2, 4, 8, 16, depths 1, 2, 3, from 6,250 to 50,000 images,
+    three seeds.
+Part 2: fixed compute C = k N D e: MLPs of widths 3 to 64, with as many epochs e of the D images as C allows, ten
+    seeds. The best N(C) and D(C), and their exponents against b/(a+b) and a/(a+b), which the law
+    E + A N^−a + B D^−b implies.
 Part 3: L(N) of MLPs with one fixed learning rate, and with learning rates tuned for each width, by hypergradient and by
-    plain search with as many trainings.
+    plain search with as many trainings, ten runs of each tuning.
 
 Scaled down to a few minutes of one core from widths of 8 to 128 and images of 28 × 28: each image is seen once in part
 1, minibatches have 125 images and not 512, and parts 2 and 3 have MLPs in place of the convolutional networks.
@@ -48,7 +50,7 @@ class Config(image_nets.Config):
         return tuple(count // self.every for count in self.images)
 
 
-PARTS = {1: Config(), 2: iso_compute.Config(), 3: tuned_laws.Config()}
+PARTS = {1: Config(), 2: iso_compute.Config(seeds=10), 3: tuned_laws.Config(seeds=10)}
 _CONVOLUTIONAL = {"convolutional": True, "lr": 0.5, "batch_size": 512, "pooled": 1}
 FULL = {
     1: Config(**_CONVOLUTIONAL, widths=(8, 16, 32, 64, 128), epochs=10, seeds=2),
@@ -76,6 +78,9 @@ class Results(NamedTuple):
     efficient: np.ndarray  # (w, d, n), which trainings those are
 
 
+SEED_AXIS = {"value": 3, "error": 3, "parameters": None, "images": None, "compute": None}
+
+
 def trial(config: Config, point: dict, seed: int) -> dict:
     model = image_nets.model_of(config, point["width"], point["depth"])
     steps = config.epochs * -(-point["images"] // config.batch_size)
@@ -85,29 +90,31 @@ def trial(config: Config, point: dict, seed: int) -> dict:
 
 def run(config: Config, jobs: int, cache) -> Results:
     grid = {"width": config.widths, "depth": config.depths, "images": config.counts()}
-    found = hg.runs.trials(grid, partial(trial, config), seeds=config.seeds, n_jobs=jobs, cache=cache)
+    found = hg.runs.trials(grid, partial(trial, config), seeds=config.numbered, n_jobs=jobs, cache=cache)
     models = [[image_nets.model_of(config, width, depth) for depth in config.depths] for width in grid["width"]]
     parameters = np.array([[flops.parameters(model) for model in row] for row in models])
     images = np.array(grid["images"])
     per_image = np.array([[flops.training(model) for model in row] for row in models], dtype=float)
     compute = per_image[..., None] * images * config.epochs
-    loss = found.array("loss")
+    fits = [np.empty(0)] * 4
+    return completed(Results(found.array("loss"), found.array("error"), parameters, images, compute, *fits), config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With the laws of all seeds."""
+    loss = results.value
 
     def law(x, y):
         x, there = np.broadcast_to(np.asarray(x, float)[:, None], y.shape), np.isfinite(y)
         return rows_of(x[there], y[there], config.bootstraps // config.every)
 
-    efficient = envelope(compute, loss.mean(axis=-1)).reshape(compute.shape)
-    return Results(
-        loss,
-        found.array("error"),
-        parameters,
-        images,
-        compute,
-        np.array([law(parameters[:, d], loss[:, d, -1]) for d in range(len(config.depths))]),
-        np.array([law(images, loss[-1, d]) for d in range(len(config.depths))]),
-        law(compute[efficient], loss[efficient]),
-        efficient,
+    efficient = envelope(results.compute, loss.mean(axis=-1)).reshape(results.compute.shape)
+    depths = range(len(config.depths))
+    return results._replace(
+        by_size=np.array([law(results.parameters[:, d], loss[:, d, -1]) for d in depths]),
+        by_images=np.array([law(results.images, loss[-1, d]) for d in depths]),
+        by_compute=law(results.compute[efficient], loss[efficient]),
+        efficient=efficient,
     )
 
 

@@ -455,15 +455,22 @@ def _learned_data(figure, found, config) -> None:
 
 
 def _agreement(figure, found, config) -> None:
+    losses, places, slopes, all_slopes, growths, all_growths = figure.axes
+    shows(losses, found.log_lr, found.loss[0])
+    shows(slopes, found.log_lr, np.abs(found.gradient[0]))
+    shows(growths, found.log_lr, found.growth[0])
+    shows(growths, found.log_lr, found.late_growth[0])
     for seed in range(config.seeds):
-        losses, slopes, growth = figure.axes[seed : 3 * config.seeds : config.seeds]
-        shows(losses, found.log_lr, found.loss[seed])
-        shows(slopes, found.log_lr, np.abs(found.gradient[seed]))
-        shows(growth, found.log_lr, found.growth[seed])
-        shows(growth, found.log_lr, found.late_growth[seed])
-        marks(losses, [found.location[seed], found.flips(seed)[0]])
-        says(figure, f"seed {seed}")
-    says(figure, config.title(), "natural log of the learning rate", "first two sign flips of the derivative")
+        apart = found.log_lr - found.location[seed]
+        shows(all_slopes, apart, np.abs(found.gradient[seed]))
+        shows(all_growths, apart, found.late_growth[seed])
+    signs = edge_agreement.signs(found, config)
+    first = [found.location, *(signs[name] for name in ("dense", "flip", "onset"))]
+    for at in first:
+        shows(places, at, np.arange(config.seeds))
+    for axis in (losses, slopes, growths):
+        marks(axis, [at[0] for at in first if np.isfinite(at[0])])
+    says(figure, config.title(), "natural log of the learning rate", "first sign flip of the derivative", "seed 0")
     says(figure, f"edge located by {config.budget} trainings (bracket shaded)", "training loss (nats)")
 
 

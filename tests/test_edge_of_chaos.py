@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from experiments import edge_of_chaos
-from experiments.shared import edge_curves, edge_sharpness, results, small_net
+from experiments.shared import edge_agreement, edge_curves, edge_sharpness, results, small_net
 
 SMALL = {"images": 50, "batch_size": 25, "steps": 10, "width": 5, "budget": 16, "seeds": 2}
 
@@ -48,22 +49,56 @@ def test_the_calm_trainings_are_reproduced():
         np.testing.assert_allclose(ours, getattr(stored, name)[1, 0, :3], rtol=1e-6)
 
 
-def test_the_signs_of_the_edge_agree():
+def test_calm_points_of_the_sweep_are_reproduced():
     config, stored = checked_in(1)
-    for seed, location in enumerate(stored.location):
-        assert abs(stored.flips(seed)[0] - location) <= 0.1
-        assert 0.1 <= stored.onset(seed, 2.0 / config.steps) - location <= 0.45
-    assert (stored.late_growth > 0.0).all() and (stored.growth > 0.0).all()
+    for seed, at in ((1, 0), (config.seeds - 1, 20)):
+        again = edge_agreement.point(config, seed, stored.log_lr[at])
+        for name in ("loss", "gradient", "growth", "late_growth"):
+            assert again[name] == pytest.approx(getattr(stored, name)[seed, at], rel=1e-5), (seed, name)
+
+
+def test_the_signs_of_the_edge_follow_from_the_sweep():
+    config, stored = checked_in(1)
+    assert config.seeds >= 10
+    flips, onsets, dense = [], [], []
+    for loss, slope, late in zip(stored.loss, stored.gradient, stored.late_growth):
+        middles = (stored.log_lr[1:] + stored.log_lr[:-1]) / 2.0
+        flips.append(middles[slope[1:] * slope[:-1] < 0.0][0])
+        onsets.append(stored.log_lr[late > 1.0 / 25.0][0])
+        for start in range(len(loss) - 10):  # windows of width 0.1
+            width, at = np.diff(stored.log_lr[start : start + 11]), slice(start, start + 11)
+            areas = width * (slope[at][1:] + slope[at][:-1]) / 2.0
+            magnitude = np.sum(width * (np.abs(slope[at][1:]) + np.abs(slope[at][:-1])) / 2.0)
+            if abs(areas.sum() - (loss[start + 10] - loss[start])) > 0.05 * magnitude:
+                dense.append(stored.log_lr[start + 10])
+                break
+    named = edge_agreement.numbers(stored, config)
+    for name, places in (("flip", flips), ("onset", onsets), ("dense", dense)):
+        apart = np.array(places) - stored.location
+        half = t.ppf(0.975, config.seeds - 1) * apart.std(ddof=1) / np.sqrt(config.seeds)
+        assert named[f"{name} less located"] == pytest.approx((apart.mean(), apart.mean() - half, apart.mean() + half))
+    assert (stored.late_growth > 0.0).all() and (stored.growth > 0.0).all(), "the sign of λ does not mark the edge"
+    low, high = stored.bracket.T
+    page = " ".join((results.ROOT / "docs" / "chaos.md").read_text().split())
+    assert np.sum((low <= dense) & (dense <= high)) == 9 and "nine brackets of ten hold it" in page
+    assert f"the location is {np.mean(dense - stored.location):.2f} early in the mean" in page
 
 
 def test_the_bound_holds_for_all_images_and_momentum_and_not_without():
     config, stored = checked_in(2)
     nets = config.nets()
     highest = edge_curves.bounds(stored, nets)["highest sharpness in a calm training"]
-    above = np.median(stored.location - highest, axis=0)
-    assert abs(above[nets.index(small_net.run_of(config, batch_size=500))]) < 0.2
-    assert above[nets.index(small_net.run_of(config, momentum=0.0))] > 0.5
-    assert above[nets.index(small_net.run_of(config, batch_size=25))] < -2.0
+    apart = stored.location - highest
+    above = np.median(apart, axis=0)
+    few, all_images, calm = (
+        nets.index(small_net.run_of(config, **changed))
+        for changed in ({"batch_size": 25}, {"batch_size": 500}, {"momentum": 0.0})
+    )
+    assert abs(above[all_images]) < 0.2 and above[calm] > 0.5 and above[few] < -2.0
+    named = edge_curves.numbers(stored, config)
+    assert named["edge less bound, batch size 25"].mean == pytest.approx(apart[:, few].mean())
+    fall = (stored.location[:, all_images] - stored.location[:, few]).mean()
+    assert named["edge, last less first batch_size"].mean == pytest.approx(fall)
 
 
 def test_where_training_sits_at_the_edge():

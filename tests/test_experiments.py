@@ -355,6 +355,20 @@ def test_seeds_added_to_results_are_those_of_a_run_with_all(tmp_path, capsys):
     assert again["seeds"] == 3 and again["earlier"] == told["earlier"]
 
 
+def test_arrays_of_all_seeds_at_once_are_computed_again_when_seeds_are_added(tmp_path, monkeypatch):
+    axes = {name: axis for name, axis in small_experiment.SEED_AXIS.items() if name != "diverged_at"}
+
+    def anew(found, config):
+        return found._replace(diverged_at=np.full(found.loss.shape, -config.seeds))
+
+    monkeypatch.setattr(small_experiment, "SEED_AXIS", axes)
+    monkeypatch.setattr(small_experiment, "completed", anew, raising=False)
+    for arguments in (["--seeds", "1"], ["--seeds", "3", "--extend"]):
+        assert small(*arguments, "--output", str(tmp_path)) == 0
+    _, found = results.load(small_experiment, tmp_path, 1)
+    assert found.diverged_at.shape == found.loss.shape and len(found.loss) == 3 and (found.diverged_at == -3).all()
+
+
 def test_seeds_are_not_added_to_other_results(tmp_path, monkeypatch, capsys):
     output = ["--output", str(tmp_path)]
     assert small("--extend", *output) == 2 and "run the part first" in capsys.readouterr().err

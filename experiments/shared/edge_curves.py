@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.shared import small_net
+from experiments.shared.intervals import t_interval
 from hypergrad.runs.parallel import compute
 from hypergrad.style import ORANGE, VERMILION, in_style
 
@@ -22,6 +23,7 @@ LABELS = {
 }
 LOGARITHMIC = ("steps", "width", "batch_size")
 BOUNDS = (("0.5", "--"), (ORANGE, "-"), (VERMILION, "-"), ("0.5", ":"))  # colours and dashes
+HIGHEST_OF_BATCHES = "highest of single minibatches in a calm training"
 CHECKPOINTS = 11  # step counts at which the sharpness is computed
 
 
@@ -61,6 +63,9 @@ class Results(NamedTuple):
     batch_sharpness: np.ndarray  # (s, n, c), of the loss on the next minibatch
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | {"counts": None}
+
+
 def point(config: Config, seed: int, number: float) -> dict:
     net = config.nets()[int(number)]
     edge = small_net.find_edge(net, seed, config)
@@ -74,7 +79,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     numbers = range(len(config.nets()))
     seeds = [
         compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     results = Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
     return results._replace(counts=results.counts[0])
@@ -85,10 +90,51 @@ def bounds(results: Results, nets: list) -> dict[str, np.ndarray]:
     sharpness = {
         "sharpness at initialisation": results.sharpness[..., 0],
         "highest sharpness in a calm training": results.sharpness.max(axis=-1),
-        "highest of single minibatches in a calm training": results.batch_sharpness.max(axis=-1),
+        HIGHEST_OF_BATCHES: results.batch_sharpness.max(axis=-1),
         "sharpness at the end of a calm training": results.sharpness[..., -1],
     }
     return {name: small_net.log_max_lr(s, [net.momentum for net in nets]) for name, s in sharpness.items()}
+
+
+def value_of(net: small_net.SmallNet, name: str) -> str:
+    """The setting of a run in words: "width 8"."""
+    return f"{name.replace('_', ' ')} {getattr(net, name):g}"
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes; intervals are 95 %, Student's t, over the seeds. Bounds are those of all images."""
+    nets, lines = config.nets(), bounds(results, config.nets())
+    bound, of_batches = lines["highest sharpness in a calm training"], lines[HIGHEST_OF_BATCHES]
+    less = results.location - bound
+    spread, wide = np.ptp(results.location, axis=0), np.ptp(results.bracket, axis=-1)
+    found = {"seeds": len(less), "edges": less.size, "edges missing": np.isnan(less).sum()}
+    found["brackets, median and widest"] = np.median(wide), wide.max()
+    found["brackets wider than 0.8"] = np.sum(wide > 0.8)
+    found["largest less smallest of the seeds, range"] = spread.min(), spread.max()
+    found["standard deviation of the seeds, median"] = np.median(
+        results.location.std(axis=0, ddof=min(1, len(less) - 1))
+    )
+    for name in LABELS:
+        curve = config.curve(name)
+        at = [nets.index(net) for net in curve]
+        found[f"edge, {name}"] = results.location[:, at].mean(axis=0)
+        found[f"bound, {name}"] = bound[:, at].mean(axis=0)
+        found[f"median edge and bound, {name}"] = np.ravel(
+            np.transpose([np.median(array[:, at], axis=0) for array in (results.location, bound)])
+        )
+        for net, place in zip(curve, at):
+            found[f"edge less bound, {value_of(net, name)}"] = t_interval(less[:, place])
+            found[f"edge less bound, mean, {value_of(net, name)}"] = less[:, place].mean()
+        first, last = at[0], at[-1]
+        for word, array in (("edge", results.location), ("bound", bound), ("bound of minibatches", of_batches)):
+            found[f"{word}, last less first {name}"] = t_interval(array[:, last] - array[:, first])
+            found[f"{word}, last less first {name}, mean"] = (array[:, last] - array[:, first]).mean()
+    for kind in ("at initialisation", "at the end of a calm training"):
+        found[f"bound {kind}, most above that of the highest sharpness"] = np.median(
+            lines[f"sharpness {kind}"] - bound, axis=0
+        ).max()
+        found[f"bound {kind}, highest"] = np.median(lines[f"sharpness {kind}"], axis=0).max()
+    return found
 
 
 @in_style

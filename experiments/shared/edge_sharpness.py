@@ -10,6 +10,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import small_net
+from experiments.shared.intervals import t_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.runs.parallel import compute
 from hypergrad.style import in_style
@@ -45,6 +46,9 @@ class Results(NamedTuple):
     batch_sharpness: np.ndarray  # (s, n, r, c), of the loss on the next minibatch
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
+
+
 def point(config: Config, seed: int, number: float) -> dict:
     net = config.nets()[int(number)]
     edge = small_net.find_edge(net, seed, config).location
@@ -58,7 +62,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     numbers = range(len(config.nets()))
     seeds = [
         compute(partial(point, config, seed), numbers, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     return Results(*(np.array([[one[name] for one in points] for points in seeds]) for name in Results._fields))
 
@@ -66,6 +70,43 @@ def run(config: Config, jobs: int, cache) -> Results:
 def to_limit(sharpness, log_lr, momentum: float) -> np.ndarray:
     """The sharpness over that at which SGD with this learning rate becomes unstable on a quadratic."""
     return sharpness / hg.chaos.max_lr(1.0, momentum) * np.exp(log_lr)[..., None]
+
+
+def relative(results: Results, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """(s, n, r, c) each: the sharpness on all images and on the next minibatch, over the limit of stability."""
+    momenta = [net.momentum for net in config.nets()]
+    found = (
+        np.stack([to_limit(array[:, n], results.log_lr[:, n], beta) for n, beta in enumerate(momenta)], axis=1)
+        for array in (results.sharpness, results.batch_sharpness)
+    )
+    return tuple(found)
+
+
+def numbers(results: Results, config: Config) -> dict:
+    """What the log quotes, of sharpnesses over the limit of stability; intervals are 95 %, Student's t, over seeds."""
+    whole, batches = relative(results, config)
+    found = {"seeds": len(whole)}
+    for n, net in enumerate(config.nets()):
+        for r, offset in enumerate(config.offsets):
+            name = f"momentum {net.momentum:g}, offset {offset:g}"
+            ours, steps = whole[:, n, r], results.counts[:, n]
+            peaks, ends = ours.max(axis=-1), ours[:, -1]
+            found[f"peak, {name}"], found[f"peak, range, {name}"] = t_interval(peaks), (peaks.min(), peaks.max())
+            at = np.take_along_axis(steps, ours.argmax(axis=-1)[:, None], axis=-1)
+            found[f"peak at step, latest, {name}"] = at.max()
+            found[f"start, range, {name}"] = ours[:, 0].min(), ours[:, 0].max()
+            found[f"end, {name}"], found[f"end, range, {name}"] = t_interval(ends), (ends.min(), ends.max())
+            above = ours > 1.0
+            last = np.where(above.any(axis=-1), steps.max(axis=-1), 0)
+            for s in np.flatnonzero(above.any(axis=-1) & ~above[:, -1]):
+                last[s] = steps[s, np.flatnonzero(above[s])[-1] + 1]
+            found[f"below 1 from step, range, {name}"] = last.min(), last.max()
+            found[f"below 1 from step, {name}, mean"] = last.mean()
+            found[f"seeds above 1 at some step, {name}"] = above.any(axis=-1).sum()
+            found[f"seeds above 1 at the end, {name}"] = above[:, -1].sum()
+            found[f"peak of minibatches, highest, {name}"] = batches[:, n, r].max()
+            found[f"seeds with a minibatch above 1, {name}"] = (batches[:, n, r] > 1.0).any(axis=-1).sum()
+    return found
 
 
 @in_style

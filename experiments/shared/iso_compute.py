@@ -61,6 +61,9 @@ class Results(NamedTuple):
     law: np.ndarray  # (1 + b, 5), E, A, B, a and b of L = E + A N^−a + B (D e)^−b, fitted to all trainings
 
 
+SEED_AXIS = {"value": 2, "budgets": None, "parameters": None, "per_image": None, "steps": None}
+
+
 def steps_of(config: Config) -> np.ndarray:
     """(c, w): e from C = k N D e, in minibatches."""
     per_image = [flops.training(image_nets.model_of(config, width, config.depth)) for width in config.chosen_widths()]
@@ -78,22 +81,26 @@ def trial(config: Config, point: dict, seed: int) -> dict:
 
 def run(config: Config, jobs: int, cache) -> Results:
     grid = {"budget": config.chosen_budgets(), "width": config.chosen_widths()}
-    found = hg.runs.trials(grid, partial(trial, config), seeds=config.seeds, n_jobs=jobs, cache=cache)
-    loss, models = (
-        found.array("loss"),
-        [image_nets.model_of(config, width, config.depth) for width in config.chosen_widths()],
-    )
+    found = hg.runs.trials(grid, partial(trial, config), seeds=config.numbered, n_jobs=jobs, cache=cache)
+    models = [image_nets.model_of(config, width, config.depth) for width in config.chosen_widths()]
     parameters = np.array([flops.parameters(model) for model in models])
     per_image = np.array([flops.training(model) for model in models])
-    budgets, steps = np.array(config.chosen_budgets()), steps_of(config)
+    fixed = np.array(config.chosen_budgets()), parameters, per_image, steps_of(config)
+    return completed(Results(found.array("loss"), *fixed, *[np.empty(0)] * 3), config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With the best sizes, their exponents and the law of all seeds."""
+    loss, budgets, parameters, per_image, steps = results[:5]
+    seeds = loss.shape[-1]
     rng = np.random.default_rng((0, _RESAMPLED))
-    samples = [np.arange(config.seeds), *rng.integers(0, config.seeds, (config.bootstraps, config.seeds))]
+    samples = [np.arange(seeds), *rng.integers(0, seeds, (config.bootstraps, seeds))]
     best = np.array([best_sizes(loss[..., rows], budgets, parameters, per_image, config.around) for rows in samples])
     N, seen = np.broadcast_arrays(parameters[:, None], config.batch_size * steps[..., None], loss)[:2]
     there = np.isfinite(loss)
     law = rows_of({"N": N[there], "D": seen[there]}, loss[there], config.bootstraps, starts=5)
     exponents = np.array([growth(budgets, each) for each in best])
-    return Results(loss, budgets, parameters, per_image, steps, best, exponents, law)
+    return results._replace(best=best, exponents=exponents, law=law)
 
 
 def best_sizes(loss, budgets, parameters, per_image, around: int) -> np.ndarray:

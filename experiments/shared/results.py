@@ -111,15 +111,16 @@ def save(
 def joined(before, after, axes: dict):
     """Results of some seeds and of those after them, as one; ``axes`` says which axis of each array is that of seeds.
 
-    Arrays without one (None) are the same in both, but for rounding.
+    Arrays without one (None) are the same in both, but for rounding. Those that ``axes`` does not name are of all seeds
+    at once, such as a fit: they stay as they were, for the module's ``completed`` to compute again.
 
     Raises:
       CommandError: they are not, or the arrays are of different shapes, so both are not results of the same function.
     """
     found = {}
     for name, first, second in zip(before._fields, before, after):
-        axis = axes[name]
-        if first.size == second.size == 0:
+        axis = axes.get(name)
+        if name not in axes or first.size == second.size == 0:
             found[name] = first
         elif axis is None:
             if first.shape != second.shape or not np.allclose(first, second, rtol=1e-4, equal_nan=True):

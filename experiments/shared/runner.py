@@ -4,7 +4,8 @@ An experiment is a module with ``PARTS`` (part number to config) and ``LOOK_AT``
 configs of parts that ``PARTS`` has scaled down. A config is a :class:`PartConfig` with more fields, all of plain
 numbers and tuples.
 The module that defines its class, the experiment itself or one that several share, has ``Results``
-(a NamedTuple of arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``.
+(a NamedTuple of arrays), ``run(config, jobs, cache) -> Results`` and ``plot(results, config) -> Figure``; where
+seeds can be added, ``SEED_AXIS``, and ``completed(results, config) -> Results`` if arrays are of all seeds at once.
 """
 
 from __future__ import annotations
@@ -250,6 +251,7 @@ def _run_part(name: str, module, args, output: Path, arguments: list[str], comma
             earlier = {"seeds": config.first_seed, **{key: told[key] for key in kept if key in told}}
             results = joined(before, results, kind(config).SEED_AXIS)
             config = dataclasses.replace(config, first_seed=0)
+            results = getattr(kind(config), "completed", lambda results, config: results)(results, config)
         save(name, output, args.part, config, results, seconds, commit, resumed, command, source, earlier)
         path = draw(module, output, args.part, config, results)
         if cache.exists():

@@ -11,7 +11,7 @@ import numpy as np
 import hypergrad as hg
 from experiments.shared import descents, flops, image_nets
 from experiments.shared.fitted_laws import curve, estimate, rows_of
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval, geometric_interval
 from experiments.shared.runner import seeds_in_words
 from experiments.shared.search import COST, by_evolution
 from hypergrad.style import DEFAULT, LEARNED, LEARNED_TOO, SEARCHED, SEARCHED_TOO, in_style
@@ -70,6 +70,9 @@ class Results(NamedTuple):
     laws: np.ndarray  # (v, 1 + b, 3), E, A and α of L(N) = E + A N^−α
 
 
+SEED_AXIS = {"value": 2, "tuned": 2, "log_lr": 2, "parameters": None}
+
+
 def ways(config: Config) -> list[str]:
     """The names of the ways to choose a learning rate, in order."""
     found = ["fixed"]
@@ -124,9 +127,15 @@ def tune(config: Config, width: str, seed: int, cache) -> tuple:
 def run(config: Config, jobs: int, cache) -> Results:
     widths = tuple(map(str, config.chosen_widths()))
     losses, tuned, rates = descents.in_parallel(tune, config, widths, jobs, cache)
-    value = np.transpose(losses, (2, 0, 1, 3))
     parameters = np.array([flops.parameters(image_nets.model_of(config, int(w), config.depth)) for w in widths])
+    found = np.transpose(losses, (2, 0, 1, 3)), np.moveaxis(tuned, -1, 0), np.moveaxis(rates, 2, 0)
+    return completed(Results(*found, parameters, np.empty(0)), config)
+
+
+def completed(results: Results, config: Config) -> Results:
+    """With the laws of all runs of the tuning."""
     rng = np.random.default_rng((0, _RESAMPLED))
+    value, parameters = results.value, results.parameters
     _, _, runs, fresh = value.shape
     draws = [(np.arange(runs), np.arange(fresh))]
     draws += [
@@ -136,26 +145,37 @@ def run(config: Config, jobs: int, cache) -> Results:
     laws = [
         [rows_of(parameters, each[:, s][..., f].mean(axis=(1, 2)), 0, starts=3)[0] for s, f in draws] for each in value
     ]
-    return Results(value, np.moveaxis(tuned, -1, 0), np.moveaxis(rates, 2, 0), parameters, np.array(laws))
+    return results._replace(laws=np.array(laws))
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes; intervals of laws are percentiles of the bootstrap, those of losses Student's t."""
+    """What the log quotes; intervals of laws are percentiles of the bootstrap, those of losses Student's t.
+
+    Both are over runs of the tuning and initial weights.
+    """
     found, names = {"trainings": config.trainings(), "parameters": results.parameters[[0, -1]]}, ways(config)
-    by_fresh = results.value.mean(axis=2)  # (v, w, f)
+    found["runs"], found["fresh"] = results.value.shape[2:]
     for v, name in enumerate(names):
         found[f"exponent, {name}"] = estimate(results.laws[v])
         found[f"floor, {name}"] = estimate(results.laws[v], 0)
-        found[f"losses by width, {name}"] = by_fresh[v].mean(axis=-1)
+        found[f"losses by width, {name}"] = results.value[v].mean(axis=(1, 2))
         found[f"geometric mean of the rates by width, {name}"] = np.exp(results.log_lr[v].mean(axis=(1, 2)))
         if v:
             found[f"exponent less fixed, {name}"] = estimate(results.laws[v] - results.laws[0])
-            found[f"mean of all widths less fixed, {name}"] = t_interval((by_fresh[v] - by_fresh[0]).mean(axis=0))
+            apart = results.value[v] - results.value[0]
+            found[f"mean of all widths less fixed, {name}"] = crossed_interval(apart.mean(axis=0))
+            found[f"widest less fixed, {name}"] = crossed_interval(apart[-1])
     for v in range(1, len(names), 2):
         word = names[v].partition(",")[0]
-        found[f"hypergradient less search, {word}"] = t_interval((by_fresh[v] - by_fresh[v + 1]).mean(axis=0))
+        apart = results.value[v] - results.value[v + 1]  # (w, s, f)
+        found[f"hypergradient less search, {word}"] = crossed_interval(apart.mean(axis=0))
+        found[f"runs whose hypergradient is ahead, {word}"] = np.sum(apart.mean(axis=(0, 2)) < 0.0)
         found[f"exponent, hypergradient less search, {word}"] = estimate(results.laws[v] - results.laws[v + 1])
-        found[f"hypergradient less search by width, {word}"] = (by_fresh[v] - by_fresh[v + 1]).mean(axis=-1)
+        found[f"hypergradient less search by width, {word}"] = apart.mean(axis=(1, 2))
+        for width, each in zip(config.chosen_widths(), apart):
+            found[f"hypergradient less search, width {width}, {word}"] = crossed_interval(each)
+        tuned = results.tuned[v] - results.tuned[v + 1]
+        found[f"validation loss, hypergradient less search, {word}"] = tuned.mean()
     return found
 
 
@@ -163,45 +183,52 @@ def numbers(results: Results, config: Config) -> dict:
 def plot(results: Results, config: Config, plt):
     """Tuned and untuned laws in one panel, what tuning is worth, and the rates it found."""
     figure, (laws, gains, rates) = plt.subplots(1, 3, figsize=(15.0, 5.6), layout="constrained")
-    x, by_fresh = results.parameters, results.value.mean(axis=2)
+    x = results.parameters
     fine = np.geomspace(x.min(), x.max(), 60)
     for v, name in enumerate(ways(config)):
         style = {"color": COLOURS[v], "marker": MARKERS[v], "markersize": 5}
         shift = 1.0 + 0.03 * (v - 2)
-        mean, low, high = _intervals(by_fresh[v])
+        mean, low, high = _intervals(results.value[v])
         found = estimate(results.laws[v])
         label = f"{name}: α = {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
         laws.errorbar(x * shift, mean, [mean - low, high - mean], **style, linestyle="none", capsize=2)
         laws.plot(fine, curve(results.laws[v, 0], fine), color=COLOURS[v], linewidth=1.2, label=label)
         if v:
-            mean, low, high = _intervals(by_fresh[v] - by_fresh[0])
+            mean, low, high = _intervals(results.value[v] - results.value[0])
             gains.errorbar(x * shift, mean, [mean - low, high - mean], **style, linewidth=1.0, capsize=2, label=name)
         middle = np.exp(results.log_lr[v].mean(axis=-1))  # (w, s)
-        for s in range(middle.shape[1]):
-            rates.plot(x * shift, middle[:, s], **style, linestyle="none", alpha=0.6, label=name if s == 0 else None)
+        rates.plot(x * shift, middle, **style | {"markersize": 2.5}, linestyle="none", alpha=0.4)
+        mean, low, high = np.array([_or_itself(geometric_interval, row) for row in middle]).T
+        rates.errorbar(x * shift, mean, [mean - low, high - mean], **style, linewidth=1.0, capsize=2, label=name)
     gains.axhline(0.0, color="black", linewidth=0.8)
     laws.set(xscale="log", yscale="log", ylabel="test loss (nats)", title="L(N) = E + A N^−α")
     gains.set(xscale="log", ylabel="test loss less that of the fixed rate (nats)", title="what tuning is worth")
     rates.set(xscale="log", yscale="log", ylabel="learning rate (geometric mean over the training)")
-    rates.set_title("rates found, a point a run of the tuning")
+    rates.set_title("rates found: single runs, and their geometric means", fontsize="medium")
     for axis in (laws, rates):
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("{x:g}")
     for axis in (laws, gains, rates):
         axis.set_xlabel("parameters N")
+        axis.set_xticks(x, [f"{count:,}" for count in x])
+        axis.set_xticks([], minor=True)
         axis.legend(frameon=False, fontsize="small")
     training = config.training().replace("learning", "fixed learning")
     figure.suptitle(
         f"{config.network()}, {config.images:,} images once, {training}; a tuning costs {config.trainings()} "
         f"trainings, {seeds_in_words(config.seeds)};\n"
-        f"test losses on {by_fresh.shape[-1]} other initial weights, with 95 % t intervals; those of α by bootstrap",
+        f"test losses on {results.value.shape[-1]} other initial weights, with 95 % t intervals over both; "
+        "those of α by bootstrap of both",
         fontsize="medium",
     )
     return figure
 
 
 def _intervals(losses) -> np.ndarray:
-    """(3, w): mean and 95 % interval over the last axis; of a single value only itself."""
-    if losses.shape[-1] == 1:
-        return np.repeat(losses.T, 3, axis=0)
-    return np.array([t_interval(row) for row in losses]).T
+    """(3, w): mean and 95 % interval of losses (w, s, f), over runs and initial weights."""
+    return np.array([_or_itself(crossed_interval, each) for each in losses]).T
+
+
+def _or_itself(interval, values) -> tuple:
+    """An interval; of a single value, as in a quick run, only itself."""
+    return interval(values) if np.size(values) > 1 else (float(np.mean(values)),) * 3
