@@ -385,6 +385,10 @@ def test_seeds_are_not_added_to_other_results(tmp_path, monkeypatch, capsys):
         patch.delattr(small_experiment, "SEED_AXIS")
         assert small("--seeds", "3", "--extend", *output) == 2
         assert "has no SEED_AXIS, so seeds cannot be added" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.delitem(small_experiment.SEED_AXIS, "loss")
+        assert small("--seeds", "3", "--extend", *output) == 2
+        assert "says nothing of loss, and no `completed`" in capsys.readouterr().err
     _, found = results.load(small_experiment, tmp_path, 1)
     moved = found._replace(values=found.values + 0.1)
     with pytest.raises(results.CommandError, match="values, which does not depend on seeds, is not what it was"):

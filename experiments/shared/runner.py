@@ -280,6 +280,12 @@ def _check_extension(had: PartConfig, config: PartConfig, output: Path) -> None:
     """
     if not hasattr(kind(config), "SEED_AXIS"):
         raise CommandError(f"{kind(config).__name__} has no SEED_AXIS, so seeds cannot be added; leave out --extend")
+    of_all = [name for name in kind(config).Results._fields if name not in kind(config).SEED_AXIS]
+    if of_all and not hasattr(kind(config), "completed"):
+        raise CommandError(
+            f"SEED_AXIS of {kind(config).__name__} says nothing of {', '.join(of_all)}, and no `completed` "
+            "computes what is of all seeds at once again; leave out --extend"
+        )
     if dataclasses.replace(had, seeds=config.seeds) != config:
         raise CommandError(f"the results in {output} are of other settings; run the part without --extend")
     if had.seeds >= config.seeds:
