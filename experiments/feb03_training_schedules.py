@@ -102,6 +102,9 @@ class Results(NamedTuple):
     test: np.ndarray  # (o, s, 3, h), test loss of WAYS at weights not used before, nats
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
+
+
 def constants(config: Config, seed: int, cache) -> tuple[np.ndarray, np.ndarray]:
     """Points of the space of constants: the best of few trainings, and of as many as the descent will have cost."""
     net = config.net()
