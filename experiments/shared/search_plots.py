@@ -21,12 +21,8 @@ from hypergrad.style import (
 COLOURS = (LEARNED_TOO, LEARNED, RANDOM_SEARCH, TPE, EVOLUTION)  # of descents in two step sizes, and searches
 CARRIED = (LEARNED, LEARNED_TOO, SEARCHED_TOO, CONSTANT)  # of what is carried over, and of the constant found there
 MARKERS = ("o", "s", "^", "D", "v")
+LEAST = 1e-3  # nats; where an interval that reaches below zero ends on a log axis
 STYLES = (":", "--", "-.", ":", "--")  # of the shapes, and, in another colour, the rules
-
-
-def by_weights(values) -> np.ndarray:
-    """Of values (r, …, h) of r runs at h initial weights: (h, …), the means over the runs."""
-    return np.moveaxis(values.mean(axis=0), -1, 0)
 
 
 @in_style
@@ -46,7 +42,8 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
             at = budgets * 1.03 ** (m - 2)  # side by side
             axis.plot(at, runs.mean(axis=0), MARKERS[m], linestyle="-", color=COLOURS[m], label=method, markersize=5)
             if len(runs) > 1:
-                axis.vlines(at, runs.min(axis=0), runs.max(axis=0), color=COLOURS[m], linewidth=1.4)
+                _, low, high = np.transpose([t_interval(values) for values in runs.T])
+                axis.vlines(at, np.maximum(low, LEAST), high, color=COLOURS[m], linewidth=1.4)
         axis.axhline(start, color=DEFAULT, linewidth=1.0, label="start of all searches")
         axis.set_title(f"{space:,} hyperparameter{'s' if space > 1 else ''}")
         axis.set(xscale="log", yscale="log")
@@ -64,8 +61,8 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
     net = config.net()
     figure.suptitle(
         f"{'-'.join(map(str, net.sizes))} tanh, {min(10_000, net.steps * net.batch_size):,} MNIST images in "
-        f"minibatches of {net.batch_size}, {net.steps} steps;\nmeans of {config.runs} runs of each, over "
-        f"{config.seeds} unseen initial weights; bars: from the lowest run to the highest",
+        f"minibatches of {net.batch_size}, {net.steps} steps;\nmean of {config.seeds} runs, each "
+        f"tested at {config.weights} unseen initial weights of its own; bars: 95 % (t) over runs",
         fontsize="medium",
     )
     return figure
