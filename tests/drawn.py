@@ -82,7 +82,7 @@ from experiments.shared import (
     window_plots,
 )
 from experiments.shared.box_counting import boundary, dimension
-from experiments.shared.intervals import geometric_interval, t_interval
+from experiments.shared.intervals import crossed_interval, geometric_interval, t_interval
 from experiments.shared.iteration_plots import beside
 from experiments.shared.recipe_figures import goodness
 from hypergrad import style
@@ -524,8 +524,8 @@ def _equal_cost(figure, found, config) -> None:
 def _rivals(figure, found, config) -> None:
     for c, axis in enumerate(figure.axes):
         for m in range(len(config.names)):
-            shows(axis, found.value[m, ..., c].mean(axis=-1), m)
-            mean, low, high = t_interval(found.value[m, ..., c].mean(axis=0))
+            shows(axis, found.value[m, ..., c].mean(axis=-1), m + rivals.BELOW)
+            mean, low, high = crossed_interval(found.value[m, ..., c])
             shows(axis, [mean, low, high], m)
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == list(config.names)

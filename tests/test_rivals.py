@@ -5,6 +5,7 @@ import importlib
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import hypergrad as hg
 from experiments import feb03_training_schedules, jan15_lr_schedule, jan21_relevance
@@ -51,7 +52,7 @@ def test_schedule_free_descent_returns_the_average_of_its_way():
     np.testing.assert_allclose(flat(found), x, rtol=1e-12)
 
 
-def test_the_numbers_of_a_table_are_means_over_runs_with_intervals_over_draws():
+def test_the_numbers_of_a_table_are_means_with_intervals_over_runs_and_draws():
     config = rivals.Config(
         of="", names=("descent", "a", "b"), measured=("loss (nats)",), setting="", trainings=9, seeds=2
     )
@@ -59,9 +60,13 @@ def test_the_numbers_of_a_table_are_means_over_runs_with_intervals_over_draws():
     found = rivals.numbers(rivals.Results(value, np.zeros((3, 2, 4))), config)
     assert found["loss, a, mean"] == 11.5 and found["loss, b, by run"].tolist() == [17.5, 21.5]
     assert found["loss, best descent less best of the others"].mean == 3.5 - 11.5
+    assert found["loss, b, lowest and highest run"] == (17.5, 21.5)
     mean, low, high = found["loss, a"]
-    half = 3.182446 * np.std([10.0, 11.0, 12.0, 13.0], ddof=1) / 2.0
+    runs, draws = 8.0 / 2, 5.0 / 3 / 4  # variances of the means of 9.5 and 13.5, and of 10, 11, 12 and 13
+    half = stats.t.ppf(0.975, (runs + draws) ** 2 / (runs**2 / 1 + draws**2 / 3)) * np.sqrt(runs + draws)
     assert (mean, high - mean, mean - low) == (11.5, pytest.approx(half), pytest.approx(half))
+    same = found["loss, best descent less a"]  # the same in every run and draw, so nothing is left to chance
+    assert (same.mean, same.low, same.high) == (-8.0, -8.0, -8.0)
 
 
 @pytest.mark.parametrize(("module", "part"), TABLES, ids=IDS)

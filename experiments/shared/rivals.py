@@ -16,12 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.shared import descents, search
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval
 from experiments.shared.results import CommandError
 from experiments.shared.runner import PartConfig
 from hypergrad.style import LEARNED, SEARCHED, in_style
 
 SHOWN = 4  # numbers of a point that are kept; of longer ones none
+BELOW = 0.25  # of a row in the figure: where the single runs lie, below their mean and its interval
 
 
 class Rival(NamedTuple):
@@ -94,22 +95,24 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: means over runs, and intervals over the draws held out; differences in pairs of the same."""
+    """What the log quotes: means with intervals over runs and draws together; differences on the same draws."""
     found: dict = {"trainings": config.trainings, "runs": config.seeds, "held out": results.value.shape[2]}
     for c, measured in enumerate(config.measured):
         what = measured.partition(" (")[0]
-        means = dict(zip(config.names, results.value[..., c].mean(axis=1)))
-        led = {name: losses for name, losses in means.items() if name.startswith("descent")}
+        tested = dict(zip(config.names, results.value[..., c]))  # each (s, h)
+        led = {name: losses for name, losses in tested.items() if name.startswith("descent")}
         best = min(led, key=lambda name: led[name].mean())
-        others = {name: losses for name, losses in means.items() if name not in led}
+        others = {name: losses for name, losses in tested.items() if name not in led}
         rival = min(others, key=lambda name: others[name].mean())
-        for m, (name, losses) in enumerate(means.items()):
-            found[f"{what}, {name}"] = t_interval(losses)
+        for name, losses in tested.items():
+            by_run = losses.mean(axis=-1)
+            found[f"{what}, {name}"] = crossed_interval(losses)
             found[f"{what}, {name}, mean"] = losses.mean()
-            found[f"{what}, {name}, by run"] = results.value[m, ..., c].mean(axis=-1)
-            found[f"{what}, best descent less {name}"] = t_interval(led[best] - losses)
-        found[f"{what}, best descent less best of the others"] = t_interval(led[best] - others[rival])
-        found[f"{what}, lead over the others"] = t_interval(others[rival] - led[best])
+            found[f"{what}, {name}, by run"] = by_run
+            found[f"{what}, {name}, lowest and highest run"] = by_run.min(), by_run.max()
+            found[f"{what}, best descent less {name}"] = crossed_interval(led[best] - losses)
+        found[f"{what}, best descent less best of the others"] = crossed_interval(led[best] - others[rival])
+        found[f"{what}, lead over the others"] = crossed_interval(others[rival] - led[best])
         found[f"{what}, worst on one draw"] = results.value[..., c].max()
     return found
 
@@ -126,8 +129,8 @@ def _plot(results, config, plt):
             colour = LEARNED if name.startswith("descent") else SEARCHED
             losses = results.value[m, ..., c]
             by_run = losses.mean(axis=-1)
-            axis.plot(by_run, np.full(len(by_run), m), ".", color=colour, alpha=0.5, markersize=6)
-            mean, low, high = t_interval(losses.mean(axis=0))
+            axis.plot(by_run, np.full(len(by_run), m + BELOW), ".", color=colour, alpha=0.6, markersize=5)
+            mean, low, high = crossed_interval(losses)
             axis.plot([low, high], [m, m], color=colour, linewidth=2.2)
             axis.plot(mean, m, "s" if name.startswith("descent") else "o", color=colour, markersize=6)
         axis.set(xscale="log", xlabel=measured)
@@ -147,8 +150,9 @@ def _plot(results, config, plt):
     runs = f"{config.seeds} runs" if config.seeds > 1 else "one run"
     figure.suptitle(
         f"{config.setting}\n{config.trainings} trainings each (a hypergradient counts as {search.COST}); "
-        f"{runs}: dots;\n"
-        f"mean, and 95 % interval (t) over {results.value.shape[2]} unseen draws; blue: by hypergradients",
+        f"{runs} of each: the dots below;\n"
+        f"mean and 95 % interval over {'runs and ' * (config.seeds > 1)}{results.value.shape[2]} unseen draws; "
+        "blue: by hypergradients",
         fontsize="small",
     )
     return figure
