@@ -54,7 +54,7 @@ class Config(runner.PartConfig):
     trainings: int = feb03.PARTS[2].equal_cost
     held_out: int = 4
     settings: tuple[str, ...] = tuple(SETTINGS)[:4]
-    searches: int = 1  # in each new setting
+    own_searches: bool = False  # whether each schedule has one of its own in each new setting, not one for all
 
     def taken(self) -> tuple[str, ...]:
         """The settings; in a quick run the cheaper ones."""
@@ -65,16 +65,16 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config(seeds=feb03.PARTS[2].seeds, quick_every=80),
+    1: Config(seeds=3, quick_every=80),
     2: Config(
-        seeds=feb03.PARTS[2].seeds,
+        seeds=3,
         quick_every=80,
         held_out=10,
-        searches=feb03.PARTS[2].seeds,
+        own_searches=True,
         settings=("digits of scikit-learn",),
     ),
 }
-FULL = {1: Config(seeds=feb03.PARTS[2].seeds, held_out=20, searches=feb03.PARTS[2].seeds, settings=tuple(SETTINGS))}
+FULL = {1: Config(seeds=3, held_out=20, own_searches=True, settings=tuple(SETTINGS))}
 
 
 class Results(NamedTuple):
@@ -82,6 +82,9 @@ class Results(NamedTuple):
 
     value: np.ndarray  # (s, n, 4, h), test loss of WAYS at h initial weights, nats
     tuned: np.ndarray  # (s, n, 3), of the constant found there the log learning rate, logit of momentum, log scale
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
 
 
 def found_there(config: Config, net: Net, name: str, number: int, cache) -> np.ndarray:
@@ -109,7 +112,7 @@ def measure(config: Config, _: str, seed: int, cache) -> tuple:
         net = SETTINGS[name]
         z = learned.constant[0, seed]
         if net != LEARNED_IN:
-            z = found_there(config, net, name, seed % config.searches, cache)
+            z = found_there(config, net, name, seed if config.own_searches else 0, cache)
         carried = [scheduled_net.carried_over(hypers, LEARNED_IN, net) for hypers in before]
         compared = [*carried, scheduled_net.space(net, 3).at(z)]
         value.append([[scheduled_net.plain_loss(net, "test", hypers, i) for i in others] for hypers in compared])
