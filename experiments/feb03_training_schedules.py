@@ -77,6 +77,7 @@ PARTS = {
         names=schedule_rivals.NAMES,
         measured=("test loss (nats)",),
         setting="784-50-50-50-10 tanh, 5,000 MNIST images in minibatches of 50, 100 steps",
+        seeds=10,
         trainings=75,
         quick_every=25,
     ),
@@ -84,7 +85,7 @@ PARTS = {
 FULL = {
     1: Config(("training",), single=False, seeds=10, first=100),
     2: Config(("validation", "training"), single=False, searched=12, held_out=20, seeds=10),
-    3: replace(PARTS[3], seeds=10, held_out=50),
+    3: replace(PARTS[3], held_out=50),
 }
 
 

@@ -16,7 +16,6 @@ Part 2: to another data set, the 1,797 digits of scikit-learn, 8 by 8 pixels enl
 
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -126,22 +125,46 @@ def run(config: Config, jobs: int, cache) -> Results:
     return Results(*(array[0] for array in descents.in_parallel(measure, config, ("all",), jobs, cache)))
 
 
-plot = partial(search_plots.plot_transfer, ways=WAYS)
+def calm(seeds: int) -> np.ndarray:
+    """(seeds,): whether the descent that learned a schedule began where the hypergradient was not steep."""
+    _, learned = load(feb03, FIGURES / "feb03_training_schedules", 2)
+    return learned.gradient_norm[0, :seeds, 0] < feb03.STEEP
+
+
+def plot(results: Results, config: Config):
+    return search_plots.plot_transfer(results, config, ways=WAYS, calm=calm(config.seeds))
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: mean test losses, and differences in pairs of the same weights."""
-    by_seed, named = results.value.mean(axis=-1), {"weights": results.value.shape[0] * results.value.shape[-1]}
+    """What the log quotes: mean test losses, and differences in pairs of the same weights; intervals over schedules."""
+    by_seed, some = results.value.mean(axis=-1), calm(config.seeds)
+    named = {
+        "weights": results.value.shape[-1],
+        "schedules": config.seeds,
+        "calm schedules": np.count_nonzero(some),
+        "trainings": config.trainings,
+    }
     for n, name in enumerate(config.taken()):
-        for w, way in enumerate(WAYS):
-            named[f"{name}, {way}"] = t_interval(by_seed[:, n, w])
-        named[f"{name}, less found there"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 3])
-        named[f"{name}, less constant carried over"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 2])
-        named[f"{name}, means less found there"] = t_interval(by_seed[:, n, 1] - by_seed[:, n, 3])
-        named[f"{name}, less their means"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 1])
-        named[f"{name}, found there, mean"] = by_seed[:, n, 3].mean()
-        named[f"{name}, learned by seed"] = by_seed[:, n, 0]
-        named[f"{name}, less found there, by seed"] = by_seed[:, n, 0] - by_seed[:, n, 3]
+        learned, means, carried, found = by_seed[:, n].T
+        for way, losses in zip(WAYS, by_seed[:, n].T):
+            named[f"{name}, {way}"] = t_interval(losses)
+        named[f"{name}, found there, mean"] = found.mean()
+        named[f"{name}, learned, lowest and highest"] = learned.min(), learned.max()
+        named[f"{name}, learned, median"] = np.median(learned)
+        named[f"{name}, learned below found there"] = np.count_nonzero(learned < found)
+        named[f"{name}, learned above 1 nat"] = np.count_nonzero(learned > 1.0)
+        named[f"{name}, learned above 1 nat, calm"] = np.count_nonzero(learned[some] > 1.0)
+        apart = {
+            "less found there": learned - found,
+            "less constant carried over": learned - carried,
+            "less their means": learned - means,
+            "means less found there": means - found,
+            "constant carried over less found there": carried - found,
+        }
+        for words, values in apart.items():
+            named[f"{name}, {words}"] = t_interval(values)
+            if np.count_nonzero(some) > 1:
+                named[f"{name}, {words}, calm"] = t_interval(values[some])
     return named
 
 
