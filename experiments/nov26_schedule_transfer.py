@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments import feb03_training_schedules as feb03
 from experiments.shared import descents, runner, scheduled_net, search, search_plots, small_digits
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import geometric_interval, t_interval
 from experiments.shared.results import FIGURES, load
 from experiments.shared.scheduled_net import HELD_OUT, SEARCH, Net, seed_of
 
@@ -64,16 +64,16 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config(seeds=3, quick_every=80),
+    1: Config(seeds=feb03.PARTS[2].seeds, quick_every=80),
     2: Config(
-        seeds=3,
+        seeds=feb03.PARTS[2].seeds,
         quick_every=80,
         held_out=10,
         own_searches=True,
         settings=("digits of scikit-learn",),
     ),
 }
-FULL = {1: Config(seeds=3, held_out=20, own_searches=True, settings=tuple(SETTINGS))}
+FULL = {1: Config(seeds=feb03.PARTS[2].seeds, held_out=20, own_searches=True, settings=tuple(SETTINGS))}
 
 
 class Results(NamedTuple):
@@ -147,12 +147,11 @@ def numbers(results: Results, config: Config) -> dict:
     for n, name in enumerate(config.taken()):
         learned, means, carried, found = by_seed[:, n].T
         for way, losses in zip(WAYS, by_seed[:, n].T):
-            named[f"{name}, {way}"] = t_interval(losses)
-        named[f"{name}, found there, mean"] = found.mean()
+            named[f"{name}, {way}"], named[f"{name}, {way}, median"] = t_interval(losses), np.median(losses)
+            named[f"{name}, {way}, above 1 nat"] = np.count_nonzero(losses > 1.0)
         named[f"{name}, learned, lowest and highest"] = learned.min(), learned.max()
-        named[f"{name}, learned, median"] = np.median(learned)
         named[f"{name}, learned below found there"] = np.count_nonzero(learned < found)
-        named[f"{name}, learned above 1 nat"] = np.count_nonzero(learned > 1.0)
+        named[f"{name}, learned relative to found there"] = geometric_interval(learned / found)
         named[f"{name}, learned above 1 nat, calm"] = np.count_nonzero(learned[some] > 1.0)
         apart = {
             "less found there": learned - found,
