@@ -4,8 +4,8 @@ Setting: 784-50-50-50-10 tanh, 10,000 MNIST images in minibatches of 200 in orde
 the logit of a momentum for every step and each of the 8 arrays (weights and biases of 4 layers), and the log scale of
 each initial array: 1,608 hyperparameters. Adam with 0.04 along the hypergradient, 50 meta-iterations, other initial
 weights in each; what is learned is taken from the best of them. The paper shuffles the images in each, too; here they
-stay in order. Scaled down: trained in float32, in part 2 over 3 seeds (--full: float64, 1,000 draws of weights in
-part 1, 10 runs in part 2).
+stay in order. Scaled down: trained in float32 (--full: float64, 1,000 draws of weights in part 1, 20 held out in
+part 2). Ten runs of everything.
 
 Part 1: as in the paper: from learning rate e⁻¹, momentum 0.5 and scale e⁻³, the training loss after the last
     step as the objective; and the first hypergradient, averaged over 100 initial weights.
@@ -40,6 +40,7 @@ from experiments.shared.intervals import t_interval
 from experiments.shared.scheduled_net import DESCENT, FIRST, HELD_OUT, SEARCH, Net, seed_of
 
 LOOK_AT = "Look at the output layer's learning rate, and at how the scales part; in part 2, whether test loss gains."
+STEEP = 100.0  # nats; a first hypergradient with a larger norm than that comes from a start past the edge of chaos
 WAYS = ("best constant of 12 trainings", "best constant of 162 trainings", "learned schedules")
 
 
@@ -70,12 +71,13 @@ class Config(runner.PartConfig):
 
 PARTS = {
     1: Config(("training",), seeds=10, first=10, quick_every=25),
-    2: Config(("validation",), searched=12, held_out=10, quick_every=50),
+    2: Config(("validation",), seeds=10, searched=12, held_out=10, quick_every=50),
     3: rivals.Config(
         of="schedule_rivals",
         names=schedule_rivals.NAMES,
         measured=("test loss (nats)",),
         setting="784-50-50-50-10 tanh, 5,000 MNIST images in minibatches of 50, 100 steps",
+        seeds=10,
         trainings=75,
         quick_every=25,
     ),
@@ -83,7 +85,7 @@ PARTS = {
 FULL = {
     1: Config(("training",), single=False, seeds=10, first=100),
     2: Config(("validation", "training"), single=False, searched=12, held_out=20, seeds=10),
-    3: replace(PARTS[3], seeds=10, held_out=50),
+    3: replace(PARTS[3], held_out=50),
 }
 
 
@@ -100,6 +102,9 @@ class Results(NamedTuple):
     curve_steps: np.ndarray  # (o, s, c)
     first: np.ndarray  # (o, s, 3, k), hypergradient at the start: at one draw of weights; mean; standard deviation
     test: np.ndarray  # (o, s, 3, h), test loss of WAYS at weights not used before, nats
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
 
 
 def constants(config: Config, seed: int, cache) -> tuple[np.ndarray, np.ndarray]:
@@ -163,6 +168,7 @@ def numbers(results: Results, config: Config) -> dict:
     """What the log quotes."""
     net = config.net()
     lr, momentum, scale = learned_schedule_plots.unpacked(net, results.learned[0])
+    by_run, highest = momentum[:, ::2].mean(axis=(1, 2)), results.curve[0, :, 1, 4:].max(axis=1)  # from step 20 on
     named = {
         "hyperparameters": net.numbers,
         "value first": results.value[:, :, 0].mean(axis=1),
@@ -180,8 +186,11 @@ def numbers(results: Results, config: Config) -> dict:
         "norm last": results.gradient_norm[:, :, -1].mean(axis=1),
         "norm largest": results.gradient_norm.max(axis=(1, 2)),
         "norm after 30": results.gradient_norm[:, :, 30].mean(axis=1),
-        "momenta by run": momentum[:, ::2].mean(axis=(1, 2)),
-        "highest loss from step 20 on, by run": results.curve[0, :, 1, 4:].max(axis=1),
+        "value last, interval": t_interval(results.value[0, :, -1]),
+        "momenta, lowest and highest run": (by_run.min(), by_run.max()),
+        "highest loss from step 20 on": highest.max(),
+        "highest loss from step 20 on, median": np.median(highest),
+        "runs with more than 1 nat from step 20 on": np.count_nonzero(highest > 1.0),
         "lowest": results.value.min(axis=(1, 2)),
         "momentum of layer 1, first ten steps": momentum[:, 0, :10].mean(),
         "weight scale of layer 1": scale[:, 0].mean(),
@@ -200,13 +209,30 @@ def numbers(results: Results, config: Config) -> dict:
             "first by layer": by_lr[0].sum(axis=1),
         }
     if config.held_out:
-        by_run = results.test.mean(axis=-1)  # objectives, seeds, ways
+        start, constant, learned = np.moveaxis(
+            results.test[0].mean(axis=-1), 1, 0
+        )  # means over the weights of each run
+        before = learned_schedule_plots.unpacked(net, results.start[0])[1][:, ::2].mean(axis=(1, 2))
+        fall = (lr[:, ::2, -10:].mean(axis=2) / lr[:, ::2, 45:55].mean(axis=2)).mean(axis=1)
+        norms = results.gradient_norm[0, :, 0]
+        calm = norms < STEEP
         named |= {
-            "start": t_interval(by_run[0, :, 0]),
-            "constant": t_interval(by_run[0, :, 1]),
-            "learned": t_interval(by_run[0, :, 2]),
-            "learned less constant": t_interval(by_run[0, :, 2] - by_run[0, :, 1]),
-            "percent less": 100.0 * (1.0 - by_run[0, :, 2].mean() / by_run[0, :, 1].mean()),
+            "start": t_interval(start),
+            "constant": t_interval(constant),
+            "learned": t_interval(learned),
+            "learned less constant": t_interval(learned - constant),
+            "percent less": 100.0 * (1.0 - learned.mean() / constant.mean()),
+            "runs with a gain": np.count_nonzero(learned < constant),
+            "calm starts": np.count_nonzero(calm),
+            "learned less constant, calm starts": t_interval((learned - constant)[calm]),
+            "learned, calm starts": t_interval(learned[calm]),
+            "learned less constant, other starts": (learned - constant)[~calm],
+            "learned, other starts": learned[~calm],
+            "norm first, other starts": norms[~calm],
+            "norm first, calm starts, largest": norms[calm].max(),
+            "lowest of a run, calm starts": t_interval(results.value[0].min(axis=1)[calm]),
+            "rates at the end over the middle, calm starts": t_interval(fall[calm]),
+            "momenta, largest move": np.abs(by_run - before).max(),
             "runs": config.seeds,
             "held out": config.held_out,
         }

@@ -20,7 +20,7 @@ Needs the extra ``search``: python -m pip install -e '.[search]'
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -40,10 +40,12 @@ GRID = (np.linspace(-1.5, 3.0, 10), np.array([0.0, 1.5, 3.0]), np.linspace(-1.0,
 
 @dataclass(frozen=True)
 class Config(runner.PartConfig):
-    """``seeds`` unseen initial weights for each of ``runs``; a quick run spends ``every`` times fewer trainings."""
+    """``seeds`` runs of each search, each tested at ``weights`` unseen initial weights of its own.
 
-    seeds: int = 10
-    runs: int = 3
+    A quick run spends ``every`` times fewer trainings, and tests on as many fewer weights.
+    """
+
+    weights: int = 10
     trainings: int = 150
     budgets: tuple[int, ...] = (30, 60, 150)
     steps: int = 100
@@ -61,13 +63,20 @@ class Config(runner.PartConfig):
         """Whether a method is used for so many numbers; CMA-ES is for two or more."""
         return numbers <= self.largest_of_tpe if method == "TPE" else numbers > 1 or method != "CMA-ES"
 
-    def shortened(self, number: int) -> int:
-        return max(search.COST, number // self.every)
+    def shortened(self, number: int, least: int = search.COST) -> int:
+        return max(least, number // self.every)
 
 
 PARTS = {1: Config(quick_every=50)}
 FULL = {
-    1: Config(12, 10, 600, (30, 60, 150, 300, 600), batch_size=200, largest_of_tpe=10_000),
+    1: Config(
+        seeds=10,
+        weights=12,
+        trainings=600,
+        budgets=(30, 60, 150, 300, 600),
+        batch_size=200,
+        largest_of_tpe=10_000,
+    )
 }
 
 
@@ -78,6 +87,9 @@ class Results(NamedTuple):
     start: np.ndarray  # (r, h), of z = 0
     shaped: np.ndarray  # (r, 5, b, h), of SHAPES and RULES
     tuned: np.ndarray  # (r, 5, 3), of each the log peak, the logit of the momentum and the log scale
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
 
 
 def searched(config: Config, method: str, numbers: int, run: int, cache) -> search.Path:
@@ -129,11 +141,11 @@ def tuned(config: Config, name: str, run: int, cache) -> tuple[Callable, search.
     return loss, search.kept(cache / f"{name} run{run}.npz", lambda: by(trained, numbers, trainings, run))
 
 
-def measure(seeds: int, config: Config, _: str, run: int, cache) -> tuple:
+def measure(config: Config, _: str, run: int, cache) -> tuple:
     """Everything of one run: a piece of each array of the results."""
     net = config.net()
     budgets = [config.shortened(budget) for budget in config.budgets]
-    others = [seed_of(run, HELD_OUT, i) for i in range(seeds)]
+    others = [seed_of(run, HELD_OUT, i) for i in range(config.shortened(config.weights, 1))]
     known: dict[tuple, list[float]] = {}
 
     def test(loss, name, z):
@@ -165,9 +177,7 @@ def run(config: Config, jobs: int, cache) -> Results:
     """Every run with searches and initial weights of its own."""
     if absent := missing():
         raise runner.CommandError(absent)
-    each = replace(config, seeds=config.runs)
-    arrays = descents.in_parallel(partial(measure, config.seeds), each, ("all",), jobs, cache)
-    return Results(*(array[0] for array in arrays))
+    return Results(*(array[0] for array in descents.in_parallel(measure, config, ("all",), jobs, cache)))
 
 
 missing = search.missing
@@ -175,27 +185,28 @@ plot = partial(search_plots.plot_equal_cost, methods=METHODS, shapes=(*SHAPES, *
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: test losses after all trainings, means over runs.
+    """What the log quotes: test losses after all trainings, means over runs and the initial weights of each.
 
-    Intervals are over the unseen weights, each the mean of the runs; differences in pairs of the same weights.
+    Intervals are over the runs, whose searches and weights are their own; differences in pairs of the same run.
     """
-    final, shaped = (search_plots.by_weights(a) for a in (results.value[..., -1, :], results.shaped[:, :, -1]))
+    by_run = results.value.mean(axis=-1)  # (r, m, p, b)
+    final, shaped = by_run[..., -1], results.shaped[:, :, -1].mean(axis=-1)
     named = {
-        "start": t_interval(search_plots.by_weights(results.start)),
+        "start": t_interval(results.start.mean(axis=-1)),
         "hyperparameters": config.net().numbers,
-        "runs": config.runs,
-        "weights": config.seeds,
+        "runs": config.seeds,
+        "weights": config.weights,
     }
     for s, shape in enumerate((*SHAPES, *RULES)):
         named[shape], named[f"{shape}, mean"] = t_interval(shaped[:, s]), shaped[:, s].mean()
-        named[f"{shape}, by run"] = results.shaped[:, s, -1].mean(axis=-1)
+        named[f"{shape}, worst run"] = shaped[:, s].max()
         named[f"{shape}, peak, momentum, scale"] = _natural(results.tuned[:, s].mean(axis=0))
     best_shape = shaped[:, np.argmin(shaped.mean(axis=0))]
     for p, space in enumerate(config.spaces()):
         for m, method in enumerate(METHODS):
             if np.isfinite(final[:, m, p]).all():
                 named[f"{method}, {space}"] = t_interval(final[:, m, p])
-                named[f"{method}, {space}, by run"] = results.value[:, m, p, -1].mean(axis=-1)
+                named[f"{method}, {space}, worst run"] = final[:, m, p].max()
         rate = np.argmin(final[:, :2, p].mean(axis=0))
         others = 2 + np.nanargmin(final[:, 2:, p].mean(axis=0))
         named[f"better rate, {space}"] = t_interval(final[:, rate, p])
@@ -203,16 +214,17 @@ def numbers(results: Results, config: Config) -> dict:
         named[f"hypergradient 0.04 less best search, {space}"] = t_interval(final[:, 0, p] - final[:, others, p])
         named[f"hypergradient less best shape, {space}"] = t_interval(final[:, rate, p] - best_shape)
         for b, budget in enumerate(config.budgets):
-            by_budget = results.value[:, :, p, b].mean(axis=(0, -1))
-            named[f"all methods, {space}, {budget} trainings"] = by_budget[np.isfinite(by_budget)]
+            means = by_run[:, :, p, b].mean(axis=0)
+            named[f"all methods, {space}, {budget} trainings"] = means[np.isfinite(means)]
     by_search = final[:, 2:].reshape(len(final), -1)
     best = by_search[:, np.nanargmin(by_search.mean(axis=0))]
     named["best of any search"] = t_interval(best)
     named["best of any search less hypergradient, all"] = t_interval(best - final[:, rate, -1])
-    after_30 = results.value[:, :, :, config.budgets.index(30)].mean(axis=(0, -1))
+    early = config.budgets.index(30)
+    after_30 = by_run[..., early].mean(axis=0)
     named["best search of any space, 30 trainings"] = np.nanmin(after_30[2:])
     named["best hypergradient of any space, 30 trainings"] = np.nanmin(after_30[:2])
-    named["shapes and rules, 30 trainings"] = results.shaped[:, :, config.budgets.index(30)].mean(axis=(0, -1))
+    named["shapes and rules, 30 trainings"] = results.shaped[:, :, early].mean(axis=(0, -1))
     return named
 
 

@@ -16,14 +16,13 @@ Part 2: to another data set, the 1,797 digits of scikit-learn, 8 by 8 pixels enl
 
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments import feb03_training_schedules as feb03
 from experiments.shared import descents, runner, scheduled_net, search, search_plots, small_digits
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import geometric_interval, t_interval
 from experiments.shared.results import FIGURES, load
 from experiments.shared.scheduled_net import HELD_OUT, SEARCH, Net, seed_of
 
@@ -54,7 +53,7 @@ class Config(runner.PartConfig):
     trainings: int = feb03.PARTS[2].equal_cost
     held_out: int = 4
     settings: tuple[str, ...] = tuple(SETTINGS)[:4]
-    searches: int = 1  # in each new setting
+    own_searches: bool = False  # whether each schedule has one of its own in each new setting, not one for all
 
     def taken(self) -> tuple[str, ...]:
         """The settings; in a quick run the cheaper ones."""
@@ -70,11 +69,11 @@ PARTS = {
         seeds=feb03.PARTS[2].seeds,
         quick_every=80,
         held_out=10,
-        searches=feb03.PARTS[2].seeds,
+        own_searches=True,
         settings=("digits of scikit-learn",),
     ),
 }
-FULL = {1: Config(seeds=feb03.PARTS[2].seeds, held_out=20, searches=feb03.PARTS[2].seeds, settings=tuple(SETTINGS))}
+FULL = {1: Config(seeds=feb03.PARTS[2].seeds, held_out=20, own_searches=True, settings=tuple(SETTINGS))}
 
 
 class Results(NamedTuple):
@@ -82,6 +81,9 @@ class Results(NamedTuple):
 
     value: np.ndarray  # (s, n, 4, h), test loss of WAYS at h initial weights, nats
     tuned: np.ndarray  # (s, n, 3), of the constant found there the log learning rate, logit of momentum, log scale
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0)
 
 
 def found_there(config: Config, net: Net, name: str, number: int, cache) -> np.ndarray:
@@ -109,7 +111,7 @@ def measure(config: Config, _: str, seed: int, cache) -> tuple:
         net = SETTINGS[name]
         z = learned.constant[0, seed]
         if net != LEARNED_IN:
-            z = found_there(config, net, name, seed % config.searches, cache)
+            z = found_there(config, net, name, seed if config.own_searches else 0, cache)
         carried = [scheduled_net.carried_over(hypers, LEARNED_IN, net) for hypers in before]
         compared = [*carried, scheduled_net.space(net, 3).at(z)]
         value.append([[scheduled_net.plain_loss(net, "test", hypers, i) for i in others] for hypers in compared])
@@ -123,22 +125,45 @@ def run(config: Config, jobs: int, cache) -> Results:
     return Results(*(array[0] for array in descents.in_parallel(measure, config, ("all",), jobs, cache)))
 
 
-plot = partial(search_plots.plot_transfer, ways=WAYS)
+def calm(seeds: int) -> np.ndarray:
+    """(seeds,): whether the descent that learned a schedule began where the hypergradient was not steep."""
+    _, learned = load(feb03, FIGURES / "feb03_training_schedules", 2)
+    return learned.gradient_norm[0, :seeds, 0] < feb03.STEEP
+
+
+def plot(results: Results, config: Config):
+    return search_plots.plot_transfer(results, config, ways=WAYS, calm=calm(config.seeds))
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: mean test losses, and differences in pairs of the same weights."""
-    by_seed, named = results.value.mean(axis=-1), {"weights": results.value.shape[0] * results.value.shape[-1]}
+    """What the log quotes: mean test losses, and differences in pairs of the same weights; intervals over schedules."""
+    by_seed, some = results.value.mean(axis=-1), calm(config.seeds)
+    named = {
+        "weights": results.value.shape[-1],
+        "schedules": config.seeds,
+        "calm schedules": np.count_nonzero(some),
+        "trainings": config.trainings,
+    }
     for n, name in enumerate(config.taken()):
-        for w, way in enumerate(WAYS):
-            named[f"{name}, {way}"] = t_interval(by_seed[:, n, w])
-        named[f"{name}, less found there"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 3])
-        named[f"{name}, less constant carried over"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 2])
-        named[f"{name}, means less found there"] = t_interval(by_seed[:, n, 1] - by_seed[:, n, 3])
-        named[f"{name}, less their means"] = t_interval(by_seed[:, n, 0] - by_seed[:, n, 1])
-        named[f"{name}, found there, mean"] = by_seed[:, n, 3].mean()
-        named[f"{name}, learned by seed"] = by_seed[:, n, 0]
-        named[f"{name}, less found there, by seed"] = by_seed[:, n, 0] - by_seed[:, n, 3]
+        learned, means, carried, found = by_seed[:, n].T
+        for way, losses in zip(WAYS, by_seed[:, n].T):
+            named[f"{name}, {way}"], named[f"{name}, {way}, median"] = t_interval(losses), np.median(losses)
+            named[f"{name}, {way}, above 1 nat"] = np.count_nonzero(losses > 1.0)
+        named[f"{name}, learned, lowest and highest"] = learned.min(), learned.max()
+        named[f"{name}, learned below found there"] = np.count_nonzero(learned < found)
+        named[f"{name}, learned relative to found there"] = geometric_interval(learned / found)
+        named[f"{name}, learned above 1 nat, calm"] = np.count_nonzero(learned[some] > 1.0)
+        apart = {
+            "less found there": learned - found,
+            "less constant carried over": learned - carried,
+            "less their means": learned - means,
+            "means less found there": means - found,
+            "constant carried over less found there": carried - found,
+        }
+        for words, values in apart.items():
+            named[f"{name}, {words}"] = t_interval(values)
+            if np.count_nonzero(some) > 1:
+                named[f"{name}, {words}, calm"] = t_interval(values[some])
     return named
 
 

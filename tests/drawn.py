@@ -76,6 +76,7 @@ from experiments.shared import (
     rivals,
     scales_and_rates,
     schedule_plots,
+    search_plots,
     sweeps,
     told_apart,
     tuned_laws,
@@ -575,9 +576,9 @@ def _transfer(figure, found, config) -> None:
     by_seed = found.value.mean(axis=-1)
     for n in range(len(config.taken())):
         for w in range(4):
-            shows(losses, by_seed[:, n, w], n + 0.2 * (w - 1.5))
-            shows(losses, by_seed[:, n, w].mean(), n + 0.2 * (w - 1.5))
-        shows(ratios, by_seed[:, n, 0] / by_seed[:, n, 3], n - 0.3)
+            shows(losses, by_seed[:, n, w], n + 0.2 * (w - 1.5) + search_plots.BELOW)
+            shows(losses, np.exp(np.log(by_seed[:, n, w]).mean()), n + 0.2 * (w - 1.5))
+        shows(ratios, by_seed[:, n, 0] / by_seed[:, n, 3], n - 0.3 + search_plots.BELOW)
     says(figure, *config.taken(), *nov26.WAYS, "test loss (nats)")
 
 

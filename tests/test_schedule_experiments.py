@@ -221,6 +221,59 @@ def test_test_losses_of_schedules_carried_over_are_reproduced():
     np.testing.assert_allclose(ours, stored.value[0, n, ::3, 3], rtol=1e-2)
 
 
+SHARED = ("curve_steps", "start")  # may be the same for two runs
+TEN = [(feb03, 1), (feb03, 2), (feb03, 3), (nov26, 1), (nov26, 2)]
+
+
+@pytest.mark.parametrize(
+    ("module", "part"), TEN, ids=[f"{module.__name__.split('.')[-1]}-{part}" for module, part in TEN]
+)
+def test_there_are_ten_runs_along_the_axis_of_seeds(module, part):
+    config, stored = checked_in(module, part)
+    axes = results.kind(config).SEED_AXIS
+    assert config == module.PARTS[part] and config.seeds == 10 and set(axes) == set(stored._fields)
+    found = {name: np.moveaxis(array, axes[name], 0) for name, array in stored._asdict().items() if array.size}
+    assert len(found) >= 2
+    for name, by_seed in found.items():
+        assert len(by_seed) == 10, name
+        assert name in SHARED or not np.array_equal(by_seed[2], by_seed[3], equal_nan=True), name
+
+
+def by_hand(values):
+    """The mean of runs and its interval, with the quantile of Student's t for one degree of freedom less."""
+    half = {3: 4.302653, 10: 2.262157}[len(values)] * np.std(values, ddof=1) / np.sqrt(len(values))
+    return pytest.approx((np.mean(values), np.mean(values) - half, np.mean(values) + half), rel=1e-6)
+
+
+def test_the_intervals_at_equal_cost_are_over_runs():
+    config, stored = checked_in(feb13, 1)
+    found = feb13.numbers(stored, config)
+    value, shaped = stored.value.mean(axis=-1)[..., 2], stored.shaped.mean(axis=-1)[..., 2]
+    assert config.budgets[2] == config.trainings == 150
+    for p, space in enumerate((1, 5, 20, 1608)):
+        better = min((value[:, m, p] for m in (0, 1)), key=np.mean)
+        search = min((value[:, m, p] for m in (2, 3, 4) if np.isfinite(value[:, m, p]).all()), key=np.mean)
+        assert found[f"hypergradient less best search, {space}"] == by_hand(better - search)
+        assert found[f"hypergradient less best shape, {space}"] == by_hand(better - min(shaped.T, key=np.mean))
+    assert found["CMA-ES, 20"] == by_hand(value[:, 4, 2])
+    assert found["schedule-free"] == by_hand(shaped[:, 4])
+
+
+def test_the_intervals_of_learned_schedules_and_of_those_carried_over_are_over_runs():
+    config, stored = checked_in(feb03, 2)
+    start, constant, learned = np.moveaxis(stored.test[0].mean(axis=-1), 1, 0)
+    found = feb03.numbers(stored, config)
+    assert found["start"] == by_hand(start) and found["learned"] == by_hand(learned)
+    assert found["learned less constant"] == by_hand(learned - constant)
+    for part in (1, 2):
+        config, stored = checked_in(nov26, part)
+        found = nov26.numbers(stored, config)
+        for n, name in enumerate(config.settings):
+            by_way = stored.value[:, n].mean(axis=-1)
+            assert found[f"{name}, less found there"] == by_hand(by_way[:, 0] - by_way[:, 3])
+            assert found[f"{name}, less their means"] == by_hand(by_way[:, 0] - by_way[:, 1])
+
+
 def test_small_digits_are_enlarged_with_a_frame():
     image = np.arange(64.0).reshape(1, 8, 8) % 17
     large = small_digits.enlarged(image).reshape(28, 28)

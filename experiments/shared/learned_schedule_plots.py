@@ -46,18 +46,18 @@ def plot_published(results, config, plt):
     axes[0, 1].set(title="Learned rates of the biases", ylabel="learning rate", yscale="log")
     axes[0, 2].set(title="Learned momenta of the weights", ylabel="momentum")
     axes[0, 0].legend(
-        frameon=False, fontsize="small", title=f"mean over {WINDOW} steps;\nthin: each seed", title_fontsize="small"
+        frameon=False, fontsize="small", title=f"mean over {WINDOW} steps;\nthin: each run", title_fontsize="small"
     )
     draw_curves(axes[1, 0], results.curve[0], results.curve_steps[0, 0])
     draw_values(axes[1, 1], results.value, config.objectives)
     draw_scales(axes[1, 2], results.log_scale[0], net)
     draw_first(axes[2, :2], results.first[0], config, net)
-    for seed, norms in enumerate(results.gradient_norm[0]):
-        axes[2, 2].plot(norms, DASHES[seed % 4], color="0.2", label=f"seed {seed}")
+    draw_lines(axes[2, 2], np.arange(results.gradient_norm.shape[-1]), results.gradient_norm[0], LEARNED)
     axes[2, 2].set(yscale="log", xlabel="meta-iteration", ylabel="norm of the hypergradient (nats)")
-    axes[2, 2].set_title("Norm of the hypergradient")
-    axes[2, 2].legend(frameon=False, fontsize="small")
-    figure.suptitle(f"{title(net)},\nAdam {config.meta_step:g} along the hypergradient", fontsize="medium")
+    axes[2, 2].set_title("Norm of the hypergradient,\ngeometric mean; thin: each run", fontsize="medium")
+    figure.suptitle(
+        f"{title(net)},\nAdam {config.meta_step:g} along the hypergradient; {config.seeds} runs", fontsize="medium"
+    )
     return figure
 
 
@@ -87,7 +87,7 @@ def plot_compared(results, config, plt):
 
 
 def draw_schedules(axis, rows, net) -> None:
-    """A line for each layer: the geometric mean over seeds and neighbouring steps; thin: each seed."""
+    """A line for each layer: the geometric mean over seeds and neighbouring steps; thin: each run."""
     for layer, name in enumerate(names(net)):
         middle = np.exp(hg.schedules.moving_average(np.log(rows[:, layer]).mean(axis=0), WINDOW))
         axis.plot(rows[:, layer].T, color=LAYERS[layer], linewidth=0.5, alpha=0.3)
@@ -95,24 +95,26 @@ def draw_schedules(axis, rows, net) -> None:
     axis.set_xlabel("training step")
 
 
+def draw_lines(axis, x, lines, colour, label=None, style: str = "-") -> None:
+    """A thin line for each run, and their geometric mean; over those left, where a descent ended early."""
+    for line in lines:
+        axis.plot(x, line, style, color=colour, linewidth=0.6, alpha=0.4)
+    axis.plot(x, np.exp(np.nanmean(np.log(lines), axis=0)), style, color=colour, linewidth=1.8, label=label)
+
+
 def draw_curves(axis, curves, counts) -> None:
-    for which, (colour, label) in enumerate([(DEFAULT, "before"), (LEARNED, "after")]):
-        for seed, curve in enumerate(curves[:, which]):
-            axis.plot(counts, curve, "--" if which == 0 else "-", color=colour, label=label if seed == 0 else None)
-    axis.set(
-        xlabel="training step", ylabel="training loss (nats)", yscale="log", title="Learning curves, other weights"
-    )
+    draw_lines(axis, counts, curves[:, 0], DEFAULT, "before", "--")
+    draw_lines(axis, counts, curves[:, 1], LEARNED, "after")
+    axis.set(xlabel="training step", ylabel="training loss (nats)", yscale="log")
+    axis.set_title("Learning curves, other weights;\ngeometric mean; thin: each run", fontsize="medium")
     axis.legend(frameon=False, fontsize="small", title="meta-learning", title_fontsize="small")
 
 
 def draw_values(axis, value, objectives) -> None:
-    colours = [LEARNED, LEARNED_TOO] if len(objectives) > 1 else [LEARNED]
-    for which, (objective, colour) in enumerate(zip(objectives, colours)):
-        for seed, values in enumerate(value[which]):
-            label = f"{objective} loss" if seed == 0 else None
-            axis.plot(values, "-" if which == 0 else "--", color=colour, linewidth=1.0, label=label)
+    for values, objective, colour, style in zip(value, objectives, (LEARNED, LEARNED_TOO), ("-", "--")):
+        draw_lines(axis, np.arange(value.shape[-1]), values, colour, f"{objective} loss", style)
     axis.set(xlabel="meta-iteration", ylabel="loss after the last step (nats)", yscale="log")
-    axis.set_title("Meta-learning, a line for each run")
+    axis.set_title("Meta-learning,\ngeometric mean; thin: each run", fontsize="medium")
     axis.legend(frameon=False, fontsize="small", title="objective", title_fontsize="small")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import geometric_interval, t_interval
 from hypergrad.style import (
     CONSTANT,
     DEFAULT,
@@ -21,12 +21,9 @@ from hypergrad.style import (
 COLOURS = (LEARNED_TOO, LEARNED, RANDOM_SEARCH, TPE, EVOLUTION)  # of descents in two step sizes, and searches
 CARRIED = (LEARNED, LEARNED_TOO, SEARCHED_TOO, CONSTANT)  # of what is carried over, and of the constant found there
 MARKERS = ("o", "s", "^", "D", "v")
+BELOW = 0.08  # of a row: where the single schedules lie, below their mean
+LEAST = 1e-3  # nats; where an interval that reaches below zero ends on a log axis
 STYLES = (":", "--", "-.", ":", "--")  # of the shapes, and, in another colour, the rules
-
-
-def by_weights(values) -> np.ndarray:
-    """Of values (r, …, h) of r runs at h initial weights: (h, …), the means over the runs."""
-    return np.moveaxis(values.mean(axis=0), -1, 0)
 
 
 @in_style
@@ -46,7 +43,8 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
             at = budgets * 1.03 ** (m - 2)  # side by side
             axis.plot(at, runs.mean(axis=0), MARKERS[m], linestyle="-", color=COLOURS[m], label=method, markersize=5)
             if len(runs) > 1:
-                axis.vlines(at, runs.min(axis=0), runs.max(axis=0), color=COLOURS[m], linewidth=1.4)
+                _, low, high = np.transpose([t_interval(values) for values in runs.T])
+                axis.vlines(at, np.maximum(low, LEAST), high, color=COLOURS[m], linewidth=1.4)
         axis.axhline(start, color=DEFAULT, linewidth=1.0, label="start of all searches")
         axis.set_title(f"{space:,} hyperparameter{'s' if space > 1 else ''}")
         axis.set(xscale="log", yscale="log")
@@ -57,15 +55,15 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
     for axis in axes[:, 0]:
         axis.set_ylabel("test loss (nats)")
     lowest = min(np.nanmin(results.value.mean(axis=(0, -1))), results.shaped.mean(axis=(0, -1)).min())
-    axes[0, 0].set_ylim(0.8 * lowest, 3.0)
+    axes[0, 0].set_ylim(0.8 * lowest, 1.2 * max(start, np.nanmax(results.value.mean(axis=(0, -1)))))
     axes[0, 0].yaxis.set_major_formatter("{x:g}")
     axes[0, 0].yaxis.set_minor_formatter("{x:g}")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     net = config.net()
     figure.suptitle(
         f"{'-'.join(map(str, net.sizes))} tanh, {min(10_000, net.steps * net.batch_size):,} MNIST images in "
-        f"minibatches of {net.batch_size}, {net.steps} steps;\nmeans of {config.runs} runs of each, over "
-        f"{config.seeds} unseen initial weights; bars: from the lowest run to the highest",
+        f"minibatches of {net.batch_size}, {net.steps} steps;\nmean of {config.seeds} runs, each "
+        f"tested at {config.weights} unseen initial weights of its own; bars: 95 % (t) over runs",
         fontsize="medium",
     )
     return figure
@@ -77,39 +75,43 @@ def plot_equal_cost(results, config, *, methods, shapes):
 
 
 @in_style
-def _plot_transfer(results, config, ways, plt):
+def _plot_transfer(results, config, ways, calm, plt):
     settings = config.taken()
-    figure, axes = plt.subplots(1, 2, figsize=(11.0, 0.95 * len(settings) + 1.8), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 0.95 * len(settings) + 2.0), layout="constrained", sharey=True)
     losses, ratios = axes
     by_seed = results.value.mean(axis=-1)
     for n in range(len(settings)):
         for w, (way, colour, marker) in enumerate(zip(ways, CARRIED, "s^Do")):
             y, values = n + 0.2 * (w - 1.5), by_seed[:, n, w]
-            _row(losses, y, values, colour, marker, way if n == 0 else None)
+            _row(losses, y, values, calm, colour, marker, way if n == 0 else None)
             if w < 3:
-                _row(ratios, y, values / by_seed[:, n, 3], colour, marker, None)
+                _row(ratios, y, values / by_seed[:, n, 3], calm, colour, marker, None)
     losses.set_yticks(range(len(settings)), settings)
     losses.invert_yaxis()
     losses.set(xscale="log", xlabel="test loss (nats)")
     ratios.set(xscale="log", xlabel="test loss relative to the best constant found there")
     ratios.axvline(1.0, color="0.3", linewidth=1.0)
     figure.legend(*losses.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
+    crosses = "" if calm.all() else f"crosses: the {np.count_nonzero(~calm)} learned from a steep start; "
     figure.suptitle(
-        f"Carried over from 784-50-50-50-10, 100 steps, minibatches of 200; mean of {config.seeds} learned schedules, "
-        f"each on {config.held_out} initial weights;\ndots: each schedule; bars: 95 % (t)",
+        f"Carried over from 784-50-50-50-10, 100 steps, minibatches of 200: {config.seeds} learned schedules, "
+        f"each on {config.held_out} initial weights;\ndots below: each schedule; {crosses}"
+        "large: geometric mean of all; bars: 95 % (t of the logs)",
         fontsize="medium",
     )
     return figure
 
 
-def _row(axis, y: float, values, colour, marker: str, label) -> None:
-    axis.plot(values, np.full(len(values), y), ".", color=colour, alpha=0.5, markersize=5)
+def _row(axis, y: float, values, calm, colour, marker: str, label) -> None:
+    for shown, small in ((values[calm], "."), (values[~calm], "x")):
+        axis.plot(shown, np.full(len(shown), y + BELOW), small, color=colour, alpha=0.6, markersize=5)
+    mean = values[0]
     if len(values) > 1:
-        _, low, high = t_interval(values)
+        mean, low, high = geometric_interval(values)
         axis.plot([low, high], [y, y], color=colour, linewidth=2)
-    axis.plot(values.mean(), y, marker, color=colour, markersize=7, label=label)
+    axis.plot(mean, y, marker, color=colour, markersize=7, label=label)
 
 
-def plot_transfer(results, config, *, ways):
-    """A row for each setting: test losses, and relative to the constant found there."""
-    return _plot_transfer(results, config, ways)
+def plot_transfer(results, config, *, ways, calm):
+    """A row for each setting: test losses, and relative to the constant found there; ``calm`` schedules are dots."""
+    return _plot_transfer(results, config, ways, calm)
