@@ -43,13 +43,13 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config(seeds=5, quick_every=40),
-    2: memory_range.Config(quick_every=10),
-    3: memorised_digit.Config(seeds=5, quick_every=50),
+    1: Config(seeds=10, quick_every=40),
+    2: memory_range.Config(seeds=10, quick_every=10),
+    3: memorised_digit.Config(seeds=10, quick_every=50),
 }
 FULL = {
     1: Config(seeds=10, units=(4, 16, 64, 256), steps=20_000, side=28, images=5_000, unseen=2_000),
-    2: memory_range.Config(seeds=5, side=28, units=64, images=2_000, validation=2_000, steps=1_000, trainings=300),
+    2: memory_range.Config(seeds=10, side=28, units=64, images=2_000, validation=2_000, steps=1_000, trainings=300),
     3: memorised_digit.Config(seeds=10, units=(50, 150, 500, 1_500), steps=10_000),
 }
 
@@ -62,6 +62,9 @@ class Results(NamedTuple):
     steps: np.ndarray  # (c,)
     limit: np.ndarray  # (u, s, 2), with the best weights for the fixed memory: on the training images, on unseen ones
     memory: np.ndarray  # (u, s, 2, 2, n), before and after: log −log size and angle of each unit; NaN past the last
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"steps": None}
 
 
 def compare(config: Config, units: int, seed: int, cache) -> tuple:

@@ -77,7 +77,7 @@ class Config(character_runs.Config):
     examples: int = 2_048  # of validation text, and of test text
 
 
-PARTS = {1: Config(quick_every=20)}
+PARTS = {1: Config(seeds=10, quick_every=20)}
 FULL = {1: Config(width=128, batch_size=128, steps=2_000, iterations=30, meta_step=0.1, unseen=20)}
 
 
@@ -108,6 +108,10 @@ class Results(NamedTuple):
         """(u,) by way: the mean over the seeds that chose."""
         learned = {f"learned from {name}": losses.mean(axis=0) for name, losses in zip(STARTS, self.learned)}
         return dict(zip(KINDS, self.fixed)) | learned | {"search": self.searched.mean(axis=0)}
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | dict.fromkeys(("value", "z", "learned"), 1)
+SEED_AXIS |= {"by_rate": None}  # to "fixed", which no seed chose, other seeds add 0 rows
 
 
 def logits(params, characters, activations):
@@ -209,16 +213,18 @@ def search(config: Config, start: np.ndarray, seed: int) -> tuple:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    many, kinds, seeds = partial(pieces.each, jobs=jobs, cache=cache), list(KINDS.values()), range(config.seeds)
+    many, kinds, seeds = partial(pieces.each, jobs=jobs, cache=cache), list(KINDS.values()), config.numbered
     rates = np.log(10.0) * np.array(config.log_rates)[:, None]
     by_rate = np.reshape(many(mean_loss, [(config, k, z, 0) for k in kinds for z in rates]), (len(kinds), -1))
     best = {name: config.log_rates[np.nanargmin(losses)] for name, losses in zip(KINDS, by_rate)}
     tuned = [np.log(10.0) * np.array([rate]) for rate in best.values()]
-    fixed = np.stack(many(unseen_losses, [(config, kind, z) for kind, z in zip(kinds, tuned)]))
+    once = config.first_seed == 0  # what no seed chose, too
+    fixed = many(unseen_losses, [(config, kind, z) for kind, z in zip(kinds, tuned) if once])
+    fixed = np.reshape(fixed, (-1, config.unseen_draws))
     starts = {name: start_of(name, best[name]) for name in STARTS}
     calm = {name: start_of(name, best[name] - config.slower) for name in STARTS}
     learned = many(descend, [(config, name, z, seed, cache) for name, z in calm.items() for seed in seeds])
-    value, z, learned = (np.reshape(a, (len(starts), config.seeds, *np.shape(a[0]))) for a in zip(*learned))
+    value, z, learned = (np.reshape(a, (len(starts), len(seeds), *np.shape(a[0]))) for a in zip(*learned))
     better = min(starts, key=lambda name: np.nanmin(by_rate[list(KINDS).index(name)]))
     searched = many(search, [(config, starts[better], seed) for seed in seeds])
     return Results(by_rate, fixed, value, z, learned, *map(np.stack, zip(*searched)))

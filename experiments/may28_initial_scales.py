@@ -61,7 +61,7 @@ class Config(character_runs.Config):
     pieces: int = 128  # of validation text, and of test text
 
 
-PARTS = {1: Config(quick_every=20)}
+PARTS = {1: Config(seeds=10, quick_every=20)}
 FULL = {1: Config(width=64, depth=2, length=64, batch_size=16, steps=2_500, iterations=30, meta_step=0.1, unseen=20)}
 
 
@@ -95,6 +95,7 @@ class Results(NamedTuple):
         return np.log(factors[np.nanargmin(losses, axis=1)])
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | {"by_rate": None}  # to what no seed chose, other seeds add 0 rows
 FIXED = ("all scales 1", *RECIPES, "grid, best of each")
 
 
@@ -194,25 +195,28 @@ def run(config: Config, jobs: int, cache) -> Results:
     many, start = partial(pieces.each, jobs=jobs, cache=cache), np.zeros(len(HYPERS))
     by_rate = many(mean_loss, [(config, start, log_rate) for log_rate in config.log_rates])
     rate = config.log_rates[np.nanargmin(by_rate)]
+    once = config.first_seed == 0  # what no seed chose, too
     steps = [np.log(factor) * row for row in np.eye(len(HYPERS)) for factor in config.factors]
-    grid = np.reshape(many(mean_loss, [(config, z, rate) for z in steps]), (len(HYPERS), -1))
+    grid = np.reshape(many(mean_loss, [(config, z, rate) for z in steps if once]), (-1, len(config.factors)))
     probes, both = range(max(2, config.probes // config.every)), (config.eps, config.usual_eps)
-    slopes = np.array(many(slope, [(config, rate, i, eps) for eps in both for i in probes]))
-    learned = list(zip(*many(descend, [(config, rate, seed, cache) for seed in range(config.seeds)])))
-    searched = list(zip(*many(search, [(config, rate, seed) for seed in range(config.seeds)])))
+    slopes = np.array(many(slope, [(config, rate, i, eps) for eps in both for i in probes if once]))
+    learned = list(zip(*many(descend, [(config, rate, seed, cache) for seed in config.numbered])))
+    searched = list(zip(*many(search, [(config, rate, seed) for seed in config.numbered])))
     value, z, learned, trial, trial_value, searched = (np.stack(pieces) for pieces in (*learned, *searched))
     found = Results(
         np.array(by_rate),
         grid,
-        slopes.reshape(2, len(probes), -1),
+        slopes.reshape(-1, len(probes), len(HYPERS)),
         value,
         z,
         trial,
         trial_value,
-        np.empty(0),
+        np.empty((0, *learned.shape[1:])),
         searched,
         learned,
     )
+    if not once:
+        return found
     ways = [start, *RECIPES, found.combined(config)]
     return found._replace(fixed=np.stack(many(unseen_losses, [(config, way, rate) for way in ways])))
 

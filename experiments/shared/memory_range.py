@@ -60,6 +60,9 @@ class Results(NamedTuple):
     trainings: np.ndarray  # (b,)
 
 
+SEED_AXIS = {"value": 1, "ranges": 1, "path": 0, "trainings": None}
+
+
 def in_ranges(z):
     """The ranges that four numbers stand for; 0 is the default."""
     return pixel_memory.DEFAULT_RANGES + NATS * anp.reshape(z, (2, 2))
