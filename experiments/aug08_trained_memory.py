@@ -7,7 +7,7 @@ kept, or learned with the weights. MNIST digits are sequences of pixels, row by 
 Part 1: predict each pixel from those before it, digits of 14 × 14 pixels: fixed and trained memory of 4, 16 and 64
     units, beside the best weights that there are for the fixed one (least squares).
 Part 2: the range of sizes and angles as four hyperparameters of a memory that stays fixed, by descent along the
-    hypergradient of the validation loss, and by plain search with the same number of trainings.
+    hypergradient of the validation loss, and by plain search with the same number of trainings; ten runs of each.
 Part 3: how large must a memory be to draw a digit of 28 × 28 pixels by heart, from one impulse?
 
 Scaled down to a few minutes a part; ``--full`` has whole images, more units, steps and trainings.

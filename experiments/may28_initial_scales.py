@@ -10,8 +10,8 @@ on validation text.
 Part 1: a hand-made grid, 0.1, 0.5, 2 and 5 times each scale and the weight decay, one at a time, and the recipes he,
     1/√in and glorot, each read off the shapes of all matrices, tables included; then all eight numbers at once by
     hypergradient, each meta-iteration at two new seeds, against an evolution strategy that spends as many
-    trainings (a hypergradient counts as three). All are compared on seeds and text that nothing was chosen by, after as
-    many steps and twice as many.
+    trainings (a hypergradient counts as three), ten runs of each. All are compared on draws and text that nothing was
+    chosen by, after as many steps and twice as many.
 """
 
 import sys
@@ -25,7 +25,7 @@ from autograd import grad
 
 import hypergrad as hg
 from experiments.shared import character_runs, descents, pieces, runner, scale_plots, text
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval, geometric_interval, t_interval
 from experiments.shared.search import by_evolution_from
 
 LOOK_AT = "Look at the bars: which scales have a hypergradient that differs from 0, and which move in the descents."
@@ -80,9 +80,8 @@ class Results(NamedTuple):
     learned: np.ndarray  # (s, u, 2), of the end of the descent
 
     def compared(self) -> dict[str, np.ndarray]:
-        """(u, 2) by way: the mean over the seeds that chose."""
-        found = dict(zip(FIXED, self.fixed))
-        return found | {"search": self.searched.mean(axis=0), "hypergradient": self.learned.mean(axis=0)}
+        """(r, u, 2) by way: of r runs that chose, or of one thing that no seed chose."""
+        return dict(zip(FIXED, self.fixed[:, None])) | {"search": self.searched, "hypergradient": self.learned}
 
     def best_trials(self) -> np.ndarray:
         """(s, 8): what each search recommends."""
@@ -222,17 +221,20 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: losses in nats a character, means and 95 % intervals (t) over the unseen draws."""
+    """What the log quotes: losses in nats a character, means and 95 % intervals over the runs and the unseen draws.
+
+    A difference is taken in pairs of one draw, and of runs of one seed. Factors found: geometric means over the runs.
+    """
     found = {"log10 rate": config.log_rates[np.nanargmin(results.by_rate)], "trainings": config.draws * config.trials}
     found["trainings of the grid"] = config.draws * (1 + results.grid.size)
     found["start, by rate"] = results.by_rate
     compared = results.compared()
     for name, losses in compared.items():
         for word, column in (("", 0), (", twice the steps", 1)):
-            found[name + word] = t_interval(losses[:, column])
+            found[name + word] = crossed_interval(losses[..., column])
             for other in ("all scales 1", "search", "grid, best of each"):
                 if other != name:
-                    found[f"{name} less {other}{word}"] = t_interval((losses - compared[other])[:, column])
+                    found[f"{name} less {other}{word}"] = crossed_interval((losses - compared[other])[..., column])
     for i, name in enumerate(HYPERS):
         found[f"slope, {name}"] = t_interval(results.slopes[0, :, i])
         found[f"slope with the usual ε, {name}"] = t_interval(results.slopes[1, :, i])
@@ -241,8 +243,14 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"slope of the grid, {name}"] = (results.grid[i, 2] - results.grid[i, 1]) / np.log(4.0)  # from 0.5 to 2
         found[f"range, {name}"] = np.ptp([*results.grid[i], np.nanmin(results.by_rate)])
         found[f"combined, {name}"] = np.exp(results.combined(config)[i])
-        found[f"learned, {name}"] = np.exp(results.z[:, -1, i])
-        found[f"searched, {name}"] = np.exp(results.best_trials()[:, i])
+        for word, ends in (("learned", results.z[:, -1, i]), ("searched", results.best_trials()[:, i])):
+            found[f"{word}, {name}"] = geometric_interval(np.exp(ends))
+            found[f"{word} below 1, {name}"], found[f"{word} above 1, {name}"] = np.sum(ends < 0.0), np.sum(ends > 0.0)
+    for name in ("search", "hypergradient"):
+        by_run = compared[name][..., 0].mean(axis=1)
+        found[f"worst run, {name}"] = by_run.max()
+        found[f"runs below all scales 1, {name}"] = np.sum(by_run < compared["all scales 1"][..., 0].mean())
+    found["worst run, hypergradient, position"] = np.exp(results.z[by_run.argmax(), -1, HYPERS.index("position")])
     for word, slopes in zip(("", " with the usual ε"), results.slopes):
         found[f"largest slope{word}"] = np.abs(slopes).max()
     for name in compared:

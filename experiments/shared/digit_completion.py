@@ -204,6 +204,9 @@ def numbers(results: Results, config: Config) -> dict:
         seen, unseen = errors[:, 0], own(errors)
         found[f"all digits, {name}"], found[f"left out, {name}"] = (t_interval(e.mean(axis=1)) for e in (seen, unseen))
         found[f"left out less all, {name}"] = t_interval((unseen - seen).mean(axis=1))
+        for other, errors_of_other in rows[len(WAYS) :]:
+            if other != name:
+                found[f"left out, {name} less {other}"] = t_interval((unseen - own(errors_of_other)).mean(axis=1))
         ratio = 100.0 * (unseen.mean(axis=0) / seen.mean(axis=0) - 1.0)
         found[f"rise by digit, {name}"] = ratio
         found[f"hardest digit, {name}"], found[f"its rise, {name}"] = ratio.argmax(), ratio.max()
