@@ -123,10 +123,11 @@ def numbers(results: Results, config: Config) -> dict:
     for name in ("default range", "random search", "evolution"):
         difference = values["hypergradient"] - values[name]
         found[f"hypergradient less {name}"] = crossed_interval(difference)
-        found[f"searches in which it is below {name}"] = np.sum(difference.mean(axis=1) < 0.0)
+        found[f"searches in which it is above {name}"] = np.sum(difference.mean(axis=1) > 0.0)
     pair = values["hypergradient, trained"], values["default range, trained"]
     found["trained: learned range less default"] = crossed_interval(pair[0] - pair[1])
-    found["default trained less hypergradient"] = crossed_interval(pair[1] - values["hypergradient"])
+    for name in ("evolution", "hypergradient"):
+        found[f"default trained less {name}"] = crossed_interval(pair[1] - values[name])
     for name, rows in values.items():
         found[f"range over the searches, {name}"] = rows.mean(axis=1).min(), rows.mean(axis=1).max()
     for name, ranges in zip(METHODS, results.ranges):
