@@ -207,6 +207,7 @@ def numbers(results: Results, config: Config) -> dict:
         for other, errors_of_other in rows[len(WAYS) :]:
             if other != name:
                 found[f"left out, {name} less {other}"] = t_interval((unseen - own(errors_of_other)).mean(axis=1))
+                found[f"all digits, {name} less {other}"] = t_interval((seen - errors_of_other[:, 0]).mean(axis=1))
         ratio = 100.0 * (unseen.mean(axis=0) / seen.mean(axis=0) - 1.0)
         found[f"rise by digit, {name}"] = ratio
         found[f"hardest digit, {name}"], found[f"its rise, {name}"] = ratio.argmax(), ratio.max()
