@@ -133,7 +133,9 @@ PAIRS = (  # compared in the log, seed by seed
     ("3 levels", "2 levels"),
     ("3 levels, skip", "2 levels, skip"),
     ("3 times the units", "gates"),
+    ("3 levels, skip", "gates"),
     ("3 levels, skip", "3 times the units"),
+    ("2 levels, skip", "3 times the units"),
 )
 
 
