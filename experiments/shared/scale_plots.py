@@ -73,10 +73,11 @@ def _found(axis, results) -> None:
         axis.plot(
             np.broadcast_to(at + shift - 0.06, factors.shape), factors, ".", color=colour, markersize=4, alpha=0.5
         )
+        mean = low = high = np.exp(np.log(factors).mean(axis=0))
         if len(factors) > 1:
-            mean, low, high = np.array([geometric_interval(column) for column in factors.T]).T
-            bar = {"color": colour, "markersize": 9, "capsize": 3, "label": name}
-            axis.errorbar(at + shift + 0.06, mean, [mean - low, high - mean], fmt="_", **bar)
+            _, low, high = np.array([geometric_interval(column) for column in factors.T]).T
+        bar = {"color": colour, "markersize": 9, "capsize": 3, "label": name}
+        axis.errorbar(at + shift + 0.06, mean, [mean - low, high - mean], fmt="_", **bar)
     axis.axhline(1.0, color="0.7", linewidth=0.8, zorder=0)
     axis.set(yscale="log", ylabel="factor found")
     axis.set_yticks((0.2, 0.5, 1.0, 2.0, 5.0), ("0.2", "0.5", "1", "2", "5"))
