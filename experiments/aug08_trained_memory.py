@@ -105,6 +105,8 @@ def numbers(results: Results, config: Config) -> dict:
         rows |= {"trained less fixed": trained - fixed, "trained less limit": trained - limit}
         found |= {f"{name}, {units}": t_interval(row) for name, row in rows.items()}
         found[f"share of fixed, {units}"] = 100.0 * trained.mean() / fixed.mean()
+        found[f"seeds with trained below limit, {units}"] = np.sum(trained < limit)
+        found[f"worst limit, {units}"] = limit.max()
     for n, units in enumerate(config.units):
         decay, angle = np.moveaxis(results.memory[n, :, :, :, :units], 2, 0)
         half_lives, fast = memory_plots.half_life(decay), np.abs(angle[:, 1]) > 2 * np.pi / config.side
