@@ -78,7 +78,7 @@ class Config(character_runs.Config):
 
 
 PARTS = {1: Config(quick_every=20)}
-FULL = {1: Config(width=128, batch_size=128, steps=2_000, iterations=30, meta_step=0.1, unseen=20)}
+FULL = {1: Config(seeds=10, width=128, batch_size=128, steps=2_000, iterations=30, meta_step=0.1, unseen=20)}
 
 
 class Results(NamedTuple):

@@ -62,7 +62,11 @@ class Config(character_runs.Config):
 
 
 PARTS = {1: Config(seeds=10, quick_every=20)}
-FULL = {1: Config(width=64, depth=2, length=64, batch_size=16, steps=2_500, iterations=30, meta_step=0.1, unseen=20)}
+FULL = {
+    1: Config(
+        seeds=10, width=64, depth=2, length=64, batch_size=16, steps=2_500, iterations=30, meta_step=0.1, unseen=20
+    )
+}
 
 
 class Results(NamedTuple):
