@@ -7,7 +7,7 @@ kept, or learned with the weights. MNIST digits are sequences of pixels, row by 
 Part 1: predict each pixel from those before it, digits of 14 × 14 pixels: fixed and trained memory of 4, 16 and 64
     units, beside the best weights that there are for the fixed one (least squares).
 Part 2: the range of sizes and angles as four hyperparameters of a memory that stays fixed, by descent along the
-    hypergradient of the validation loss, and by plain search with the same number of trainings.
+    hypergradient of the validation loss, and by plain search with the same number of trainings; ten runs of each.
 Part 3: how large must a memory be to draw a digit of 28 × 28 pixels by heart, from one impulse?
 
 Scaled down to a few minutes a part; ``--full`` has whole images, more units, steps and trainings.
@@ -43,13 +43,13 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config(seeds=5, quick_every=40),
-    2: memory_range.Config(quick_every=10),
-    3: memorised_digit.Config(seeds=5, quick_every=50),
+    1: Config(seeds=10, quick_every=40),
+    2: memory_range.Config(seeds=10, quick_every=10),
+    3: memorised_digit.Config(seeds=10, quick_every=50),
 }
 FULL = {
     1: Config(seeds=10, units=(4, 16, 64, 256), steps=20_000, side=28, images=5_000, unseen=2_000),
-    2: memory_range.Config(seeds=5, side=28, units=64, images=2_000, validation=2_000, steps=1_000, trainings=300),
+    2: memory_range.Config(seeds=10, side=28, units=64, images=2_000, validation=2_000, steps=1_000, trainings=300),
     3: memorised_digit.Config(seeds=10, units=(50, 150, 500, 1_500), steps=10_000),
 }
 
@@ -62,6 +62,9 @@ class Results(NamedTuple):
     steps: np.ndarray  # (c,)
     limit: np.ndarray  # (u, s, 2), with the best weights for the fixed memory: on the training images, on unseen ones
     memory: np.ndarray  # (u, s, 2, 2, n), before and after: log −log size and angle of each unit; NaN past the last
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"steps": None}
 
 
 def compare(config: Config, units: int, seed: int, cache) -> tuple:
@@ -102,6 +105,8 @@ def numbers(results: Results, config: Config) -> dict:
         rows |= {"trained less fixed": trained - fixed, "trained less limit": trained - limit}
         found |= {f"{name}, {units}": t_interval(row) for name, row in rows.items()}
         found[f"share of fixed, {units}"] = 100.0 * trained.mean() / fixed.mean()
+        found[f"seeds with trained below limit, {units}"] = np.sum(trained < limit)
+        found[f"worst limit, {units}"] = limit.max()
     for n, units in enumerate(config.units):
         decay, angle = np.moveaxis(results.memory[n, :, :, :, :units], 2, 0)
         half_lives, fast = memory_plots.half_life(decay), np.abs(angle[:, 1]) > 2 * np.pi / config.side

@@ -67,7 +67,7 @@ class Config(runner.PartConfig):
     input_scale: float = 0.1
 
 
-PARTS = {1: Config(seeds=5, quick_every=80), 2: digit_completion.Config(quick_every=100)}
+PARTS = {1: Config(seeds=10, quick_every=80), 2: digit_completion.Config(seeds=10, quick_every=100)}
 FULL = {
     1: Config(seeds=10, units=100, steps=10_000, side=28, images=5_000, lr=0.01, unseen=2_000),
     2: digit_completion.Config(seeds=10, units=500, steps=10_000, side=28, images=4_000),
@@ -80,6 +80,9 @@ class Results(NamedTuple):
     value: np.ndarray  # (w, s), on unseen images
     train: np.ndarray  # (w, s), on the images trained on
     time: np.ndarray  # (w, s, 3), quartiles of t of the lowest level on unseen images; 1 without gates
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 1)
 
 
 def compare(config: Config, name: str, seed: int, cache) -> tuple:
@@ -130,7 +133,9 @@ PAIRS = (  # compared in the log, seed by seed
     ("3 levels", "2 levels"),
     ("3 levels, skip", "2 levels, skip"),
     ("3 times the units", "gates"),
+    ("3 levels, skip", "gates"),
     ("3 levels, skip", "3 times the units"),
+    ("2 levels, skip", "3 times the units"),
 )
 
 

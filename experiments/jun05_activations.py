@@ -9,7 +9,7 @@ Part 1: gelu, relu, relu with he, leaky relu with slope 0.98, x, x + tanh x, x â
     sigmoid and tanh, the rate of each by the same grid. Then a and b of each layer and the log rate, seven numbers, by
     hypergradient, from x and from x + tanh x at a third of the best rate, where it is calm, each meta-iteration at two
     new seeds; and by an evolution strategy from the better of the two at its best rate, which trains as often (a
-    hypergradient counts as three trainings). All are compared on seeds and text that nothing was chosen by.
+    hypergradient counts as three trainings). All are compared on draws and text that nothing was chosen by.
 """
 
 import sys
@@ -24,7 +24,7 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import activation_plots, character_runs, descents, pieces, runner, text
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval, t_interval
 from experiments.shared.search import by_evolution_from
 
 LOOK_AT = "Look at the right: how far the learned shapes are from those that they started from."
@@ -78,7 +78,7 @@ class Config(character_runs.Config):
 
 
 PARTS = {1: Config(quick_every=20)}
-FULL = {1: Config(width=128, batch_size=128, steps=2_000, iterations=30, meta_step=0.1, unseen=20)}
+FULL = {1: Config(seeds=10, width=128, batch_size=128, steps=2_000, iterations=30, meta_step=0.1, unseen=20)}
 
 
 class Results(NamedTuple):
@@ -105,9 +105,13 @@ class Results(NamedTuple):
         return self.trial[np.arange(len(self.trial)), np.nanargmin(self.trial_value, axis=1)]
 
     def compared(self) -> dict[str, np.ndarray]:
-        """(u,) by way: the mean over the seeds that chose."""
-        learned = {f"learned from {name}": losses.mean(axis=0) for name, losses in zip(STARTS, self.learned)}
-        return dict(zip(KINDS, self.fixed)) | learned | {"search": self.searched.mean(axis=0)}
+        """(r, u) by way: of r runs that chose, or of one activation that no seed chose."""
+        learned = {f"learned from {name}": losses for name, losses in zip(STARTS, self.learned)}
+        return dict(zip(KINDS, self.fixed[:, None])) | learned | {"search": self.searched}
+
+
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | dict.fromkeys(("value", "z", "learned"), 1)
+SEED_AXIS |= {"by_rate": None}  # to "fixed", which no seed chose, other seeds add 0 rows
 
 
 def logits(params, characters, activations):
@@ -209,39 +213,48 @@ def search(config: Config, start: np.ndarray, seed: int) -> tuple:
 
 
 def run(config: Config, jobs: int, cache) -> Results:
-    many, kinds, seeds = partial(pieces.each, jobs=jobs, cache=cache), list(KINDS.values()), range(config.seeds)
+    many, kinds, seeds = partial(pieces.each, jobs=jobs, cache=cache), list(KINDS.values()), config.numbered
     rates = np.log(10.0) * np.array(config.log_rates)[:, None]
     by_rate = np.reshape(many(mean_loss, [(config, k, z, 0) for k in kinds for z in rates]), (len(kinds), -1))
     best = {name: config.log_rates[np.nanargmin(losses)] for name, losses in zip(KINDS, by_rate)}
     tuned = [np.log(10.0) * np.array([rate]) for rate in best.values()]
-    fixed = np.stack(many(unseen_losses, [(config, kind, z) for kind, z in zip(kinds, tuned)]))
+    once = config.first_seed == 0  # what no seed chose, too
+    fixed = many(unseen_losses, [(config, kind, z) for kind, z in zip(kinds, tuned) if once])
+    fixed = np.reshape(fixed, (-1, config.unseen_draws))
     starts = {name: start_of(name, best[name]) for name in STARTS}
     calm = {name: start_of(name, best[name] - config.slower) for name in STARTS}
     learned = many(descend, [(config, name, z, seed, cache) for name, z in calm.items() for seed in seeds])
-    value, z, learned = (np.reshape(a, (len(starts), config.seeds, *np.shape(a[0]))) for a in zip(*learned))
+    value, z, learned = (np.reshape(a, (len(starts), len(seeds), *np.shape(a[0]))) for a in zip(*learned))
     better = min(starts, key=lambda name: np.nanmin(by_rate[list(KINDS).index(name)]))
     searched = many(search, [(config, starts[better], seed) for seed in seeds])
     return Results(by_rate, fixed, value, z, learned, *map(np.stack, zip(*searched)))
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: losses in nats a character, means and 95 % intervals (t) over the unseen draws."""
+    """What the log quotes: losses in nats a character, means and 95 % intervals over the runs and the unseen draws.
+
+    A difference is taken in pairs of one draw, and of runs of one seed.
+    """
     found = {"trainings": config.draws * config.trials, "trainings of a grid": config.draws * len(config.log_rates)}
     compared = results.compared()
     best = list(KINDS)[np.nanargmin([losses.mean() for losses in results.fixed])]
     for name, losses in compared.items():
-        found[name], found[f"{name}, mean"] = t_interval(losses), losses.mean()
+        found[name], found[f"{name}, mean"] = crossed_interval(losses), losses.mean()
         for word, other in ((best, best), ("search", "search"), ("x", "x"), ("relu", "relu"), ("tanh", "tanh")):
             if other != name:
-                found[f"{name} less {word}"] = t_interval(losses - compared[other])
+                found[f"{name} less {word}"] = crossed_interval(losses - compared[other])
     for name, rate in zip(KINDS, results.rates(config)):
         found[f"log10 rate, {name}"] = rate
     for name, z in zip(STARTS, results.z[:, :, -1]):
-        found[f"a, from {name}"] = z[:, :LAYERS].mean(axis=0)
-        found[f"b, from {name}"] = np.exp(z[:, LAYERS:-1]).mean(axis=0)
-        found[f"a, from {name}, range"] = z[:, :LAYERS].min(), z[:, :LAYERS].max()
-        found[f"slope at 0, from {name}"] = (1.0 - z[:, :LAYERS] / np.exp(z[:, LAYERS:-1])).mean(axis=0)
-        found[f"log10 rate, from {name}"] = z[:, -1] / np.log(10.0)
+        a, b = z[:, :LAYERS], np.exp(z[:, LAYERS:-1])
+        found[f"a, from {name}, range"] = a.min(), a.max()
+        for word, values in (("a", a), ("b", b), ("slope at 0", 1.0 - a / b)):
+            found[f"{word}, from {name}"] = values.mean(axis=0)
+            for layer, column in enumerate(values.T, 1):
+                found[f"{word}, from {name}, layer {layer}"] = t_interval(column)
+        found[f"log10 rate, from {name}"] = rates = t_interval(z[:, -1] / np.log(10.0))
+        found[f"log10 rate, from {name}, mean"] = rates.mean
+        found[f"log10 rate of the start, {name}"] = found[f"log10 rate, {name}"] - config.slower
     return found
 
 

@@ -10,8 +10,8 @@ on validation text.
 Part 1: a hand-made grid, 0.1, 0.5, 2 and 5 times each scale and the weight decay, one at a time, and the recipes he,
     1/√in and glorot, each read off the shapes of all matrices, tables included; then all eight numbers at once by
     hypergradient, each meta-iteration at two new seeds, against an evolution strategy that spends as many
-    trainings (a hypergradient counts as three). All are compared on seeds and text that nothing was chosen by, after as
-    many steps and twice as many.
+    trainings (a hypergradient counts as three), ten runs of each. All are compared on draws and text that nothing was
+    chosen by, after as many steps and twice as many.
 """
 
 import sys
@@ -25,7 +25,7 @@ from autograd import grad
 
 import hypergrad as hg
 from experiments.shared import character_runs, descents, pieces, runner, scale_plots, text
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval, geometric_interval, t_interval
 from experiments.shared.search import by_evolution_from
 
 LOOK_AT = "Look at the bars: which scales have a hypergradient that differs from 0, and which move in the descents."
@@ -61,8 +61,12 @@ class Config(character_runs.Config):
     pieces: int = 128  # of validation text, and of test text
 
 
-PARTS = {1: Config(quick_every=20)}
-FULL = {1: Config(width=64, depth=2, length=64, batch_size=16, steps=2_500, iterations=30, meta_step=0.1, unseen=20)}
+PARTS = {1: Config(seeds=10, quick_every=20)}
+FULL = {
+    1: Config(
+        seeds=10, width=64, depth=2, length=64, batch_size=16, steps=2_500, iterations=30, meta_step=0.1, unseen=20
+    )
+}
 
 
 class Results(NamedTuple):
@@ -80,9 +84,8 @@ class Results(NamedTuple):
     learned: np.ndarray  # (s, u, 2), of the end of the descent
 
     def compared(self) -> dict[str, np.ndarray]:
-        """(u, 2) by way: the mean over the seeds that chose."""
-        found = dict(zip(FIXED, self.fixed))
-        return found | {"search": self.searched.mean(axis=0), "hypergradient": self.learned.mean(axis=0)}
+        """(r, u, 2) by way: of r runs that chose, or of one thing that no seed chose."""
+        return dict(zip(FIXED, self.fixed[:, None])) | {"search": self.searched, "hypergradient": self.learned}
 
     def best_trials(self) -> np.ndarray:
         """(s, 8): what each search recommends."""
@@ -95,6 +98,7 @@ class Results(NamedTuple):
         return np.log(factors[np.nanargmin(losses, axis=1)])
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | {"by_rate": None}  # to what no seed chose, other seeds add 0 rows
 FIXED = ("all scales 1", *RECIPES, "grid, best of each")
 
 
@@ -194,41 +198,47 @@ def run(config: Config, jobs: int, cache) -> Results:
     many, start = partial(pieces.each, jobs=jobs, cache=cache), np.zeros(len(HYPERS))
     by_rate = many(mean_loss, [(config, start, log_rate) for log_rate in config.log_rates])
     rate = config.log_rates[np.nanargmin(by_rate)]
+    once = config.first_seed == 0  # what no seed chose, too
     steps = [np.log(factor) * row for row in np.eye(len(HYPERS)) for factor in config.factors]
-    grid = np.reshape(many(mean_loss, [(config, z, rate) for z in steps]), (len(HYPERS), -1))
+    grid = np.reshape(many(mean_loss, [(config, z, rate) for z in steps if once]), (-1, len(config.factors)))
     probes, both = range(max(2, config.probes // config.every)), (config.eps, config.usual_eps)
-    slopes = np.array(many(slope, [(config, rate, i, eps) for eps in both for i in probes]))
-    learned = list(zip(*many(descend, [(config, rate, seed, cache) for seed in range(config.seeds)])))
-    searched = list(zip(*many(search, [(config, rate, seed) for seed in range(config.seeds)])))
+    slopes = np.array(many(slope, [(config, rate, i, eps) for eps in both for i in probes if once]))
+    learned = list(zip(*many(descend, [(config, rate, seed, cache) for seed in config.numbered])))
+    searched = list(zip(*many(search, [(config, rate, seed) for seed in config.numbered])))
     value, z, learned, trial, trial_value, searched = (np.stack(pieces) for pieces in (*learned, *searched))
     found = Results(
         np.array(by_rate),
         grid,
-        slopes.reshape(2, len(probes), -1),
+        slopes.reshape(-1, len(probes), len(HYPERS)),
         value,
         z,
         trial,
         trial_value,
-        np.empty(0),
+        np.empty((0, *learned.shape[1:])),
         searched,
         learned,
     )
+    if not once:
+        return found
     ways = [start, *RECIPES, found.combined(config)]
     return found._replace(fixed=np.stack(many(unseen_losses, [(config, way, rate) for way in ways])))
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: losses in nats a character, means and 95 % intervals (t) over the unseen draws."""
+    """What the log quotes: losses in nats a character, means and 95 % intervals over the runs and the unseen draws.
+
+    A difference is taken in pairs of one draw, and of runs of one seed. Factors found: geometric means over the runs.
+    """
     found = {"log10 rate": config.log_rates[np.nanargmin(results.by_rate)], "trainings": config.draws * config.trials}
     found["trainings of the grid"] = config.draws * (1 + results.grid.size)
     found["start, by rate"] = results.by_rate
     compared = results.compared()
     for name, losses in compared.items():
         for word, column in (("", 0), (", twice the steps", 1)):
-            found[name + word] = t_interval(losses[:, column])
+            found[name + word] = crossed_interval(losses[..., column])
             for other in ("all scales 1", "search", "grid, best of each"):
                 if other != name:
-                    found[f"{name} less {other}{word}"] = t_interval((losses - compared[other])[:, column])
+                    found[f"{name} less {other}{word}"] = crossed_interval((losses - compared[other])[..., column])
     for i, name in enumerate(HYPERS):
         found[f"slope, {name}"] = t_interval(results.slopes[0, :, i])
         found[f"slope with the usual ε, {name}"] = t_interval(results.slopes[1, :, i])
@@ -237,8 +247,14 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"slope of the grid, {name}"] = (results.grid[i, 2] - results.grid[i, 1]) / np.log(4.0)  # from 0.5 to 2
         found[f"range, {name}"] = np.ptp([*results.grid[i], np.nanmin(results.by_rate)])
         found[f"combined, {name}"] = np.exp(results.combined(config)[i])
-        found[f"learned, {name}"] = np.exp(results.z[:, -1, i])
-        found[f"searched, {name}"] = np.exp(results.best_trials()[:, i])
+        for word, ends in (("learned", results.z[:, -1, i]), ("searched", results.best_trials()[:, i])):
+            found[f"{word}, {name}"] = geometric_interval(np.exp(ends))
+            found[f"{word} below 1, {name}"], found[f"{word} above 1, {name}"] = np.sum(ends < 0.0), np.sum(ends > 0.0)
+    for name in ("search", "hypergradient"):
+        by_run = compared[name][..., 0].mean(axis=1)
+        found[f"worst run, {name}"] = by_run.max()
+        found[f"runs below all scales 1, {name}"] = np.sum(by_run < compared["all scales 1"][..., 0].mean())
+    found["worst run, hypergradient, position"] = np.exp(results.z[by_run.argmax(), -1, HYPERS.index("position")])
     for word, slopes in zip(("", " with the usual ε"), results.slopes):
         found[f"largest slope{word}"] = np.abs(slopes).max()
     for name in compared:

@@ -917,14 +917,17 @@ def _memory_range(figure, found, config) -> None:
     half_lives, periods, path, errors = figure.axes
     for m, ranges in enumerate(found.ranges):
         for seed, (log_decay, log_angle) in enumerate(ranges):
-            shows(half_lives, np.log(2.0) / np.exp(log_decay), m + 0.2 * seed)
-            shows(periods, 2 * np.pi / np.exp(log_angle), m + 0.2 * seed)
+            y = m + 0.6 * (seed - (config.seeds - 1) / 2.0) / config.seeds
+            shows(half_lives, np.log(2.0) / np.exp(log_decay), y)
+            shows(periods, 2 * np.pi / np.exp(log_angle), y)
     shows(path, found.trainings[:, None], np.log(2.0) / np.exp(found.path[:, :, 0]))
     shows(path, found.trainings[:, None], 2 * np.pi / np.exp(found.path[:, :, 1]))
-    for w, values in enumerate(found.value.mean(axis=1)):
-        shows(errors, w - 0.12, values)
+    shows(path, found.trainings[:, None], 2 * np.pi / np.exp(found.path[:, :, 1].mean(axis=0)))
+    for w, values in enumerate(found.value):
+        shows(errors, w - 0.12, values.mean(axis=0))
         shows(errors, w + 0.05, values.mean())
     says(figure, *memory_range.METHODS, memory_plots.ERROR, "trainings spent by the descent", "shortest half-life")
+    says(figure, f"{config.seeds} searches of each kind", "geometric mean")
 
 
 def _memorised(figure, found, config) -> None:
@@ -942,7 +945,8 @@ def _gates(figure, found, config) -> None:
     for w, values in enumerate(found.value):
         shows(errors, w - 0.12, values)
         shows(errors, w + 0.05, values.mean())
-        shows(times, w + 0.12 * (np.arange(config.seeds) - 0.5 * (config.seeds - 1)), found.time[w, :, 1])
+        places = w + 0.6 * (np.arange(config.seeds) - 0.5 * (config.seeds - 1)) / config.seeds
+        shows(times, places, found.time[w, :, 1])
     says(figure, *aug10.WAYS, memory_plots.ERROR, "t of the lowest level")
 
 
@@ -1049,13 +1053,24 @@ def _initial_scales(figure, found, config) -> None:
     for several, shift in zip(found.slopes, (-0.15, 0.15), strict=True):
         shows(slopes, at + shift, several)
         shows(slopes, at + shift, several.mean(axis=0))
-    shows(scales, at - 0.15, np.exp(found.z[:, -1]))
-    shows(scales, at + 0.15, np.exp(found.best_trials()))
-    shows(price, 3 * config.draws * np.arange(1, config.evaluations + 1), found.value)
+    for logs, shift in ((found.z[:, -1], -0.2), (found.best_trials(), 0.2)):
+        shows(scales, at + shift - 0.06, np.exp(logs))
+        shows(scales, at + shift + 0.06, np.exp(logs.mean(axis=0)))
+    spent = 3 * config.draws * np.arange(1, config.evaluations + 1)
+    shows(price, spent, found.value)
+    shows(price, spent, found.value.mean(axis=0))
     for column, axis in enumerate(tests):
         for x, losses in enumerate(found.compared().values()):
-            shows(axis, x, losses[:, column].mean())
-    says(figure, *may28.HYPERS, *found.compared(), f"Adam's ε = {config.usual_eps:g}", "trainings spent")
+            shows(axis, x + 0.2, losses[..., column].mean(axis=0))
+            shows(axis, x, losses[..., column].mean())
+    says(
+        figure,
+        f"{config.seeds} runs",
+        *may28.HYPERS,
+        *found.compared(),
+        f"Adam's ε = {config.usual_eps:g}",
+        "trainings spent",
+    )
 
 
 def _scaling(figure, found, config) -> None:
@@ -1126,16 +1141,18 @@ def _loss_curves(figure, found, config) -> None:
 def _activations(figure, found, config) -> None:
     compared, rates, first, descents, second = figure.axes
     for y, losses in enumerate(found.compared().values()):
-        shows(compared, losses, y + 0.2)
+        shows(compared, losses.mean(axis=0), y + 0.2)
         shows(compared, losses.mean(), y)
     shows(rates, 10.0 ** np.array(config.log_rates), found.by_rate)
-    shows(descents, 3 * config.draws * np.arange(1, config.evaluations + 1), found.value)
+    spent = 3 * config.draws * np.arange(1, config.evaluations + 1)
+    shows(descents, spent, found.value)
+    shows(descents, spent, found.value.mean(axis=1))
     x = np.linspace(-4.0, 4.0, 81)
     for axis, several in zip((first, second), found.z[:, :, -1], strict=True):
         for z in several:
             for a, log_b in zip(z[:3], z[3:6]):
                 shows(axis, x, x - a * np.tanh(x / np.exp(log_b)))
-    says(figure, *found.compared(), "learning rate", "layer 3", "test loss (nats a character)")
+    says(figure, *found.compared(), "learning rate", "layer 3", "test loss (nats a character)", f"{config.seeds} runs")
 
 
 def _windows(figure, found, config) -> None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from autograd import grad
+from scipy import stats
 
 import hypergrad as hg
 from experiments import jun01_window_attention as jun01
@@ -14,8 +15,6 @@ from experiments import may28_initial_scales as may28
 from experiments.shared import character_blocks as blocks
 from experiments.shared import flops, results, search, text
 from hypergrad.nests import flatten
-
-LOG = " ".join((results.EXPERIMENTS / "LOG.md").read_text(encoding="utf-8").split())
 
 
 def checked_in(module):
@@ -99,6 +98,34 @@ def test_points_of_the_activations_are_computed_again():
         i = list(jun05.KINDS).index(name)
         again = jun05.mean_loss(config, jun05.KINDS[name], np.log(10.0) * np.array([config.log_rates[0]]), 0)
         assert again == pytest.approx(found.by_rate[i, 0], rel=5e-3), name
+
+
+def half_width(difference):
+    """Of the 95 % interval of the mean of (r, d) differences of r runs on d draws, and its degrees of freedom."""
+    terms = [difference.mean(axis=1 - axis).var(ddof=1) / n for axis, n in enumerate(difference.shape)]
+    freedom = sum(terms) ** 2 / sum(term**2 / (n - 1) for term, n in zip(terms, difference.shape))
+    return np.sqrt(sum(terms)) * stats.t.ppf(0.975, freedom), freedom
+
+
+def test_runs_of_descent_and_search_are_compared_with_their_own_luck():
+    """On the draws alone, as the log had it, the intervals would be shorter."""
+    (config, found), (other_config, other) = checked_in(may28), checked_in(jun05)
+    assert min(len(found.learned), len(found.searched)) >= 10
+    named, other_named = may28.numbers(found, config), jun05.numbers(other, other_config)
+    gelu = other.fixed[list(jun05.KINDS).index("gelu")]
+    for (mean, low, high), difference in (
+        (named["hypergradient less search"], found.learned[..., 0] - found.searched[..., 0]),
+        (named["hypergradient less search, twice the steps"], found.learned[..., 1] - found.searched[..., 1]),
+        (named["hypergradient less grid, best of each"], found.learned[..., 0] - found.fixed[-1, :, 0]),
+        (other_named["learned from x less search"], other.learned[0] - other.searched),
+        (other_named["gelu less search"], gelu - other.searched),
+    ):
+        half, freedom = half_width(difference)
+        assert (mean, high - mean, mean - low) == pytest.approx((difference.mean(), half, half), rel=1e-9)
+        assert (
+            freedom >= len(difference) - 1
+            and half > stats.t.ppf(0.975, freedom) * np.std(difference.mean(axis=0), ddof=1) / 10**0.5
+        )
 
 
 def test_blocks_without_recurrence_and_gate_are_the_transformer():

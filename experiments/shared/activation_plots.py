@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.shared.intervals import t_interval
-from experiments.shared.runner import seeds_in_words
+from experiments.shared.intervals import crossed_interval
+from experiments.shared.scale_plots import draw_price
 from hypergrad.style import BLUE, DEFAULT, GREEN, LEARNED, LEARNED_TOO, ORANGE, PURPLE, SEARCHED, in_style
 
 BY_LAYER = (BLUE, ORANGE, PURPLE)
 FROM = (LEARNED, LEARNED_TOO)  # of the two starts of descents
-DASHES = ("-", "--", ":")  # of the seeds
 
 
 @in_style
@@ -29,7 +28,7 @@ def plot_activations(results, config, plt):
         axis.set_title(name, fontsize="medium")
     figure.suptitle(
         f"Characters from the {config.context} before: three hidden layers of {config.width}, {config.trained_steps} "
-        f"steps of Adam, minibatches of {config.batch_size}; {seeds_in_words(config.seeds)}",
+        f"steps of Adam, minibatches of {config.batch_size}; {config.seeds} runs of descent and of search",
         fontsize="medium",
     )
     return figure
@@ -40,13 +39,14 @@ def _compared(axis, results, config) -> None:
     learned = iter(FROM)
     for y, (name, losses) in enumerate(compared.items()):
         colour = SEARCHED if name == "search" else next(learned) if name.startswith("learned") else DEFAULT
-        axis.plot(losses, np.full(len(losses), y + 0.2), ".", color=colour, markersize=4, alpha=0.6)
-        mean, low, high = t_interval(losses)
+        by_draw = losses.mean(axis=0)
+        axis.plot(by_draw, np.full(len(by_draw), y + 0.2), ".", color=colour, markersize=4, alpha=0.6)
+        mean, low, high = crossed_interval(losses)
         axis.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="|", color=colour, markersize=14, capsize=4)
     axis.set_yticks(range(len(compared)), compared)
     axis.invert_yaxis()
     axis.set(xlabel="test loss (nats a character)")
-    axis.set_title(f"{config.unseen_draws} unseen seeds: each, mean and 95 % interval", fontsize="medium")
+    axis.set_title(f"{config.unseen_draws} unseen draws (of runs their mean), mean, 95 % interval", fontsize="medium")
 
 
 def _rates(axis, results, config) -> None:
@@ -66,27 +66,17 @@ def _rates(axis, results, config) -> None:
 
 def _descents(axis, results, config) -> None:
     names = [name for name in results.compared() if name.startswith("learned from")]
-    for name, colour, several in zip(names, FROM, results.value):
-        for seed, values in enumerate(several):
-            spent = 3 * config.draws * (1 + np.arange(len(values)))
-            label = name if seed == 0 else None
-            axis.plot(spent, values, "o-", markersize=3, color=colour, label=label)
-    for seed, values in enumerate(results.trial_value):
-        best = np.fmin.accumulate(values)
-        spent = config.draws * (1 + np.arange(len(values)))
-        axis.plot(spent, best, "--", color=SEARCHED, label="search, best so far" if seed == 0 else None)
-    axis.set(xlabel="trainings spent (a hypergradient counts as three)", ylabel="validation loss (nats)")
+    learned = {name: (colour, values) for name, colour, values in zip(names, FROM, results.value)}
+    draw_price(axis, learned, results.trial_value, config.draws)
     axis.set_title("new draws at every step of a descent, the same in a search", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small")
 
 
 def _shapes(axis, several, layers: int) -> None:
     x = np.linspace(-4.0, 4.0, 81)
-    for z, dashes in zip(several, DASHES):
-        for layer, colour in enumerate(BY_LAYER):
-            a, b = z[layer], np.exp(z[layers + layer])
-            label = f"layer {layer + 1}" if dashes == "-" else None
-            axis.plot(x, x - a * np.tanh(x / b), dashes, color=colour, linewidth=1.2, label=label)
+    for layer, colour in enumerate(BY_LAYER):
+        shapes = np.array([x - z[layer] * np.tanh(x / np.exp(z[layers + layer])) for z in several])
+        axis.plot(x, shapes.T, color=colour, linewidth=0.6, alpha=0.4)
+        axis.plot(x, shapes.mean(axis=0), color=colour, linewidth=2.0, label=f"layer {layer + 1}")
     axis.plot(x, x, color="0.8", linewidth=0.8, zorder=0)
     axis.set(xlabel="x", ylabel="x − a tanh(x/b)")
-    axis.legend(frameon=False, fontsize="small", title="a line for each seed", title_fontsize="small")
+    axis.legend(frameon=False, fontsize="small", title="thin: a run each; thick: mean", title_fontsize="small")

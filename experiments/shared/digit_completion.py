@@ -56,6 +56,9 @@ class Results(NamedTuple):
     drawn: np.ndarray  # (w, 3, 10, side²), of seed 0: true digits, completions, and by who never saw the digit; float32
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"shown": 0, "drawn": 0}  # the pictures: other seeds add 0 rows
+
+
 @lru_cache
 def images(seed: int, config: Config) -> tuple:
     """Sequences and digits: of a pool to train on, 10 × per_digit unseen ones in order, and their digits."""
@@ -182,7 +185,10 @@ def mixtures(config: Config, params, unseen, rng) -> tuple:
 def run(config: Config, jobs: int, cache) -> Results:
     value, baseline, looks, between, shown, halves = descents.in_parallel(complete, config, tuple(WAYS), jobs, cache)
     baseline = np.moveaxis(baseline[0], 1, 0)  # the same for all ways
-    return Results(value, baseline, looks, between, shown[:, 0].astype(np.float32), halves[:, 0].astype(np.float32))
+    pictures = [a[:, 0].astype(np.float32) for a in (shown, halves)]
+    if config.first_seed:  # then seed 0 is not among them
+        pictures = [a[:0] for a in pictures]
+    return Results(value, baseline, looks, between, *pictures)
 
 
 def own(results_of_digits) -> np.ndarray:
@@ -198,6 +204,10 @@ def numbers(results: Results, config: Config) -> dict:
         seen, unseen = errors[:, 0], own(errors)
         found[f"all digits, {name}"], found[f"left out, {name}"] = (t_interval(e.mean(axis=1)) for e in (seen, unseen))
         found[f"left out less all, {name}"] = t_interval((unseen - seen).mean(axis=1))
+        for other, errors_of_other in rows[len(WAYS) :]:
+            if other != name:
+                found[f"left out, {name} less {other}"] = t_interval((unseen - own(errors_of_other)).mean(axis=1))
+                found[f"all digits, {name} less {other}"] = t_interval((seen - errors_of_other[:, 0]).mean(axis=1))
         ratio = 100.0 * (unseen.mean(axis=0) / seen.mean(axis=0) - 1.0)
         found[f"rise by digit, {name}"] = ratio
         found[f"hardest digit, {name}"], found[f"its rise, {name}"] = ratio.argmax(), ratio.max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from experiments.shared.iteration_plots import beside
 from experiments.shared.memory_plots import COLOURS, ERROR, scatter_with_mean
 from experiments.shared.runner import seeds_in_words
 from hypergrad.style import in_style
@@ -16,9 +17,9 @@ def plot_gates(results, config, names: tuple[str, ...], plt):
     for w in range(len(names)):
         scatter_with_mean(errors, w, results.value[w], COLOURS[w])
         for seed, (low, middle, high) in enumerate(results.time[w]):
-            x = w + 0.12 * (seed - 0.5 * (len(results.time[w]) - 1))
+            x = w + beside(seed, len(results.time[w]))
             times.plot([x, x], [low, high], "-", color=COLOURS[w])
-            times.plot(x, middle, "o", color=COLOURS[w], markersize=4)
+            times.plot(x, middle, "o", color=COLOURS[w], markersize=3)
     for axis in (errors, times):
         axis.set_xticks(range(len(names)), names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor")
     errors.set_yscale("log")
@@ -73,7 +74,7 @@ def plot_completions(results, config, names: tuple[str, ...], own, plt):
     between.legend(frameon=False, fontsize="small")
     figure.suptitle(
         f"Lower halves of digits drawn by {config.units} units after reading the upper ones ({side} × {side} pixels), "
-        f"{config.images} training images, {seeds_in_words(results.value.shape[1])}; pictures of seed 0",
+        f"{config.images} training images, means of {seeds_in_words(results.value.shape[1])}; pictures of seed 0",
         fontsize="medium",
     )
     return figure

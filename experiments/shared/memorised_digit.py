@@ -44,6 +44,9 @@ class Results(NamedTuple):
     angle: np.ndarray  # (u, s, 2, n), before and after training; NaN past the last unit
 
 
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"image": 0}
+
+
 def draw(config: Config, units: int, seed: int, cache) -> tuple:
     """One image drawn by a fixed memory and by a learned one: a piece of each array of the results."""
     (image,) = pixel_memory.pieces(seed, config.side, 1)

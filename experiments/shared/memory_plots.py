@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.shared.intervals import t_interval
+from experiments.shared.intervals import crossed_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.style import in_style
 
@@ -13,10 +13,14 @@ ERROR = "mean squared error (grey values²)"
 
 
 def scatter_with_mean(axis, x: float, values, colour, marker: str = "o", label: str | None = None) -> None:
-    """Values (n,) as small points above x, and beside them their mean with its 95 % t interval."""
-    axis.plot(np.full(len(values), x - 0.12), values, ".", color=colour, alpha=0.5, markersize=4)
-    if len(values) > 1:
-        _, low, high = t_interval(values)
+    """Values (n,) as small points above x, and beside them their mean with its 95 % t interval.
+
+    Of values (r, n) of r runs the points are the means of the runs, and the interval has their luck in it, too.
+    """
+    rows = np.atleast_2d(values)
+    axis.plot(np.full(rows.shape[1], x - 0.12), rows.mean(axis=0), ".", color=colour, alpha=0.5, markersize=4)
+    if rows.shape[1] > 1:
+        _, low, high = crossed_interval(rows)
         axis.plot([x + 0.05, x + 0.05], [low, high], "-", color=colour)
     axis.plot(x + 0.05, np.mean(values), marker, color=colour, label=label)
 

@@ -14,8 +14,9 @@ import numpy as np
 
 import hypergrad as hg
 from experiments.shared import descents, memory_plots, pixel_memory, proposals, search
-from experiments.shared.intervals import t_interval
-from experiments.shared.runner import PartConfig, seeds_in_words
+from experiments.shared.intervals import crossed_interval
+from experiments.shared.iteration_plots import beside
+from experiments.shared.runner import PartConfig
 from hypergrad.style import DEFAULT, EVOLUTION, GREEN, LEARNED, ORANGE, RANDOM_SEARCH, in_style
 
 METHODS = ("default range", "random search", "evolution", "hypergradient")
@@ -58,6 +59,9 @@ class Results(NamedTuple):
     ranges: np.ndarray  # (m, s, 2, 2), chosen
     path: np.ndarray  # (s, b, 2, 2), of the descent, by trainings spent
     trainings: np.ndarray  # (b,)
+
+
+SEED_AXIS = {"value": 1, "ranges": 1, "path": 0, "trainings": None}
 
 
 def in_ranges(z):
@@ -113,15 +117,19 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: means over the seeds, 95 % t intervals over the unseen draws."""
-    by_draw = dict(zip(WAYS, results.value.mean(axis=1)))
-    found = {name: t_interval(values) for name, values in by_draw.items()}
+    """What the log quotes: means and 95 % intervals over the searches and the unseen draws; differences in pairs."""
+    values = dict(zip(WAYS, results.value))
+    found: dict = {name: crossed_interval(rows) for name, rows in values.items()}
     for name in ("default range", "random search", "evolution"):
-        found[f"hypergradient less {name}"] = t_interval(by_draw["hypergradient"] - by_draw[name])
-    pair = by_draw["hypergradient, trained"], by_draw["default range, trained"]
-    found["trained: learned range less default"] = t_interval(pair[0] - pair[1])
-    found["default trained less hypergradient"] = t_interval(pair[1] - by_draw["hypergradient"])
-    found |= {f"{name} by seed": row for name, row in zip(WAYS, results.value.mean(axis=-1))}
+        difference = values["hypergradient"] - values[name]
+        found[f"hypergradient less {name}"] = crossed_interval(difference)
+        found[f"searches in which it is above {name}"] = np.sum(difference.mean(axis=1) > 0.0)
+    pair = values["hypergradient, trained"], values["default range, trained"]
+    found["trained: learned range less default"] = crossed_interval(pair[0] - pair[1])
+    for name in ("evolution", "hypergradient"):
+        found[f"default trained less {name}"] = crossed_interval(pair[1] - values[name])
+    for name, rows in values.items():
+        found[f"range over the searches, {name}"] = rows.mean(axis=1).min(), rows.mean(axis=1).max()
     for name, ranges in zip(METHODS, results.ranges):
         decay, angle = np.exp(ranges.mean(axis=0))  # geometric means over the seeds
         found[f"half lives, {name}"], found[f"periods, {name}"] = np.log(2.0) / decay[::-1], 2 * np.pi / angle[::-1]
@@ -137,27 +145,30 @@ def plot(results, config, plt):
     for which, (axis, (words, convert)) in enumerate(zip(axes, of)):
         for m in range(len(METHODS)):
             for seed, ends in enumerate(convert(results.ranges[m, :, which])):
-                y = np.full(2, m + 0.2 * seed)
-                axis.plot(ends, y, "|-", color=COLOURS[m], linewidth=2.0)
+                y = np.full(2, m + beside(seed, config.seeds))
+                axis.plot(ends, y, "|-", color=COLOURS[m], linewidth=1.2, markersize=4)
         axis.set_yticks(range(len(METHODS)), METHODS)
         axis.invert_yaxis()
         axis.set(xscale="log", xlabel=words)
     axes[1].set_yticklabels([])
     for which, (name, convert) in enumerate((("half-life", memory_plots.half_life), ("period", period))):
-        for seed, ends in enumerate(convert(results.path[:, :, which])):
-            for end, style in enumerate(("-", "--")):
-                word = f"{'shortest' if end else 'longest'} {name}" if seed == 0 else None
-                axes[2].plot(results.trainings, ends[:, end], style, color=PATHS[which], label=word)
+        for end, style in enumerate(("-", "--")):
+            paths = results.path[:, :, which, end].T
+            axes[2].plot(results.trainings, convert(paths), style, color=PATHS[which], linewidth=0.6, alpha=0.4)
+            word, mean = f"{'shortest' if end else 'longest'} {name}", convert(paths.mean(axis=1))
+            axes[2].plot(results.trainings, mean, style, color=PATHS[which], linewidth=2.0, label=word)
     axes[2].set(xlabel="trainings spent by the descent", ylabel="best range so far (pixels)", yscale="log")
     axes[2].legend(frameon=False, fontsize="small")
-    for w, values in enumerate(results.value.mean(axis=1)):
+    axes[2].set_title("thin: single descents; thick: geometric mean", fontsize="medium")
+    for w, values in enumerate(results.value):
         memory_plots.scatter_with_mean(axes[3], w, values, COLOURS[w])
     axes[3].set_xticks(range(len(WAYS)), [name.replace(", ", ",\n").replace(" ", "\n", 1) for name in WAYS])
     axes[3].tick_params(axis="x", labelsize="x-small")
-    axes[3].set_ylabel(f"{memory_plots.ERROR},\n{results.value.shape[-1]} unseen draws, mean and 95 % interval")
+    draws = f"{results.value.shape[-1]} unseen draws, each the mean of the searches"
+    axes[3].set_ylabel(f"{memory_plots.ERROR};\n{draws};\nmean and 95 % interval")
     figure.suptitle(
-        f"From which range to draw the memory of {config.units} units that stay fixed: {config.trainings} trainings "
-        f"for each search, {seeds_in_words(results.value.shape[1])}",
+        f"From which range to draw the memory of {config.units} units that stay fixed: "
+        f"{config.seeds} searches of each kind, {config.trainings} trainings a search",
         fontsize="medium",
     )
     return figure

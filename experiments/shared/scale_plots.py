@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.shared.intervals import t_interval
-from experiments.shared.runner import seeds_in_words
+from experiments.shared.intervals import crossed_interval, geometric_interval, t_interval
 from hypergrad.style import BLUE, DEFAULT, GREEN, LEARNED, ORANGE, PURPLE, SEARCHED, SKY, VERMILION, in_style
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, "black", "0.55")
@@ -23,10 +22,11 @@ def plot_scales(results, config, plt):
     _price(axes[1, 0], results, config)
     for axis, column, steps in zip(axes[1, 1:], (0, 1), (config.trained_steps, 2 * config.trained_steps)):
         _compared(axis, results, column)
-        axis.set_title(f"test text, {config.unseen_draws} unseen seeds, {steps} steps", fontsize="medium")
+        axis.set_title(f"test text, {steps} steps: {config.unseen_draws} unseen draws, mean of runs", fontsize="medium")
     figure.suptitle(
         f"Character transformer, width {config.width}, depth {config.depth}, context {config.length}, "
-        f"{config.trained_steps} steps of Adam, minibatches of {config.batch_size}; {seeds_in_words(config.seeds)}",
+        f"{config.trained_steps} steps of Adam, minibatches of {config.batch_size}; {config.seeds} runs of descent "
+        "and of search",
         fontsize="medium",
     )
     return figure
@@ -66,29 +66,48 @@ def _slopes(axis, results, config) -> None:
 def _found(axis, results) -> None:
     at = np.arange(len(HYPERS))
     learned, searched = np.exp(results.z[:, -1]), np.exp(results.best_trials())
-    for seed in range(len(learned)):
-        first = seed == 0
-        axis.plot(at - 0.15, learned[seed], "o", color=LEARNED, label="hypergradient" if first else None)
-        axis.plot(at + 0.15, searched[seed], "s", color=SEARCHED, label="search" if first else None)
+    for factors, colour, shift, name in (
+        (learned, LEARNED, -0.2, "hypergradient"),
+        (searched, SEARCHED, 0.2, "search"),
+    ):
+        axis.plot(
+            np.broadcast_to(at + shift - 0.06, factors.shape), factors, ".", color=colour, markersize=4, alpha=0.5
+        )
+        mean = low = high = np.exp(np.log(factors).mean(axis=0))
+        if len(factors) > 1:
+            _, low, high = np.array([geometric_interval(column) for column in factors.T]).T
+        bar = {"color": colour, "markersize": 9, "capsize": 3, "label": name}
+        axis.errorbar(at + shift + 0.06, mean, [mean - low, high - mean], fmt="_", **bar)
     axis.axhline(1.0, color="0.7", linewidth=0.8, zorder=0)
-    axis.set(yscale="log", ylabel="factor found", ylim=(0.15, 8.0))
+    axis.set(yscale="log", ylabel="factor found")
     axis.set_yticks((0.2, 0.5, 1.0, 2.0, 5.0), ("0.2", "0.5", "1", "2", "5"))
     axis.minorticks_off()
     axis.set_xticks(at, HYPERS, rotation=40, ha="right")
-    axis.set_title("what each seed found", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
+    axis.set_title("what each run found; geometric mean, 95 % interval", fontsize="medium")
+    axis.legend(frameon=False, fontsize="small", loc="best", ncols=2)
 
 
 def _price(axis, results, config) -> None:
-    for seed, values in enumerate(results.value):
-        spent = 3 * config.draws * (1 + np.arange(len(values)))
-        axis.plot(spent, values, "o-", markersize=3, color=LEARNED, label="hypergradient" if seed == 0 else None)
-    for seed, values in enumerate(results.trial_value):
-        spent = config.draws * (1 + np.arange(len(values)))
-        label = "search, best so far" if seed == 0 else None
-        axis.plot(spent, np.fmin.accumulate(values), "--", color=SEARCHED, label=label)
-    axis.set(xlabel="trainings spent (a hypergradient counts as three)", ylabel="validation loss (nats)")
+    draw_price(axis, {"hypergradient": (LEARNED, results.value)}, results.trial_value, config.draws)
     axis.set_title("on the draws used: new ones at every step of descent,\nthe same in a search", fontsize="medium")
+
+
+def draw_price(axis, learned: dict, trial_value, draws: int) -> None:
+    """Validation loss against trainings spent: single runs thin, their means thick.
+
+    Args:
+      learned: by name the colour and the losses along descents, (s, n).
+      trial_value: the losses of the trials of searches, (s, t), of which the best so far is shown.
+      draws: trainings that each of these losses is the mean over; a hypergradient counts as three.
+    """
+    curves = [(name, colour, values, 3 * draws, "-") for name, (colour, values) in learned.items()]
+    curves.append(("search, best so far", SEARCHED, np.fmin.accumulate(trial_value, axis=1), draws, "--"))
+    for name, colour, values, price, style in curves:
+        spent = price * (1 + np.arange(values.shape[1]))
+        axis.plot(spent, values.T, style, color=colour, linewidth=0.6, alpha=0.4)
+        axis.plot(spent, values.mean(axis=0), style, color=colour, linewidth=2.0, label=f"{name}: mean")
+    axis.plot([], [], color="0.5", linewidth=0.6, label="thin: single runs")
+    axis.set(xlabel="trainings spent (a hypergradient counts as three)", ylabel="validation loss (nats)")
     axis.legend(frameon=False, fontsize="small")
 
 
@@ -96,8 +115,9 @@ def _compared(axis, results, column: int) -> None:
     compared = results.compared()
     for x, (name, losses) in enumerate(compared.items()):
         colour = {"search": SEARCHED, "hypergradient": LEARNED}.get(name, DEFAULT)
-        axis.plot(np.full(len(losses), x + 0.2), losses[:, column], ".", color=colour, markersize=4, alpha=0.6)
-        mean, low, high = t_interval(losses[:, column])
+        by_draw = losses[..., column].mean(axis=0)
+        axis.plot(np.full(len(by_draw), x + 0.2), by_draw, ".", color=colour, markersize=4, alpha=0.6)
+        mean, low, high = crossed_interval(losses[..., column])
         axis.errorbar(x, mean, [[mean - low], [high - mean]], fmt="_", color=colour, markersize=22, capsize=5)
     axis.set_xticks(range(len(compared)), compared, rotation=40, ha="right")
     axis.set(ylabel="test loss (nats); bars: mean, 95 % interval")
