@@ -49,6 +49,18 @@ class Precision(PartConfig):
     batch_size: int = 25
 
 
+SEED_AXIS = {
+    "log_scale": None,
+    "loss": 0,
+    "gradient": 0,
+    "distance": None,
+    "difference": 0,
+    "offset": None,
+    "zoom_loss": None,
+    "zoom_gradient": None,
+}
+
+
 class Results(NamedTuple):
     """Arrays of n log scales, s seeds, p precisions, d distances, z zooms and m points in each."""
 
@@ -126,7 +138,7 @@ def run(config: Precision, jobs: int, cache) -> Results:
     log_scale = np.linspace(config.low, config.high, config.values)[:: config.every]
     points = [
         compute(partial(compare, config, seed), log_scale, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     zooms = compute(partial(look_closely, config), config.zooms, n_jobs=jobs, cache=cache / "zooms")
     loss, gradient, difference = (
