@@ -1,7 +1,7 @@
 """9 January 2015: how wiggly is the loss after training as a function of the scale of the initial parameters?
 
 Setting: 784-200-50-10 tanh on the first 1,000 MNIST training images, minibatches of 250 in order,
-learning rate 1, momentum 0.9, three seeds. The training loss on all 1,000 images, and its exact
+learning rate 1, momentum 0.9, ten seeds. The training loss on all 1,000 images, and its exact
 derivative by the log of the standard deviation of all initial weights and biases.
 
 Part 1: log scale −4 to 1, after 0, 1, 5, 10, 20 and 50 steps.
@@ -22,12 +22,26 @@ LOOK_AT = (
     "that past it the derivative is still the slope of the loss, over distances too small to see."
 )
 PARTS = {
-    1: Sweeps(low=-4.0, high=1.0, values=40, quick_every=8, counts=(0, 1, 5, 10, 20, 50), log_lr=0.0, locate=True),
-    2: Sweeps(
-        low=-2.0, high=1.0, values=100, quick_every=10, counts=(10, 15), log_lr=0.0, moving_average=20, locate=True
+    1: Sweeps(
+        low=-4.0, high=1.0, values=40, quick_every=8, counts=(0, 1, 5, 10, 20, 50), log_lr=0.0, locate=True, seeds=10
     ),
-    3: Sweeps(low=-4.0, high=1.0, values=20, quick_every=5, counts=(50, 100, 200, 400), log_lr=0.0, magnitude=True),
-    4: Precision(low=-2.0, high=1.75, values=31, quick_every=10, decades=16, zoom_at=1.0, zooms=(1e-1, 1e-4, 1e-8)),
+    2: Sweeps(
+        low=-2.0,
+        high=1.0,
+        values=100,
+        quick_every=10,
+        counts=(10, 15),
+        log_lr=0.0,
+        moving_average=20,
+        locate=True,
+        seeds=10,
+    ),
+    3: Sweeps(
+        low=-4.0, high=1.0, values=20, quick_every=5, counts=(50, 100, 200, 400), log_lr=0.0, magnitude=True, seeds=10
+    ),
+    4: Precision(
+        low=-2.0, high=1.75, values=31, quick_every=10, decades=16, zoom_at=1.0, zooms=(1e-1, 1e-4, 1e-8), seeds=10
+    ),
 }
 
 if __name__ == "__main__":

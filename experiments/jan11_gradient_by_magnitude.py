@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from autograd import grad
 
+from experiments import jan14_lr_wiggliness as jan14
 from experiments.shared import runner
+from experiments.shared.results import FIGURES, load
 from experiments.shared.setting import Setting, initial_params, training_losses
 from hypergrad.nests import flatten
 from hypergrad.runs.parallel import compute
@@ -88,7 +90,12 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Config) -> dict:
-    """What the log quotes: the lowest and highest of the seeds, at learning rate 1 if nothing else is said."""
+    """What the log quotes: the lowest and highest of the seeds, at learning rate 1 if nothing else is said.
+
+    The edges are those that the experiment of 14 January found for the same seeds.
+    """
+    from scipy.stats import spearmanr
+
     calm, correlation = results.rms[:, 0], np.abs(results.rank_correlation)
     found = {
         "rank correlation at most, layers 1 and 2": correlation[:, :, [0, 2]].max(),
@@ -103,7 +110,9 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"rms, layer {layer}"] = rms.min(), rms.max()
         found[f"biases over weights, layer {layer}"] = (biases / rms).min(), (biases / rms).max()
     grown = (results.rms[:, 1] / calm)[:, :-1]  # without the ten output biases
-    found["grown, seeds 0 to 2, layer 1"] = grown[:3, 0]
+    edges = load(jan14, FIGURES / "jan14_lr_wiggliness", 1)[1].edge
+    ranked = spearmanr(edges, grown[: len(edges), 0])
+    found["rank correlation of edge and growth"], found["its p value"] = ranked.statistic, ranked.pvalue
     found["grown, layer 1"] = grown[:, 0].min(), grown[:, 0].max()
     found["seeds that have grown"] = np.count_nonzero(grown[:, 0] > 1.0)
     found["arrays of one seed apart"] = (grown.max(axis=1) / grown.min(axis=1)).max()

@@ -195,13 +195,15 @@ def _sweeps(figure, found, config) -> None:
     if len(edges):
         assert len(edges) == config.seeds and np.isfinite(edges).all()
         says(figure, "calm: the derivative is the slope", "chaotic: it is not")
-        listed = ", ".join(f"{edge:.2f}" for edge in np.sort(edges)).replace("-", "−")
-        says(figure, f"edges, one a seed: {listed}")
+        listed = ": " + ", ".join(f"{edge:.2f}" for edge in np.sort(edges))
+        listed = listed if len(edges) <= 4 else f", mean {edges.mean():.2f}"
+        says(figure, "edges, one a seed" + listed.replace("-", "−"))
     else:
         says(figure, f"no edge is marked: values {spacing:.2g} apart\nare too few to place one")
     if len(config.counts) == 1:
         assert figure.axes[0].get_yscale() == "log"
-        says(figure, *(f"seed {seed}" for seed in range(config.seeds)), "linear within ±")
+        few = [f"seed {seed}" for seed in range(config.seeds)]
+        says(figure, *(few if config.seeds <= 4 else ["seed 0", f"seeds 1 to {config.seeds - 1}"]), "linear within ±")
     varied = "learning rate" if config.log_lr is None else "scale of the initial parameters"
     says(figure, config.title(), f"natural log of the {varied}", "training loss (nats)")
     says(figure, *(f"{count} step" for count in config.counts), "its derivative (nats per unit of log)")

@@ -242,6 +242,25 @@ def test_edges_that_were_located_are_marked_and_their_sides_named():
         assert not any("chaotic" in word for word in words) and not figure.axes[0].patches
 
 
+@pytest.mark.parametrize("losses", [1, 2])
+def test_of_many_repetitions_the_first_stands_out(losses):
+    x = np.linspace(0.0, 1.0, 21)
+    loss = [np.exp(-(x + 0.1 * seed))[:, None] * np.arange(1.0, losses + 1.0) for seed in range(6)]
+    sweeps = [Sweep(x, y, -y, np.full(21, -1)) for y in loss]
+    figure = plot_sweep(*sweeps, edges=np.linspace(0.5, 0.7, 6), magnitude=True, moving_average=4)
+    words = {text.get_text() for text in figure.findobj(Text)}
+    assert "edges, one a seed, mean 0.60" in words
+    assert {"seed 0", "seeds 1 to 5"} <= {word.split(",")[0].split(":")[0] for word in words}
+    assert not {"seed 1", "seed 5"} & words
+    for axis in figure.axes:
+        lines = [line for line in axis.lines if len(line.get_xdata()) > 10]
+        widths = np.array([line.get_linewidth() for line in lines]).reshape(6, losses)
+        assert (widths[0] > widths[1:]).all() and len(lines) == 6 * losses
+        assert min(line.get_zorder() for line in lines[:losses]) > max(line.get_zorder() for line in lines[losses:])
+    colours = {str(line.get_color()) for line in figure.axes[0].lines if len(line.get_xdata()) > 10}
+    assert len(colours) == 2, "one for each loss, or one for the first of a single one and another for the rest"
+
+
 def test_on_a_logarithmic_axis_nothing_is_outside():
     x = np.linspace(0.0, 1.0, 301)
     gradient = np.where(x > 0.7, 1e12 * np.sin(1e5 * x), -np.exp(-x))

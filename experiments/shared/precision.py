@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,9 @@ from hypergrad.runs.parallel import compute
 from hypergrad.style import BLUE, CYCLE, VERMILION, in_style
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64, "extended": np.longdouble}
+SHORTER = tuple(enumerate(PRECISIONS))[:-1]  # than the one that the others are compared with
 ZOOM_POINTS = 81  # odd, so that the middle is one
+DECADES = (-np.inf, 0, 2, 3, 5, 7, 9, 11, np.inf)  # powers of ten between which derivatives are counted together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,18 @@ class Precision(PartConfig):
     momentum: float = 0.9
     images: int = 100
     batch_size: int = 25
+
+
+SEED_AXIS = {
+    "log_scale": None,
+    "loss": 0,
+    "gradient": 0,
+    "distance": None,
+    "difference": 0,
+    "offset": None,
+    "zoom_loss": None,
+    "zoom_gradient": None,
+}
 
 
 class Results(NamedTuple):
@@ -126,7 +141,7 @@ def run(config: Precision, jobs: int, cache) -> Results:
     log_scale = np.linspace(config.low, config.high, config.values)[:: config.every]
     points = [
         compute(partial(compare, config, seed), log_scale, n_jobs=jobs, cache=cache / f"seed{seed}")
-        for seed in range(config.seeds)
+        for seed in config.numbered
     ]
     zooms = compute(partial(look_closely, config), config.zooms, n_jobs=jobs, cache=cache / "zooms")
     loss, gradient, difference = (
@@ -134,6 +149,37 @@ def run(config: Precision, jobs: int, cache) -> Results:
     )
     closely = (np.array([zoom[name] for zoom in zooms]) for name in ("offset", "zoom_loss", "zoom_gradient"))
     return Results(log_scale, loss, gradient, distances(config).astype(float), difference, *closely)
+
+
+def numbers(results: Results, config: Precision) -> dict:
+    """What the log quotes, of all seeds together, by the magnitude of the extended derivative.
+
+    Errors are relative to it, that of differences at the distance where they come nearest.
+    """
+    extended = results.gradient[..., -1]
+    size = np.abs(extended)
+    deviation = np.abs(results.difference / extended[..., None] - 1.0)
+    found = {"seeds": config.seeds, "log scales": len(results.log_scale), "derivatives": extended.size}
+    for low, high in pairwise(DECADES):
+        there, words = (size >= 10.0**low) & (size < 10.0**high), f"from 10^{low:g} to 10^{high:g}"
+        if not there.any():
+            continue
+        off = {name: np.abs(results.gradient[there, p] / extended[there] - 1.0) for p, name in SHORTER}
+        off["differences"] = deviation[there].min(axis=-1)
+        off["differences over the longest distance"] = deviation[there, 0]
+        for name, values in off.items():
+            for which, value in (("median", np.median(values)), ("largest", values.max())):
+                found[f"{name}, {words}, {which}"], found[f"{name}, {words}, {which}, %"] = value, 100.0 * value
+        found[f"derivatives {words}"] = np.count_nonzero(there)
+        found[f"distance, {words}, median"] = np.median(results.distance[deviation[there].argmin(axis=-1)])
+    for p, name in SHORTER:
+        wrong = size[np.abs(results.gradient[..., p] / extended - 1.0) > 0.1]
+        found[f"smallest that {name} has wrong by a tenth"] = wrong.min() if wrong.size else np.nan
+    for width, losses in zip(config.zooms, results.zoom_loss):
+        jumps = np.abs(np.diff(losses))
+        found[f"jumps within {width:g}, median and largest"] = np.median(jumps), jumps.max()
+    found["derivative in the middle"] = results.zoom_gradient[0, results.zoom_gradient.shape[1] // 2]
+    return found
 
 
 @in_style
@@ -170,8 +216,10 @@ def _plot_zoom(axis, width: float, offset, loss, gradient) -> None:
 
 def _plot_precisions(over_scale, over_size, results: Results) -> None:
     extended = results.gradient[..., -1]
+    largest = 6.0 if len(extended) < 5 else 4.0
     for p, (name, dtype) in enumerate(PRECISIONS.items()):
-        style = {"color": CYCLE[p], "marker": "osD"[p], "linestyle": "", "markersize": 6 - 1.5 * p, "fillstyle": "none"}
+        style = {"color": CYCLE[p], "marker": "osD"[p], "linestyle": "", "markersize": (1.0 - 0.25 * p) * largest}
+        style |= {"fillstyle": "none", "markeredgewidth": largest / 6.0}
         for seed, gradient in enumerate(np.abs(results.gradient[..., p])):
             over_scale.plot(results.log_scale, gradient, label=name if seed == 0 else None, **style)
         if name == "extended":
@@ -193,10 +241,11 @@ def _plot_differences(figure, axis, results: Results) -> None:
     from matplotlib import cm, colors
 
     extended = results.gradient[..., -1]
+    width = 0.8 if len(extended) < 5 else 0.5
     size = cm.ScalarMappable(colors.LogNorm(np.abs(extended).min(), np.abs(extended).max()), "viridis_r")
     for derivative, quotients in zip(extended.ravel(), results.difference.reshape(extended.size, -1)):
         deviation = np.abs(quotients / derivative - 1.0)
-        axis.plot(results.distance, deviation, linewidth=0.8, color=size.to_rgba(abs(derivative)))
+        axis.plot(results.distance, deviation, linewidth=width, color=size.to_rgba(abs(derivative)))
     axis.axhline(1.0, color="0.6", linewidth=0.8)
     axis.set(xscale="log", yscale="log", xlabel="distance of the differences (log scale)", ylim=(1e-13, 1e3))
     axis.set_ylabel("relative deviation of differences\nof the loss from the derivative")

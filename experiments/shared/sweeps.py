@@ -10,11 +10,13 @@ import numpy as np
 from autograd.tracer import getval
 
 import hypergrad as hg
+from experiments.shared.intervals import t_interval
 from experiments.shared.setting import Setting, initial_params, training_losses
-from hypergrad.probe.edge import DENSE, WIDTH
+from hypergrad.probe.edge import DENSE, WIDTH, compare, first_failure
 from hypergrad.probe.figures import plot_sweep
 from hypergrad.runs.parallel import compute
 
+COARSE = 50  # so many values or fewer are quoted one by one
 EDGE = {"edge": "location", "bracket": "bracket"}  # what is stored, and what a search calls it
 
 
@@ -66,6 +68,14 @@ class Results(NamedTuple):
         found = [hg.probe.locate_edge(f, low, high, values=len(self.values)) for f in played]
         return np.array([edge.location for edge in found])
 
+    def failures(self) -> np.ndarray:
+        """(s, k): the right end of the first window over which the derivative does not match; NaN if all match."""
+        found = []
+        for loss, gradient in zip(self.loss, self.gradient):
+            windows = compare(self.values, loss, gradient)
+            found.append(np.append(self.values[windows.ends], np.nan)[first_failure(windows)])
+        return np.array(found)
+
 
 def losses(config: Sweeps, seed: int, value) -> list:
     """The training losses as a function of the value that is varied."""
@@ -107,23 +117,83 @@ def run(config: Sweeps, jobs: int, cache) -> Results:
 
 
 def numbers(results: Results, config: Sweeps) -> dict:
-    """What the log quotes, of the losses after the last step count if nothing else is said."""
-    edges, (last, slope) = results.edges(), (a[..., -1] for a in (results.loss, results.gradient))
-    at, lowest = results.values[last.argmin(axis=-1)], last.min(axis=-1)
-    found = {"lowest loss": (lowest.min(), lowest.max()), "lowest at": (at.min(), at.max())}
-    found |= {"lowest loss by seed": lowest, "lowest at by seed": at}
-    found["largest derivative"] = np.abs(results.gradient[np.isfinite(results.gradient)]).max()
-    if len(edges):
-        found["edge"], found["edges, lowest and highest"] = edges, (edges.min(), edges.max())
-        apart = 100.0 * np.ptp(results.loss, axis=0) / results.loss.mean(axis=0)  # of all step counts
-        calm = results.values < edges.min()
-        found["seeds apart before the edge, %"] = apart[calm].max()
-        if (results.values < 0.0).any():
-            found["seeds apart below 0, %"] = apart[calm & (results.values < 0.0)].max()
-    for value, slopes in zip(results.values, slope.T):
-        found[f"derivatives at {value:.2f}"] = slopes
-        found[f"sizes of the derivatives at {value:.2f}"] = np.abs(slopes).min(), np.abs(slopes).max()
+    """What the log quotes, of the losses after the last step count if nothing else is said.
+
+    One number for each seed is given as mean and 95 % interval (t) over seeds; ranges are from the lowest of all seeds
+    to the highest.
+    """
+    x, losses, sizes = results.values, results.loss, np.abs(results.gradient)
+    at, last = x[losses.argmin(axis=1)], losses[..., -1]  # (s, k) and (s, n)
+    found = {"seeds": len(losses), "lowest loss": t_interval(last.min(axis=1)), "lowest at": t_interval(at[:, -1])}
+    found["lowest loss, lowest and highest"] = ends(last.min(axis=1))
+    found["lowest loss by seed"], found["lowest at by seed"] = last.min(axis=1), at[:, -1]
+    found["largest derivative"] = sizes[np.isfinite(sizes)].max()
+    for k, count in enumerate(config.counts):
+        found[f"lowest at, after {count} steps"] = ends(at[:, k])
+        found[f"lowest at, from {count} steps on"] = ends(at[:, k:])
+        found[f"first window that fails, after {count} steps"] = ends(results.failures()[:, k])
+        found[f"largest derivative after {count} steps"] = sizes[..., k].max()
+    unmatched = [np.flatnonzero(~sweep.matched[:, -1]) for sweep in results.sweeps()]
+    found["first mismatch"] = x[min((at[0] for at in unmatched if len(at)), default=-1)]
+    found |= _of_edges(results) if len(results.edges()) else {}
+    found |= _of_single_values(results, config) if len(x) <= COARSE else {}
+    if config.moving_average:
+        rest = losses - moving_average(x, losses, config.moving_average)
+        for words, there in (("below -1", x < -1.0), ("above 0", x > 0.0)):
+            part = rest[:, there & np.isfinite(rest).all(axis=(0, 2))]
+            found[f"rms of second differences {words}"] = ends(np.sqrt(np.mean(np.diff(part, 2, axis=1) ** 2, axis=1)))
+            found[f"largest jump {words}"] = ends(np.abs(np.diff(part, axis=1)).max(axis=1))
     return found
+
+
+def _of_edges(results: Results) -> dict:
+    """Where the edges lie, and what lies before and past them."""
+    x, edges, last = results.values, results.edges(), results.loss[..., -1]
+    found = {"edge": t_interval(edges), "edge by seed": edges, "edges, lowest and highest": ends(edges)}
+    found["edges of seeds 0 to 2"], found["edges, standard deviation"] = edges[:3], np.std(edges, ddof=1)
+    before = x < edges[:, None]
+    lowest = np.where(before, last, np.inf).min(axis=1)
+    found["lowest before the edge"], found["lowest past it less that"] = (
+        t_interval(values) for values in (lowest, np.where(before, np.inf, last).min(axis=1) - lowest)
+    )
+    found["seeds whose lowest lies past the edge"] = np.count_nonzero(x[last.argmin(axis=1)] > edges)
+    apart = 100.0 * np.ptp(results.loss, axis=0) / results.loss.mean(axis=0)  # of all step counts
+    found["seeds apart before the edge, %"] = apart[before.all(axis=0)].max()
+    if (x < 0.0).any():
+        found["seeds apart below 0, %"] = apart[before.all(axis=0) & (x < 0.0)].max()
+    if not len(results.edge):  # the values are close enough for the rule of windows to be asked
+        windows = results.failures()[:, -1]
+        found["windows"], found["windows by seed"] = t_interval(windows), windows
+    return found
+
+
+def _of_single_values(results: Results, config: Sweeps) -> dict:
+    found = {}
+    for k, count in enumerate(config.counts):
+        sizes = np.abs(results.gradient[..., k])
+        for i, value in enumerate(results.values):
+            found[f"loss after {count} steps at {value:.2f}"] = t_interval(results.loss[:, i, k])
+            found[f"largest derivative after {count} steps at {value:.2f}"] = sizes[:, i].max()
+            found[f"largest derivative after {count} steps up to {value:.2f}"] = sizes[:, : i + 1].max()
+            found[f"sizes of the derivatives after {count} steps at {value:.2f}"] = ends(sizes[:, i])
+    if config.magnitude:
+        first, last = (np.log10(np.abs(results.gradient[..., k])) for k in (0, -1))
+        for i, value in enumerate(results.values):
+            found[f"decades from the first to the last count at {value:.2f}"] = t_interval((last - first)[:, i])
+    return found
+
+
+def ends(values) -> tuple[float, float]:
+    """The lowest and the highest."""
+    return float(np.min(values)), float(np.max(values))
+
+
+def moving_average(x: np.ndarray, losses: np.ndarray, window: int) -> np.ndarray:
+    """Of losses (s, n, k) over so many values; NaN for the half window at both ends."""
+    kernel = np.full(window, 1.0 / window)
+    centre = np.convolve(x, kernel, "valid")
+    smoothed = lambda y: np.interp(x, centre, np.convolve(y, kernel, "valid"), left=np.nan, right=np.nan)
+    return np.apply_along_axis(smoothed, 1, losses)
 
 
 def plot(results: Results, config: Sweeps):

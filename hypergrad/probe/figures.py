@@ -14,6 +14,9 @@ from ..errors import ArgumentError
 from ..style import BLUE, ORANGE, STYLE, seed_colour
 from .edge import DENSE, WIDTH
 
+FEW = 4  # repetitions that can be told apart; of more, the first stands out and the others are thin
+THIN = 0.6  # points, of their lines
+
 
 def plot_sweep(
     *sweeps: Any,
@@ -37,7 +40,7 @@ def plot_sweep(
 
     Args:
       sweeps: the sweep, or its repetitions (one a seed), drawn over each other: of one loss in a colour for each, of
-        several losses in theirs.
+        several losses in theirs. Of more than four the first stands out, and the others are thin and of one colour.
       xlabel, ylabel, slope_label: what was varied, what was measured and its derivative, with units.
       labels: one for each of the k losses.
       title: of the figure.
@@ -45,8 +48,8 @@ def plot_sweep(
       magnitude: a panel shows the magnitude of the derivatives on a logarithmic axis.
       edges: of the last loss, one for each repetition, by :func:`hypergrad.probe.locate_edge`; the figure then names
         both sides of them. If empty, no edge is marked, and the figure says why.
-      log: the losses on a logarithmic axis, and the derivatives on one that is linear as far as those of the smooth
-        part reach, and logarithmic beyond; then nothing is outside.
+      log: the losses on a logarithmic axis, and the derivatives on one that is linear as far as nearly all of the
+        smooth part reach, and logarithmic beyond; then nothing is outside.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
@@ -55,6 +58,7 @@ def plot_sweep(
     if labels is not None and (isinstance(labels, str) or len(labels) != curves):
         raise ArgumentError(f"labels must be a list of {curves}, one for each loss, got {labels!r}")
     smooth = np.concatenate([s.smooth.reshape(-1, curves) for s in sweeps])
+    many = len(sweeps) > FEW
     repeated = curves == 1 and len(sweeps) > 1  # a colour for each repetition; for several losses theirs, and paler
     colours = matplotlib.colormaps["viridis"](np.linspace(0.9, 0.0, curves) if curves > 1 else [0.0])
     rows = 2 + bool(moving_average) + magnitude
@@ -72,9 +76,8 @@ def plot_sweep(
                     label = labels[k] if labels is not None and repetition == 0 else None
                     dotted = len(sweep.values) > 100 and ~within_match(sweep)[:, k]
                     style = {"color": colours[k], "label": label, "alpha": _alpha(repetition)}
-                    if repeated:
-                        style = {"color": seed_colour(repetition), "label": f"seed {repetition}", "alpha": 0.8}
-                    draw_clipped(axis, sweep.values, one[:, k], limits, dotted, **style)
+                    style = _one_of(repetition, len(sweeps)) if repeated else style
+                    draw_clipped(axis, sweep.values, one[:, k], limits, dotted, thin=many and repetition > 0, **style)
         axes[0].set_ylabel(ylabel)
         axes[1].set_ylabel(slope_label)
         axes[1].axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
@@ -86,7 +89,8 @@ def plot_sweep(
         if len(sweeps) > 1 and not repeated:
             faint = "seed 1" if len(sweeps) == 2 else f"seeds 1 to {len(sweeps) - 1}"
             axes[0].plot([], [], color="black", label="seed 0, of each colour")
-            axes[0].plot([], [], color="black", alpha=_alpha(1), label=f"{faint}: paler")
+            style = {"linewidth": THIN} if many else {}
+            axes[0].plot([], [], color="black", alpha=_alpha(1), label=f"{faint}: paler", **style)
         last = "" if labels is None else labels[-1]
         if edges is None:
             shade_mismatch(axes, sweeps, last)
@@ -111,7 +115,8 @@ def log_scale(axis, name: str, data: np.ndarray, smooth: np.ndarray) -> tuple[fl
         positive = finite[finite > 0.0]
         axis.set_yscale("log")
         return float(positive.min() / 1.3), float(positive.max() * 1.3)
-    shown = np.abs(data[smooth]).max(initial=0.0) or finite.max(initial=1.0)
+    calm = np.abs(data[smooth])  # of which some spikes close to the edge are left out
+    shown = np.quantile(calm, 0.99) if calm.any() else finite.max(initial=1.0)
     within = 10.0 ** np.round(np.log10(shown))
     decades = max(1, int(np.ceil(np.log10(max(finite.max(initial=1.0) / within, 10.0)))))
     axis.set_yscale("symlog", linthresh=within, linscale=0.3 * decades + 0.7)
@@ -129,6 +134,21 @@ def _alpha(repetition: int) -> float:
     return 1.0 if repetition == 0 else 0.45
 
 
+def _one_of(repetition: int, count: int) -> dict[str, Any]:
+    """Colour and label of one of so many repetitions of a single loss."""
+    if count <= FEW:
+        return {"color": seed_colour(repetition), "label": f"seed {repetition}", "alpha": 0.8}
+    if repetition == 0:
+        return {"color": BLUE, "label": "seed 0", "alpha": 1.0}
+    return {"color": ORANGE, "label": f"seeds 1 to {count - 1}" if repetition == 1 else None, "alpha": 0.5}
+
+
+def _width(repetition: int, count: int) -> dict[str, float]:
+    """How wide the line of a repetition is, and that a thin one lies below the first."""
+    thin = count > FEW and repetition > 0
+    return {"linewidth": THIN, "zorder": 1.9} if thin else {"linewidth": 1.0, "zorder": 2.0}
+
+
 def draw_without_average(axis, sweeps: tuple, colours, window: int) -> None:
     """The losses less their moving average over ``window`` values, which leaves out half a window at both ends."""
     for repetition, sweep in enumerate(sweeps):
@@ -137,7 +157,8 @@ def draw_without_average(axis, sweeps: tuple, colours, window: int) -> None:
         for k, colour in enumerate(colours):
             average = np.convolve(losses[:, k], np.full(window, 1 / window), "valid")
             rest = losses[:, k] - np.interp(sweep.values, centre, average, left=np.nan, right=np.nan)
-            axis.plot(sweep.values, rest, linewidth=1.0, color=colour, alpha=_alpha(repetition))
+            style = {"color": colour, "alpha": _alpha(repetition), **_width(repetition, len(sweeps))}
+            axis.plot(sweep.values, rest, **style)
     axis.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
     axis.set_ylabel(f"loss less its moving\naverage over {window} values")
 
@@ -148,7 +169,8 @@ def draw_magnitude(axis, sweeps: tuple, colours) -> None:
         gradients = np.abs(sweep.gradient.reshape(len(sweep.values), -1))
         gradients[(gradients == 0.0) | ~np.isfinite(gradients)] = np.nan
         for k, colour in enumerate(colours):
-            axis.plot(sweep.values, gradients[:, k], ".-", linewidth=1.0, color=colour, alpha=_alpha(repetition))
+            style = {"color": colour, "alpha": _alpha(repetition), **_width(repetition, len(sweeps))}
+            axis.plot(sweep.values, gradients[:, k], "-" if style["linewidth"] == THIN else ".-", **style)
     axis.set_yscale("log")
     axis.set_ylabel("magnitude of\nthe derivative")
 
@@ -231,24 +253,28 @@ def smooth_limits(data: np.ndarray, smooth: np.ndarray, at_most: float = 0.0) ->
     return float(low - margin), float(high + margin)
 
 
-def draw_clipped(axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, label=None, alpha=1.0) -> None:
+def draw_clipped(
+    axis, x: np.ndarray, y: np.ndarray, limits, dotted, *, color, label=None, alpha=1.0, thin: bool = False
+) -> None:
     """A curve within ``limits``; points beyond are triangles at the border, NaN a cross at the bottom.
 
-    Where ``dotted`` (False, or a mask) the points are not joined: a line would only fill the plane.
+    Where ``dotted`` (False, or a mask) the points are not joined: a line would only fill the plane. One that is
+    ``thin`` lies below others, and its points are small or not marked.
     """
     low, high = limits
     axis.set_ylim(low, high)
     dense = dotted is not False
     within = np.clip(y, low - (high - low), high + (high - low))  # leaves the frame, but not by 20 decades
     joined = np.where(dotted, np.nan, within)
-    style = {"color": color, "alpha": alpha}
-    axis.plot(x, joined, label=label, linewidth=1.3, marker=None if dense else ".", **style)
+    style = {"color": color, "alpha": alpha, "zorder": 1.9 if thin else 2.0}
+    marker = None if dense or thin else "."
+    axis.plot(x, joined, label=label, linewidth=THIN if thin else 1.3, marker=marker, **style)
     if dense:
         inside = dotted & (y >= low) & (y <= high)
-        axis.plot(x[inside], y[inside], ".", markersize=3, **style)
+        axis.plot(x[inside], y[inside], ".", markersize=2 if thin else 3, **style)
     for outside, border, marker in ((y > high, high, "^"), (y < low, low, "v"), (np.isnan(y), low, "x")):
         (line,) = axis.plot(x[outside], np.full(outside.sum(), border), marker, clip_on=False, **style)
-        line.set_markersize(2.5 if dense else 6)
+        line.set_markersize(2.5 if dense else 3 if thin else 6)
         line.set_in_layout(False)
 
 
@@ -319,9 +345,11 @@ def shade_beyond(axes, sweeps: tuple, edges: np.ndarray, which: str) -> None:
         for number, (start, end) in enumerate(zip(found, [*found[1:], max(x[-1], found[-1])])):
             axis.axvspan(start, end, facecolor=str(0.94 - 0.09 * (number + 1) / len(found)), linewidth=0, zorder=-1)
         for edge in found:
-            axis.axvline(edge, color="0.3", linestyle="--", linewidth=1)
+            axis.axvline(edge, color="0.3", linestyle="--", linewidth=1 if len(found) <= FEW else 0.7)
     listed = ", ".join(f"{edge:.2f}" for edge in found).replace("-", "−")
     words = f"edge{'s, one a seed' if len(found) > 1 else ''}: {listed}"
+    if len(found) > FEW:
+        words = f"edges, one a seed, mean {found.mean():.2f}".replace("-", "−")
     axes[0].plot([], [], color="0.3", linestyle="--", linewidth=1, label=prefix + words)
     low, high = axes[0].get_xlim()
     above = axes[0].get_xaxis_transform()
