@@ -160,3 +160,22 @@ def test_damaged_and_foreign_points_are_reported_and_computed_again(tmp_path, un
         assert any(f"{path} is not usable" in line and reason in line for line in printed.splitlines()), printed
     assert printed.count("not usable") == 3
     assert_same(stored_arrays(output), undisturbed)
+
+
+def test_workers_find_functions_that_keep_what_they_computed(tmp_path):
+    """Which cannot be sent to them: they have to be found under the experiment's own name, not under __main__."""
+    source = SMALL.read_text().replace("import time\n", "import time\nfrom functools import lru_cache\n")
+    kept = "@lru_cache\ndef pause():\n    return 0.0\n\n\n"
+    source = source.replace("def losses(", f"{kept}def losses(")
+    source = source.replace('float(os.environ.get("SECONDS_A_POINT", "0"))', "pause()")
+    (tmp_path / "with_cache.py").write_text(source)
+    path = os.pathsep.join([str(tmp_path), str(SMALL.parent.parent)])
+    options = ["--quick", "--seeds", "1", "--jobs", "2", "--output", str(tmp_path / "results")]
+    run = subprocess.run(
+        [sys.executable, "-m", "with_cache", *options],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "results" / "part1.npz").exists()

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import inspect
 import json
 import logging
@@ -76,6 +77,9 @@ class LostScheduler(Exception):
 
 def main(module, argv: list[str] | None = None) -> int:
     """Run the command line for an experiment's module; returns the exit status."""
+    if module.__name__ == "__main__" and module.__spec__ is not None:
+        # By its own name workers find what it defines, also what cannot be sent to them, such as functions with caches.
+        module = importlib.import_module(module.__spec__.name)
     name, output = Path(inspect.getsourcefile(module)).stem, None
     parser = _parser(name, module)
     argv = sys.argv[1:] if argv is None else argv
