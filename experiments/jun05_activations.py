@@ -9,7 +9,8 @@ Part 1: gelu, relu, relu with he, leaky relu with slope 0.98, x, x + tanh x, x â
     sigmoid and tanh, the rate of each by the same grid. Then a and b of each layer and the log rate, seven numbers, by
     hypergradient, from x and from x + tanh x at a third of the best rate, where it is calm, each meta-iteration at two
     new seeds; and by an evolution strategy from the better of the two at its best rate, which trains as often (a
-    hypergradient counts as three trainings). All are compared on draws and text that nothing was chosen by.
+    hypergradient counts as three trainings); ten runs of each. All are compared on draws and text that nothing was
+    chosen by.
 """
 
 import sys
@@ -77,7 +78,7 @@ class Config(character_runs.Config):
     examples: int = 2_048  # of validation text, and of test text
 
 
-PARTS = {1: Config(quick_every=20)}
+PARTS = {1: Config(seeds=10, quick_every=20)}
 FULL = {1: Config(seeds=10, width=128, batch_size=128, steps=2_000, iterations=30, meta_step=0.1, unseen=20)}
 
 
@@ -243,10 +244,19 @@ def numbers(results: Results, config: Config) -> dict:
         for word, other in ((best, best), ("search", "search"), ("x", "x"), ("relu", "relu"), ("tanh", "tanh")):
             if other != name:
                 found[f"{name} less {word}"] = crossed_interval(losses - compared[other])
+        if name not in KINDS:
+            runs = losses.mean(axis=1)
+            found[f"best run, {name}"], found[f"worst run, {name}"] = runs.min(), runs.max()
+            found[f"median run, {name}"] = np.median(runs)
+            for other in ("gelu", "relu", "x"):
+                found[f"runs below {other}, {name}"] = np.sum(runs < compared[other].mean())
     for name, rate in zip(KINDS, results.rates(config)):
         found[f"log10 rate, {name}"] = rate
-    for name, z in zip(STARTS, results.z[:, :, -1]):
+    for name, z, value, learned in zip(STARTS, results.z[:, :, -1], results.value, results.learned):
         a, b = z[:, :LAYERS], np.exp(z[:, LAYERS:-1])
+        worst = learned.mean(axis=1).argmax()
+        found[f"slope at 0, from {name}, worst run"] = (1.0 - a / b)[worst]
+        found[f"validation of the worst run, from {name}, lowest and last"] = value[worst].min(), value[worst, -1]
         found[f"a, from {name}, range"] = a.min(), a.max()
         for word, values in (("a", a), ("b", b), ("slope at 0", 1.0 - a / b)):
             found[f"{word}, from {name}"] = values.mean(axis=0)

@@ -14,6 +14,7 @@ from experiments import may24_compute_gate as may24
 from experiments import may28_initial_scales as may28
 from experiments.shared import character_blocks as blocks
 from experiments.shared import flops, results, search, text
+from experiments.shared.intervals import crossed_interval, t_interval
 from hypergrad.nests import flatten
 
 
@@ -100,6 +101,26 @@ def test_points_of_the_activations_are_computed_again():
         assert again == pytest.approx(found.by_rate[i, 0], rel=5e-3), name
 
 
+def test_what_ten_runs_say_of_the_activations_and_three_did_not():
+    config, found = checked_in(jun05)
+    named, compared = jun05.numbers(found, config), found.compared()
+    learned, searched = compared["learned from x"], compared["search"]
+    for name, low in (("gelu", 0), ("relu", 0), ("x", 1)):  # runs of the search below x, all; below the others, none
+        assert named[f"runs below {name}, search"] == low * config.seeds, name
+    assert not any(
+        named[f"runs below {name}, learned from {start}"] for name in ("gelu", "relu") for start in jun05.STARTS
+    )
+    for name in ("learned from x", "learned from x + tanh x", "search"):
+        assert named[f"relu less {name}"].high < 0.0, name
+    assert crossed_interval(learned[:3] - compared["x"]).high < 0.0 < named["learned from x less x"].high
+    assert crossed_interval(compared["relu"] - searched[:3]).high > 0.0
+    worst = found.value[0, learned.mean(axis=1).argmax()]
+    assert worst.argmin() == len(worst) - 4 and worst.argmax() == len(worst) - 1
+    a = found.z[0, :, -1, :3]
+    assert [t_interval(column[:3]).low > 0.0 for column in a.T] == [True, False, False]
+    assert [t_interval(column).low > 0.0 for column in a.T] == [True, True, False]
+
+
 def half_width(difference):
     """Of the 95 % interval of the mean of (r, d) differences of r runs on d draws, and its degrees of freedom."""
     terms = [difference.mean(axis=1 - axis).var(ddof=1) / n for axis, n in enumerate(difference.shape)]
@@ -110,7 +131,7 @@ def half_width(difference):
 def test_runs_of_descent_and_search_are_compared_with_their_own_luck():
     """On the draws alone, as the log had it, the intervals would be shorter."""
     (config, found), (other_config, other) = checked_in(may28), checked_in(jun05)
-    assert min(len(found.learned), len(found.searched)) >= 10
+    assert min(map(len, (found.learned, found.searched, *other.learned, other.searched))) >= 10
     named, other_named = may28.numbers(found, config), jun05.numbers(other, other_config)
     gelu = other.fixed[list(jun05.KINDS).index("gelu")]
     for (mean, low, high), difference in (
