@@ -11,9 +11,9 @@ and constant, cosine and one-cycle schedules by a grid of peak, momentum and sca
 a rate that follows the hypergradient of each step and schedule-free averaging, with what they need instead chosen by
 TPE (shared/online_rules.py). Each spends 150 trainings, of which a hypergradient costs 3. It is 4 products a step and
 layer by Stored(), a training 2 (docs/adjoints.md), so 2 trainings; by time 2.3 (docs/benchmarks.md, table b); it is
-counted for 3. Test loss is on images and weights nothing was chosen by. Scaled down from feb03's minibatches of 200,
-and to three runs of each search (--full: 10 runs, 600 trainings); TPE is left out for all 1,608, since it takes longer
-to propose a point there than the training takes.
+counted for 3. Test loss is on images and weights nothing was chosen by. Ten runs of each search. Scaled down
+from feb03's minibatches of 200 (--full, with 600 trainings); TPE is left out for all 1,608, since it takes longer to
+propose a point there than the training takes.
 
 Needs the extra ``search``: python -m pip install -e '.[search]'
 """
@@ -67,7 +67,7 @@ class Config(runner.PartConfig):
         return max(least, number // self.every)
 
 
-PARTS = {1: Config(quick_every=50)}
+PARTS = {1: Config(seeds=10, quick_every=50)}
 FULL = {
     1: Config(
         seeds=10,

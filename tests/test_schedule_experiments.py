@@ -222,7 +222,7 @@ def test_test_losses_of_schedules_carried_over_are_reproduced():
 
 
 SHARED = ("curve_steps", "start")  # may be the same for two runs
-TEN = [(feb03, 1), (feb03, 2), (feb03, 3), (nov26, 1), (nov26, 2)]
+TEN = [(feb03, 1), (feb03, 2), (feb03, 3), (feb13, 1), (nov26, 1), (nov26, 2)]
 
 
 @pytest.mark.parametrize(
