@@ -112,7 +112,7 @@ class Results(NamedTuple):
 
 
 SEED_AXIS = dict.fromkeys(Results._fields, 0) | dict.fromkeys(("value", "z", "learned"), 1)
-SEED_AXIS |= {"by_rate": None}  # to "fixed", which no seed chose, other seeds add 0 rows
+SEED_AXIS |= {"by_rate": None, "fixed": None}  # which no seed chose
 
 
 def logits(params, characters, activations):

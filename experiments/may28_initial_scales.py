@@ -98,7 +98,7 @@ class Results(NamedTuple):
         return np.log(factors[np.nanargmin(losses, axis=1)])
 
 
-SEED_AXIS = dict.fromkeys(Results._fields, 0) | {"by_rate": None}  # to what no seed chose, other seeds add 0 rows
+SEED_AXIS = dict.fromkeys(Results._fields, 0) | dict.fromkeys(("by_rate", "grid", "slopes", "fixed"))
 FIXED = ("all scales 1", *RECIPES, "grid, best of each")
 
 

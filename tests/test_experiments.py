@@ -399,6 +399,8 @@ def test_seeds_are_not_added_to_other_results(tmp_path, monkeypatch, capsys):
         assert small("--seeds", "3", "--extend", *output) == 2
         assert "says nothing of loss, and no `completed`" in capsys.readouterr().err
     _, found = results.load(small_experiment, tmp_path, 1)
+    left_out = results.joined(found, found._replace(values=found.values[:0]), small_experiment.SEED_AXIS)
+    np.testing.assert_array_equal(left_out.values, found.values)
     moved = found._replace(values=found.values + 0.1)
     with pytest.raises(results.CommandError, match="values, which does not depend on seeds, is not what it was"):
         results.joined(found, moved, small_experiment.SEED_AXIS)

@@ -56,7 +56,7 @@ class Results(NamedTuple):
     drawn: np.ndarray  # (w, 3, 10, side²), of seed 0: true digits, completions, and by who never saw the digit; float32
 
 
-SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"shown": 0, "drawn": 0}  # the pictures: other seeds add 0 rows
+SEED_AXIS = dict.fromkeys(Results._fields, 1) | {"shown": None, "drawn": None}  # the pictures, of seed 0
 
 
 @lru_cache

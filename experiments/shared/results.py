@@ -111,8 +111,9 @@ def save(
 def joined(before, after, axes: dict):
     """Results of some seeds and of those after them, as one; ``axes`` says which axis of each array is that of seeds.
 
-    Arrays without one (None) are the same in both, but for rounding. Those that ``axes`` does not name are of all seeds
-    at once, such as a fit: they stay as they were, for the module's ``completed`` to compute again.
+    Arrays without one (None) are the same in both, but for rounding, or computed with the first seeds only and empty
+    afterwards. Those that ``axes`` does not name are of all seeds at once, such as a fit: they stay as they were, for
+    the module's ``completed`` to compute again.
 
     Raises:
       CommandError: they are not, or the arrays are of different shapes, so both are not results of the same function.
@@ -120,7 +121,7 @@ def joined(before, after, axes: dict):
     found = {}
     for name, first, second in zip(before._fields, before, after):
         axis = axes.get(name)
-        if name not in axes or first.size == second.size == 0:
+        if name not in axes or first.size == second.size == 0 or (axis is None and not second.size):
             found[name] = first
         elif axis is None:
             if first.shape != second.shape or not np.allclose(first, second, rtol=1e-4, equal_nan=True):
