@@ -7,7 +7,7 @@ trainings.
 
 Part 1: three signs of the edge over a dense sweep: the mismatch of derivative and loss, sign flips of
 the derivative, growth of perturbations; ten seeds.
-Part 2: the edge against the number of steps, momentum, parameter scale, width, depth and batch size, three seeds;
+Part 2: the edge against the number of steps, momentum, parameter scale, width, depth and batch size, ten seeds;
 and the learning rate 2(1 + β) / ((1 − β) λ_max) up to which a quadratic of that sharpness is stable.
 Part 3: the sharpness along training below, at and past the edge, with minibatches and momentum, and
 with neither; three seeds.
@@ -31,6 +31,7 @@ PARTS = {
         varied_hidden_layers=(0, 1, 2, 3, 4),
         varied_batch_size=(25, 50, 125, 250, 500),
         quick_every=2,
+        seeds=10,
     ),
     3: edge_sharpness.Config(quick_every=10),
 }

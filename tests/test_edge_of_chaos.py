@@ -44,9 +44,10 @@ def test_runs_that_curves_share_are_computed_once():
 def test_the_calm_trainings_are_reproduced():
     config, stored = checked_in(2)
     net = config.nets()[0]
-    rows = small_net.sharpness_along(net, 1, stored.location[1, 0] - config.calm, stored.counts[0][:3])
-    for ours, name in zip(rows.T, ("loss", "sharpness", "batch_sharpness")):
-        np.testing.assert_allclose(ours, getattr(stored, name)[1, 0, :3], rtol=1e-6)
+    for seed in (1, config.seeds - 1):
+        rows = small_net.sharpness_along(net, seed, stored.location[seed, 0] - config.calm, stored.counts[0][:3])
+        for ours, name in zip(rows.T, ("loss", "sharpness", "batch_sharpness"), strict=True):
+            np.testing.assert_allclose(ours, getattr(stored, name)[seed, 0, :3], rtol=1e-6)
 
 
 def test_calm_points_of_the_sweep_are_reproduced():
@@ -86,6 +87,7 @@ def test_the_signs_of_the_edge_follow_from_the_sweep():
 
 def test_the_bound_holds_for_all_images_and_momentum_and_not_without():
     config, stored = checked_in(2)
+    assert config.seeds >= 10
     nets = config.nets()
     highest = edge_curves.bounds(stored, nets)["highest sharpness in a calm training"]
     apart = stored.location - highest
@@ -96,7 +98,14 @@ def test_the_bound_holds_for_all_images_and_momentum_and_not_without():
     )
     assert abs(above[all_images]) < 0.2 and above[calm] > 0.5 and above[few] < -2.0
     named = edge_curves.numbers(stored, config)
-    assert named["edge less bound, batch size 25"].mean == pytest.approx(apart[:, few].mean())
+    for value, at in (("batch size 25", few), ("batch size 500", all_images), ("momentum 0", calm)):
+        half = t.ppf(0.975, config.seeds - 1) * apart[:, at].std(ddof=1) / np.sqrt(config.seeds)
+        mean = apart[:, at].mean()
+        assert named[f"edge less bound, {value}"] == pytest.approx((mean, mean - half, mean + half)), value
+        assert named[f"seeds with the edge above the bound, {value}"] == sum(one > 0.0 for one in apart[:, at]), value
+    base = stored.location[:, nets.index(small_net.run_of(config))]
+    earlier = (stored.location[:, few] - base).mean()
+    assert named["edge less that of the base, batch size 25"].mean == pytest.approx(earlier)
     fall = (stored.location[:, all_images] - stored.location[:, few]).mean()
     assert named["edge, last less first batch_size"].mean == pytest.approx(fall)
 

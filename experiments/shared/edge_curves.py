@@ -104,6 +104,7 @@ def value_of(net: small_net.SmallNet, name: str) -> str:
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes; intervals are 95 %, Student's t, over the seeds. Bounds are those of all images."""
     nets, lines = config.nets(), bounds(results, config.nets())
+    base = results.location[:, nets.index(small_net.run_of(config))]
     bound, of_batches = lines["highest sharpness in a calm training"], lines[HIGHEST_OF_BATCHES]
     less = results.location - bound
     spread, wide = np.ptp(results.location, axis=0), np.ptp(results.bracket, axis=-1)
@@ -123,8 +124,13 @@ def numbers(results: Results, config: Config) -> dict:
             np.transpose([np.median(array[:, at], axis=0) for array in (results.location, bound)])
         )
         for net, place in zip(curve, at):
-            found[f"edge less bound, {value_of(net, name)}"] = t_interval(less[:, place])
-            found[f"edge less bound, mean, {value_of(net, name)}"] = less[:, place].mean()
+            value = value_of(net, name)
+            found[f"edge, {value}"] = t_interval(results.location[:, place])
+            found[f"edge less that of the base, {value}"] = t_interval(results.location[:, place] - base)
+            found[f"edge less bound, {value}"] = t_interval(less[:, place])
+            found[f"edge less bound, mean, {value}"] = less[:, place].mean()
+            found[f"edge less bound, range, {value}"] = less[:, place].min(), less[:, place].max()
+            found[f"seeds with the edge above the bound, {value}"] = np.sum(less[:, place] > 0.0)
         first, last = at[0], at[-1]
         for word, array in (("edge", results.location), ("bound", bound), ("bound of minibatches", of_batches)):
             found[f"{word}, last less first {name}"] = t_interval(array[:, last] - array[:, first])
@@ -151,14 +157,13 @@ def plot(results: Results, config: Config, plt):
             low, middle, high = np.quantile(bound[:, at], (0.0, 0.5, 1.0), axis=0)
             axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
             axis.plot(x, middle, dashes, color=colour, label=f"bound from the {kind}")
-        shift = 0.015 * np.ptp(x)
+        shift = 0.01 * np.ptp(x)
         for seed, (location, bracket) in enumerate(zip(results.location[:, at], results.bracket[:, at])):
             low, high = np.clip(bracket, config.low, config.high).T
             where = x + shift * (seed - (len(results.location) - 1) / 2.0)
-            axis.vlines(where, low, high, color="black", linewidth=1, alpha=0.6)
-            axis.plot(
-                where, location, ".", color="black", label=None if seed else "edge of chaos of each seed, bracket"
-            )
+            axis.vlines(where, low, high, color="black", linewidth=0.6, alpha=0.4)
+            words = None if seed else "edge of chaos of each seed, bracket"
+            axis.plot(where, location, ".", color="black", markersize=3, label=words)
         axis.plot(
             x,
             np.nanmedian(results.location[:, at], axis=0),
