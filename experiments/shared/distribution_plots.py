@@ -112,11 +112,11 @@ def _lines(results) -> str:
 
 def _draw_each_descent(axis, losses, name: str, colour) -> None:
     """A line for each seed, and, of more than a few, the mean of the lowest losses so far."""
+    few = len(losses) <= SHOWN
+    style = {"linewidth": 1.0} if few else {"linewidth": 0.8, "alpha": 0.4}
     for seed, values in enumerate(losses):
-        few = len(losses) <= SHOWN
-        style = {"linewidth": 1.0} if few else {"linewidth": 0.8, "alpha": 0.4}
         axis.plot(values, color=colour, label=name if seed == 0 and few else None, **style)
-    if len(losses) > SHOWN:
+    if not few:
         best = np.fmin.accumulate(losses, axis=-1).mean(axis=0)
         axis.plot(best, color=colour, linewidth=2.0, label=name)
 
@@ -150,8 +150,9 @@ def _plot_per_array(results, config):
         figure.legend(*entries, frameon=False, loc="outside lower center", title=title, ncols=len(shown))
         if seeds > SHOWN:
             _draw_each_descent(axes[0, 3], losses, "lowest so far, mean", WAYS["plain"])
-        for seed in range(seeds if seeds <= SHOWN else 0):
-            axes[0, 3].plot(losses[seed], color=seed_colour(seed), label=f"seed {seed}")
+        else:
+            for seed in range(seeds):
+                axes[0, 3].plot(losses[seed], color=seed_colour(seed), label=f"seed {seed}")
         guessing = {"color": "0.6", "linewidth": 0.8, "linestyle": ":", "label": "guessing, ln 10"}
         axes[0, 3].axhline(np.log(10), **guessing)
         axes[0, 3].set(xlabel="meta-iteration", ylabel="final training loss (nats)", ylim=(0.2, 12.0), yscale="log")
