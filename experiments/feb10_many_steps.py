@@ -72,6 +72,10 @@ class Results(NamedTuple):
     short_bytes: np.ndarray  # (k, 2), the same for seed 0 after fewer steps, by reversal and with the steps stored
 
 
+SEED_AXIS = dict.fromkeys(("curve", "bits", "gradient", "by_scale", "slope", "seconds", "bytes"), 0)
+SEED_AXIS |= dict.fromkeys(("parameters", "curve_steps", "bound", "short_steps", "short_bytes"))
+
+
 class Problem(NamedTuple):
     """What is trained.
 
@@ -255,9 +259,9 @@ def run(config: Config, jobs: int, cache) -> Results:
         raise runner.CommandError("the transformer of part 2 is written in JAX: python -m pip install -e '.[jax]'")
     once = {"n_jobs": 1, "recheck": False}  # times and memory come out differently when they are measured again
     long = compute(
-        lambda seed: apart(NAME, "measure", config, int(seed)), range(config.seeds), cache=cache / "long", **once
+        lambda seed: apart(NAME, "measure", config, int(seed)), config.numbered, cache=cache / "long", **once
     )
-    counts = config.short if config.every == 1 else config.short[:2]
+    counts = () if config.first_seed else config.short if config.every == 1 else config.short[:2]  # of seed 0 only
     short = {name: compute(partial(_short, config, name), counts, cache=cache / name, **once) for name in ADJOINTS}
     curve_steps = np.linspace(0, config.steps // config.every, config.points).astype(int)
     lost = np.log2(2.0**32 / round(config.momentum * 2.0**32))  # of the momentum that exact arithmetic takes
