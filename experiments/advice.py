@@ -13,7 +13,8 @@ Part 2: problems that were built when the rule had been frozen: other data, mode
 
 import sys
 
-from experiments.shared import advice_measured, runner
+from experiments.parts.advice import advice_measured
+from experiments.shared import runner
 
 LOOK_AT = "Look at the points above the dashed line: there another estimator was more than twice as good."
 PARTS = {

@@ -26,8 +26,9 @@ from autograd import grad
 from scipy.stats import spearmanr
 
 import hypergrad as hg
-from experiments.shared import attribution_figure, attribution_starts, attributions, descents, runner
-from experiments.shared.attributions import along, correlations, losses_on, problem, random_halves, solve
+from experiments.parts.attribution import attribution_figure, attribution_starts, attributions
+from experiments.parts.attribution.attributions import along, correlations, losses_on, problem, random_halves, solve
+from experiments.shared import descents, runner
 from experiments.shared.intervals import t_interval
 
 LOOK_AT = "Look at the scores: how much do those predict that look at the end of the run only, or at checkpoints?"

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents, memorised_digit, memory_plots, memory_range, pixel_memory, runner
+from experiments.parts.aug08_trained_memory import memorised_digit, memory_range
+from experiments.shared import descents, memory_plots, pixel_memory, runner
 from experiments.shared.intervals import t_interval
 
 LOOK_AT = "Look at the trained memory beside the best readout of the fixed one: below it, no training of weights comes."

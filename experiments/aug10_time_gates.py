@@ -20,7 +20,8 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents, digit_completion, gate_plots, pixel_memory, runner
+from experiments.parts.aug10_time_gates import digit_completion, gate_plots
+from experiments.shared import descents, pixel_memory, runner
 from experiments.shared.intervals import t_interval
 
 LOOK_AT = "Look at 3 levels with and without the skip path, and at one level of three times the units."

@@ -21,17 +21,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.shared import (
+from experiments.parts.aug12_characters import (
     batch_and_length,
     character_memory,
     character_plots,
     character_samples,
     character_tables,
-    runner,
-    text,
     told_apart,
 )
-from experiments.shared.character_memory import GATES
+from experiments.parts.aug12_characters.character_memory import GATES
+from experiments.shared import runner, text
 from experiments.shared.intervals import geometric_interval, t_interval
 
 LOOK_AT = "Look at how many units draw the whole string from its first character."

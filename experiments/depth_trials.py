@@ -21,9 +21,10 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import deep_nets, depth_causes, fit_coverage, runner
-from experiments.shared.deep_nets import LEAVES, irregular, net_of
-from experiments.shared.depth_figure import plot_trials
+from experiments.parts.depth_trials import deep_nets, depth_causes, fit_coverage
+from experiments.parts.depth_trials.deep_nets import LEAVES, irregular, net_of
+from experiments.parts.depth_trials.depth_figure import plot_trials
+from experiments.shared import runner
 from experiments.shared.intervals import t_interval
 
 LOOK_AT = (

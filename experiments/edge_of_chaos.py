@@ -15,7 +15,8 @@ with neither; three seeds.
 
 import sys
 
-from experiments.shared import edge_agreement, edge_curves, edge_sharpness, runner
+from experiments.parts.edge_of_chaos import edge_agreement, edge_curves, edge_sharpness
+from experiments.shared import runner
 
 LOOK_AT = (
     "Look where the edge leaves the bound of the linear theory: with small minibatches chaos begins far below it,\n"

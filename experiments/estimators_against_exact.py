@@ -16,7 +16,8 @@ ten other initialisations.
 
 import sys
 
-from experiments.shared import estimator_descents, estimator_errors, estimator_truncation, runner
+from experiments.parts.estimators_against_exact import estimator_descents, estimator_errors, estimator_truncation
+from experiments.shared import runner
 
 LOOK_AT = "Look at where the exact hypergradient stops being the best: past the edge, and only there."
 PARTS = {

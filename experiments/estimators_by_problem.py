@@ -21,7 +21,7 @@ part 3, ten in part 8, and descents over 1,000 of the 5,000 steps. --full has th
 
 import sys
 
-from experiments.shared import (
+from experiments.parts.estimators_by_problem import (
     estimator_costs,
     estimator_horizons,
     estimator_inverse_time,
@@ -30,8 +30,8 @@ from experiments.shared import (
     estimator_recurrent,
     estimator_recurrent_descents,
     estimator_winners,
-    runner,
 )
+from experiments.shared import runner
 
 LOOK_AT = (
     "Look at where curves cross: the exact hypergradient below λT of about 3, values beyond, search for few numbers."

@@ -27,15 +27,8 @@ import numpy as np
 from autograd import grad
 
 import hypergrad as hg
-from experiments.shared import (
-    descents,
-    learned_schedule_plots,
-    rivals,
-    runner,
-    schedule_rivals,
-    scheduled_net,
-    search,
-)
+from experiments.parts.feb03_training_schedules import learned_schedule_plots
+from experiments.shared import descents, rivals, runner, schedule_rivals, scheduled_net, search
 from experiments.shared.intervals import t_interval
 from experiments.shared.scheduled_net import DESCENT, FIRST, HELD_OUT, SEARCH, Net, seed_of
 

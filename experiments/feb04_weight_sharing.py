@@ -27,7 +27,8 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import descents, proposals, runner, search, sharing_plot
+from experiments.parts.feb04_weight_sharing import sharing_plot
+from experiments.shared import descents, proposals, runner, search
 
 LOOK_AT = "Look at the matrices: which tasks share which layer; and at the losses beside those of a plain search."
 

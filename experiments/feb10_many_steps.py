@@ -22,7 +22,8 @@ import numpy as np
 from autograd import make_jvp, value_and_grad
 
 import hypergrad as hg
-from experiments.shared import many_steps_plot, runner
+from experiments.parts.feb10_many_steps import many_steps_plot
+from experiments.shared import runner
 from experiments.shared.apart import apart, peak_of, seconds_of
 from hypergrad.nests import flatten
 from hypergrad.problem import check_problem

@@ -21,8 +21,9 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import cleaning_figure, descents, digits, runner
-from experiments.shared.cleaning_figure import precision_and_recall
+from experiments.parts.hyper_cleaning import cleaning_figure
+from experiments.parts.hyper_cleaning.cleaning_figure import precision_and_recall
+from experiments.shared import descents, digits, runner
 from experiments.shared.intervals import t_interval
 
 LOOK_AT = "Look at the weights of right and of wrong labels, and at how much of the difference the test error sees."

@@ -13,8 +13,8 @@ a smaller training run in float32, float64 and extended precision, against diffe
 
 import sys
 
+from experiments.parts.jan09_param_scale_wiggliness.precision import Precision
 from experiments.shared import runner
-from experiments.shared.precision import Precision
 from experiments.shared.sweeps import Sweeps
 
 LOOK_AT = (

@@ -24,7 +24,8 @@ import numpy as np
 from joblib import delayed
 
 import hypergrad as hg
-from experiments.shared import descents, rate_rivals, rivals, runner, schedule_plots, setting
+from experiments.parts.jan15_lr_schedule import schedule_plots
+from experiments.shared import descents, rate_rivals, rivals, runner, setting
 from experiments.shared.intervals import t_interval
 from hypergrad.runs.parallel import workers
 

@@ -19,7 +19,8 @@ import numpy as onp
 from autograd import grad
 
 import hypergrad as hg
-from experiments.shared import descents, distribution_plots, runner, scales_and_rates
+from experiments.parts.jan16_initial_dist import distribution_plots, scales_and_rates
+from experiments.shared import descents, runner
 from experiments.shared.intervals import crossed_interval, geometric_interval, t_interval
 from hypergrad.nests import flatten
 

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
+from experiments.parts.jun01_window_attention import window_plots
 from experiments.shared import character_blocks as blocks
-from experiments.shared import flops, runner, window_plots
+from experiments.shared import flops, runner
 from experiments.shared.intervals import t_interval
 
 LOOK_AT = "Look at the middle: what a short window costs with the recurrence and without it, at each length."

@@ -24,7 +24,8 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import activation_plots, character_runs, descents, pieces, runner, text
+from experiments.parts.jun05_activations import activation_plots
+from experiments.shared import character_runs, descents, pieces, runner, text
 from experiments.shared.intervals import crossed_interval, t_interval
 from experiments.shared.search import by_evolution_from
 

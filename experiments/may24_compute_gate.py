@@ -21,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
+from experiments.parts.may24_compute_gate import compute_gate_plots
 from experiments.shared import character_blocks as blocks
-from experiments.shared import compute_gate_plots, flops, runner
+from experiments.shared import flops, runner
 from experiments.shared.intervals import t_interval
 
 LOOK_AT = "Look at the differences: whether gates lie below 0 at equal parameters, and by how much."

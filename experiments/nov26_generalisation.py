@@ -24,7 +24,8 @@ import numpy as np
 from autograd.tracer import getval
 
 import hypergrad as hg
-from experiments.shared import descents, generalisation_plot, overfitting, pooled, proposals, runner, search
+from experiments.parts.nov26_generalisation import generalisation_plot, overfitting
+from experiments.shared import descents, pooled, proposals, runner, search
 from experiments.shared.intervals import t_interval
 from experiments.shared.penalties import penalised
 from experiments.shared.scores import loss_and_error

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 import hypergrad as hg
-from experiments.shared import flops, image_nets, iso_compute, runner, tuned_laws
+from experiments.parts.scaling_laws import image_nets, iso_compute, tuned_laws
+from experiments.shared import flops, runner
 from experiments.shared.fitted_laws import curve, envelope, estimate, rows_of
 from hypergrad.style import BLUE, GREEN, PURPLE, VERMILION, in_style
 

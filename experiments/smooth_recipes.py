@@ -21,9 +21,9 @@ import autograd.numpy as anp
 import numpy as np
 
 import hypergrad as hg
+from experiments.parts.smooth_recipes.recipe_figures import plot_curves, plot_table
 from experiments.shared import runner, small_net
 from experiments.shared.intervals import geometric_interval, t_interval
-from experiments.shared.recipe_figures import plot_curves, plot_table
 from hypergrad.runs.parallel import compute
 
 LOOK_AT = (

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.shared import runner, tiny_nets
-from experiments.shared.box_counting import boundary
-from experiments.shared.trainability_figure import dimensions, plot
+from experiments.parts.trainability_map import tiny_nets
+from experiments.parts.trainability_map.box_counting import boundary
+from experiments.parts.trainability_map.trainability_figure import dimensions, plot
+from experiments.shared import runner
 from hypergrad.runs.parallel import compute
 
 __all__ = ["LOOK_AT", "PARTS", "Results", "numbers", "plot", "run"]

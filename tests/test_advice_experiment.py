@@ -9,8 +9,9 @@ import pytest
 import hypergrad as hg
 from experiments import advice as module
 from experiments import check_log
-from experiments.shared import advice_errors, advice_measured, log_numbers
-from experiments.shared.advice_problems import Case
+from experiments.parts.advice import advice_errors, advice_measured
+from experiments.parts.advice.advice_problems import Case
+from experiments.shared import log_numbers
 from experiments.shared.intervals import clopper_pearson
 from experiments.shared.results import FIGURES, ROOT, load
 

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from experiments import aug12_characters as aug12
-from experiments.shared import (
+from experiments.parts.aug12_characters import (
     batch_and_length,
     character_memory,
     character_plots,
     character_samples,
     character_tables,
-    results,
-    text,
     told_apart,
 )
+from experiments.shared import results, text
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(97, 101, (3, 9))

@@ -8,8 +8,9 @@ from scipy.stats import spearmanr
 
 import hypergrad as hg
 from experiments import attribution, hyper_cleaning
-from experiments.shared import attribution_starts, results
-from experiments.shared.cleaning_figure import precision_and_recall
+from experiments.parts.attribution import attribution_starts
+from experiments.parts.hyper_cleaning.cleaning_figure import precision_and_recall
+from experiments.shared import results
 
 
 def checked_in(module, part=1):

@@ -8,7 +8,8 @@ from scipy.stats import binom
 
 import hypergrad as hg
 from experiments import depth_trials
-from experiments.shared import deep_nets, depth_causes, fit_coverage, results
+from experiments.parts.depth_trials import deep_nets, depth_causes, fit_coverage
+from experiments.shared import results
 
 PART1, PART2, PART3 = (results.load(depth_trials, results.FIGURES / "depth_trials", part) for part in (1, 2, 3))
 

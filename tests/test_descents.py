@@ -8,7 +8,8 @@ import pytest
 
 import hypergrad as hg
 from experiments import jan15_lr_schedule, jan16_initial_dist
-from experiments.shared import descents, runner, scales_and_rates
+from experiments.parts.jan16_initial_dist import scales_and_rates
+from experiments.shared import descents, runner
 from experiments.shared.intervals import t_interval
 
 MODULES = (jan15_lr_schedule, jan16_initial_dist)

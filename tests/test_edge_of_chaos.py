@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import t
 
 from experiments import edge_of_chaos
-from experiments.shared import edge_agreement, edge_curves, edge_sharpness, results, small_net
+from experiments.parts.edge_of_chaos import edge_agreement, edge_curves, edge_sharpness
+from experiments.shared import results, small_net
 
 SMALL = {"images": 50, "batch_size": 25, "steps": 10, "width": 5, "budget": 16, "seeds": 2}
 

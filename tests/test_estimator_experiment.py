@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from experiments import estimators_against_exact as module
-from experiments.shared import estimator_descents, estimator_errors, estimator_truncation
+from experiments.parts.estimators_against_exact import estimator_descents, estimator_errors, estimator_truncation
 from experiments.shared.intervals import crossed_interval
 from experiments.shared.results import FIGURES, load
 

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 import hypergrad as hg
 from experiments import estimators_by_problem as module
-from experiments.shared import (
+from experiments.parts.estimators_by_problem import (
     estimator_costs,
     estimator_horizons,
     estimator_inverse_time,
@@ -17,10 +17,10 @@ from experiments.shared import (
     estimator_recurrent_descents,
     estimator_winners,
     many_rates,
-    pooled,
 )
-from experiments.shared.costs import allocated, timed
-from experiments.shared.estimator_pieces import Pieces
+from experiments.parts.estimators_by_problem.costs import allocated, timed
+from experiments.parts.estimators_by_problem.estimator_pieces import Pieces
+from experiments.shared import pooled
 from experiments.shared.intervals import t_interval
 from experiments.shared.results import FIGURES, load
 

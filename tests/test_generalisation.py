@@ -10,7 +10,8 @@ from drawn import check
 
 import hypergrad as hg
 from experiments import nov26_generalisation as generalisation
-from experiments.shared import overfitting, pooled, results
+from experiments.parts.nov26_generalisation import overfitting
+from experiments.shared import pooled, results
 from experiments.shared.penalties import penalised
 
 COUNTS = (1, 5, 54, 203, 4_322)

@@ -11,7 +11,9 @@ from autograd.extend import defvjp, primitive
 import hypergrad as hg
 from experiments import aug08_trained_memory as aug08
 from experiments import aug10_time_gates as aug10
-from experiments.shared import digit_completion, memorised_digit, memory_range, pixel_memory, results, search
+from experiments.parts.aug08_trained_memory import memorised_digit, memory_range
+from experiments.parts.aug10_time_gates import digit_completion
+from experiments.shared import pixel_memory, results, search
 
 PARTS = [(module, part) for module in (aug08, aug10) for part in module.PARTS]
 RNG = np.random.default_rng(0)

@@ -9,7 +9,8 @@ from scipy.stats import t
 
 import hypergrad as hg
 from experiments import loss_curves, scaling_laws
-from experiments.shared import fitted_laws, flops, image_nets, iso_compute, results, text, tuned_laws
+from experiments.parts.scaling_laws import image_nets, iso_compute, tuned_laws
+from experiments.shared import fitted_laws, flops, results, text
 
 
 class Counted:

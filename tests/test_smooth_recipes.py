@@ -6,8 +6,8 @@ from scipy import stats
 
 import hypergrad as hg
 from experiments import smooth_recipes
+from experiments.parts.smooth_recipes.recipe_figures import goodness
 from experiments.shared import results, small_net
-from experiments.shared.recipe_figures import goodness
 
 PART1, PART2 = (results.load(smooth_recipes, results.FIGURES / "smooth_recipes", part) for part in (1, 2))
 LOG = (results.EXPERIMENTS / "LOG.md").read_text()

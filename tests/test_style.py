@@ -66,14 +66,16 @@ def test_names_of_ways_and_of_estimators_are_of_different_colours():
 
 
 ESTIMATORS = [
-    path.stem for path in (results.EXPERIMENTS / "shared").glob("estimator_*.py") if "\nCOLOURS" in path.read_text()
+    f"{path.parent.name}.{path.stem}"
+    for path in (results.EXPERIMENTS / "parts").glob("*/estimator_*.py")
+    if "\nCOLOURS" in path.read_text()
 ]
 
 
 @pytest.mark.parametrize("missing", ["long", "medium"])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_of_one_figure_are_told_apart(name, missing):
-    colours = importlib.import_module(f"experiments.shared.{name}").COLOURS
+    colours = importlib.import_module(f"experiments.parts.{name}").COLOURS
     for shown in colours.values() if isinstance(colours, dict) else [colours]:
         found = [seen(colour, missing) for colour in shown]
         assert len(found) >= 5 and len(ESTIMATORS) >= 9

@@ -9,8 +9,9 @@ from autograd import make_jvp
 
 import hypergrad as hg
 from experiments import trainability_map as trainability
-from experiments.shared import results, tiny_nets
-from experiments.shared.box_counting import boundary, dimension
+from experiments.parts.trainability_map import tiny_nets
+from experiments.parts.trainability_map.box_counting import boundary, dimension
+from experiments.shared import results
 
 SEED, DATA, UNITS, STEPS = 3, 12, 5, 30
 LOG_LRS = np.array([[1.0, 0.5, 2.5, -1.0], [0.5, 1.5, 0.0, 2.0]])  # of four runs, calm ones

@@ -8,7 +8,8 @@ from autograd import grad
 
 import hypergrad as hg
 from experiments import feb04_weight_sharing as feb04
-from experiments.shared import results, sharing_plot
+from experiments.parts.feb04_weight_sharing import sharing_plot
+from experiments.shared import results
 
 SMALL = dataclasses.replace(feb04.PARTS[1], pool=600, per_digit=3, held_out=5, hidden=4, steps=6, side=7)
 

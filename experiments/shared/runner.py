@@ -304,10 +304,10 @@ def _fingerprint(module, config) -> str:
 
 
 def _digest_of_code(module):
-    """SHA-256 over the source of the experiment, of what experiments share, and of the package."""
-    digest = hashlib.sha256()
-    shared = Path(__file__).parent.rglob("*.py")
-    ours = [Path(inspect.getsourcefile(module)), *shared, *Path(hypergrad.__file__).parent.rglob("*.py")]
+    """SHA-256 over the source of the experiment, of what experiments share or have in folders, and of the package."""
+    digest, shared = hashlib.sha256(), Path(__file__).parent
+    folders = (shared, shared.with_name("parts"), Path(hypergrad.__file__).parent)
+    ours = [Path(inspect.getsourcefile(module)), *(path for folder in folders for path in folder.rglob("*.py"))]
     for path in sorted(set(ours)):
         digest.update(path.read_bytes())
     return digest

@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.advice` that have files of their own."""

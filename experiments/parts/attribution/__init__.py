@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.attribution` that have files of their own."""

@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.aug08_trained_memory` that have files of their own."""

@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.aug12_characters` that have files of their own."""

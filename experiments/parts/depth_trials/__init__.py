@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.depth_trials` that have files of their own."""

@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.estimators_against_exact` that have files of their own."""

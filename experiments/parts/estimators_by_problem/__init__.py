@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.estimators_by_problem` that have files of their own."""

@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.feb04_weight_sharing` that have files of their own."""

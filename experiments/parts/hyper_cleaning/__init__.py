@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.hyper_cleaning` that have files of their own."""

@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.jan09_param_scale_wiggliness` that have files of their own."""

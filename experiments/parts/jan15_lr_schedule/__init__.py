@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.jan15_lr_schedule` that have files of their own."""

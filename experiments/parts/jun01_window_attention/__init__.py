@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.jun01_window_attention` that have files of their own."""

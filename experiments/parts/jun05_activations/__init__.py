@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.jun05_activations` that have files of their own."""

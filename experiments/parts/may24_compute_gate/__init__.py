@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.may24_compute_gate` that have files of their own."""

@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.scaling_laws` that have files of their own."""

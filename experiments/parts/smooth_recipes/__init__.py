@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.smooth_recipes` that have files of their own."""

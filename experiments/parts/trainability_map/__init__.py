@@ -1,0 +1,1 @@
+"""Parts of :mod:`experiments.trainability_map` that have files of their own."""
