@@ -10,7 +10,7 @@ the derivative, growth of perturbations; ten seeds.
 Part 2: the edge against the number of steps, momentum, parameter scale, width, depth and batch size, ten seeds;
 and the learning rate 2(1 + β) / ((1 − β) λ_max) up to which a quadratic of that sharpness is stable.
 Part 3: the sharpness along training below, at and past the edge, with minibatches and momentum, and
-with neither; three seeds.
+with neither; ten seeds.
 """
 
 import sys
@@ -34,7 +34,7 @@ PARTS = {
         quick_every=2,
         seeds=10,
     ),
-    3: edge_sharpness.Config(quick_every=10),
+    3: edge_sharpness.Config(quick_every=10, seeds=10),
 }
 
 if __name__ == "__main__":

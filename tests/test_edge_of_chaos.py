@@ -113,10 +113,21 @@ def test_the_bound_holds_for_all_images_and_momentum_and_not_without():
 
 def test_where_training_sits_at_the_edge():
     config, stored = checked_in(3)
+    assert config.seeds == len(stored.log_lr) >= 10
     momentum = np.array([net.momentum for net in config.nets()])
     peaks = [
         edge_sharpness.to_limit(stored.sharpness[:, n], stored.log_lr[:, n], beta).max(axis=-1)
         for n, beta in enumerate(momentum)
     ]
-    assert (peaks[0] < 1.0).all()
+    assert (peaks[0][:, :2] < 1.0).all()
     assert (peaks[1][:, 0] < 1.0).all() and (peaks[1][:, 1:] > 1.0).all()
+    named = edge_sharpness.numbers(stored, config)
+    for n, beta in enumerate(momentum):
+        for r, offset in enumerate(config.offsets):
+            ours, name = peaks[n][:, r], f"momentum {beta:g}, offset {offset:g}"
+            half = t.ppf(0.975, config.seeds - 1) * ours.std(ddof=1) / np.sqrt(config.seeds)
+            assert named[f"peak, {name}"] == pytest.approx((ours.mean(), ours.mean() - half, ours.mean() + half))
+    past = stored.sharpness[:, 1, -1] > 2.0 / np.exp(stored.log_lr[:, 1, -1])[:, None]
+    assert named[f"seeds above 1 at the end, momentum 0, offset {config.offsets[-1]:g}"] == past[:, -1].sum()
+    late = past[:, past.shape[1] // 2 :].any(axis=-1)
+    assert named[f"seeds above 1 in the second half, momentum 0, offset {config.offsets[-1]:g}"] == late.sum()

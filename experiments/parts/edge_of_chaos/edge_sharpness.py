@@ -94,16 +94,19 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"peak, {name}"], found[f"peak, range, {name}"] = t_interval(peaks), (peaks.min(), peaks.max())
             at = np.take_along_axis(steps, ours.argmax(axis=-1)[:, None], axis=-1)
             found[f"peak at step, latest, {name}"] = at.max()
-            found[f"start, range, {name}"] = ours[:, 0].min(), ours[:, 0].max()
+            starts = ours[:, 0]
+            found[f"start, {name}"], found[f"start, range, {name}"] = t_interval(starts), (starts.min(), starts.max())
             found[f"end, {name}"], found[f"end, range, {name}"] = t_interval(ends), (ends.min(), ends.max())
             above = ours > 1.0
             last = np.where(above.any(axis=-1), steps.max(axis=-1), 0)
             for s in np.flatnonzero(above.any(axis=-1) & ~above[:, -1]):
                 last[s] = steps[s, np.flatnonzero(above[s])[-1] + 1]
             found[f"below 1 from step, range, {name}"] = last.min(), last.max()
-            found[f"below 1 from step, {name}, mean"] = last.mean()
+            found[f"below 1 from step, {name}"] = t_interval(last)
             found[f"seeds above 1 at some step, {name}"] = above.any(axis=-1).sum()
             found[f"seeds above 1 at the end, {name}"] = above[:, -1].sum()
+            late = above[:, steps.shape[-1] // 2 :]
+            found[f"seeds above 1 in the second half, {name}"] = late.any(axis=-1).sum()
             found[f"peak of minibatches, highest, {name}"] = batches[:, n, r].max()
             found[f"seeds with a minibatch above 1, {name}"] = (batches[:, n, r] > 1.0).any(axis=-1).sum()
     return found
@@ -121,7 +124,7 @@ def plot(results: Results, config: Config, plt):
                     to_limit(s[seed, n, r], results.log_lr[seed, n, r], net.momentum)
                     for s in (results.sharpness, results.batch_sharpness)
                 )
-                for y, style in zip(values, ({"linewidth": 1.6}, {"linewidth": 0.7, "alpha": 0.6})):
+                for y, style in zip(values, ({"linewidth": 1.1}, {"linewidth": 0.4, "alpha": 0.5})):
                     axis.semilogy(results.counts[seed, n], np.where(y > 0.0, y, np.nan), color=colour, **style)
             axis.axhline(1.0, color="black", linestyle="--", linewidth=1)
             losses = np.median(results.loss[:, n, r, -1])
@@ -138,8 +141,8 @@ def plot(results: Results, config: Config, plt):
     for axis in axes.flat:
         axis.set_xlabel("step")
     for style in (
-        {"linewidth": 1.6, "label": "sharpness of the loss on all images"},
-        {"linewidth": 0.7, "label": "on the next minibatch"},
+        {"linewidth": 1.1, "label": "sharpness of the loss on all images"},
+        {"linewidth": 0.4, "label": "on the next minibatch"},
     ):
         axes[0, 0].plot([], [], color="0.3", **style)
     axes[0, 0].plot([], [], "--", color="black", label="limit of stability 2(1 + β) / ((1 − β)α)")
