@@ -86,7 +86,7 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config(80, quick_every=40),
+    1: Config(80, seeds=10, quick_every=40),
     2: Config(40, seeds=10, quick_every=20, fresh=True, compared=5, meta_step=0.1, unseen=10),
     3: rivals.Config(
         of="penalty_rivals",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import Normalize
 
-from experiments.shared.intervals import crossed_interval
+from experiments.shared.intervals import crossed_interval, t_interval
 from experiments.shared.runner import seeds_in_words
 from hypergrad.style import (
     BLUE,
@@ -17,7 +17,6 @@ from hypergrad.style import (
     SEARCHED,
     SEARCHED_TOO,
     in_style,
-    seed_colour,
 )
 
 TASKS = [f"{a}/{a + 1}{turned}" for turned in ("", " ↺") for a in range(0, 10, 2)]
@@ -85,10 +84,9 @@ def _kinds(axis, results) -> None:
 
 
 def _descents(axis, results) -> None:
-    for seed, value in enumerate(results.value):
-        axis.plot(
-            value, MARKERS[seed % 3] + "-", color=seed_colour(seed), linewidth=0.8, markersize=3, label=f"seed {seed}"
-        )
+    axis.plot(results.value.T, color=LEARNED, linewidth=0.6, alpha=0.4)
+    axis.lines[0].set_label("each")
+    axis.plot(results.value.mean(axis=0), color=LEARNED, linewidth=2.0, label="mean")
     axis.set(xlabel="meta-iteration", ylabel="validation loss (nats a task),\nof another draw each time")
     axis.set_title("The descents")
     axis.legend(frameon=False, fontsize="small")
@@ -114,30 +112,30 @@ def _losses(axis, results) -> None:
 
 
 def numbers(results, config) -> dict:
-    """What the log quotes, in nats a task. Intervals are over descents and draws together."""
+    """What the log quotes, in nats a task. Intervals are over descents, and over the draws together with them."""
     train, test = results.train.swapaxes(0, 1), results.test.swapaxes(0, 1)  # (w, s, u)
     log10 = results.learned / np.log(10.0)
-    kinds = by_kind(log10).mean(axis=0)
-    best_one = results.one[np.arange(len(results.one)), results.one[..., 1].argmin(axis=1), 0]
-    best = results.per_layer[np.arange(len(results.per_layer)), results.per_layer[..., -1].argmin(axis=1), :-1]
+    kinds, by_seed = by_kind(log10), (results.test[:, 4] - results.test[:, -1]).mean(axis=-1)
     named = {}
     for way, name in enumerate(("separate", "first layer tied", "all tied", "one", "layers", "learned")):
         named[f"test, {name}"] = crossed_interval(test[way])
         named[f"train, {name}"] = train[way].mean()
         if name != "learned":
             named[f"{name} less learned"] = crossed_interval(test[way] - test[-1])
+    for layer, name in enumerate(("input", "middle", "output")):
+        one_orientation, same_digits, others = kinds[:, layer].T
+        named[f"one orientation less others, {name}"] = t_interval(one_orientation - others)
+        named[f"same digits less others, {name}"] = t_interval(same_digits - others)
+        first = np.argmax(log10[:, layer], axis=-1)
+        named[f"descents with the same strongest pair, {name}"] = np.bincount(first).max()
     return named | {
         "learned less separate, %": 100.0 * (1.0 - test[-1].mean() / test[0].mean()),
         "test, learned, mean": test[-1].mean(),
         "one less layers": crossed_interval(test[3] - test[4]),
-        "layers less learned by seed": (results.test[:, 4] - results.test[:, -1]).mean(axis=-1),
+        "layers less learned, range": (by_seed.min(), by_seed.max()),
         "trainings": config.trainings + 3 * results.value.shape[1],
         "candidates": results.per_layer.shape[1],
-        "one, log10 by seed": best_one / np.log(10.0),
-        "layers, log10": best.mean(axis=0) / np.log(10.0),
-        "kinds, input": kinds[0],
-        "kinds, middle": kinds[1],
-        "kinds, output": kinds[2],
+        "kinds, lowest and highest": (kinds.mean(axis=0).min(), kinds.mean(axis=0).max()),
         "strongest, log10": log10.mean(axis=0).max(axis=-1),
         "spread in a layer": log10.std(axis=-1).mean(axis=0),
         "agreement, input": _agreement(log10[:, 0]),

@@ -12,7 +12,6 @@ GROUPS = {
     "transformer": ("embedding", "attention", "MLP", "head"),
 }
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE)  # which colour-blind readers can tell apart (Okabe and Ito)
-MARKERS = "os^D"
 REVERSED, STORED = BLUE, VERMILION
 RUNS = ("training,\nfloats", "training,\nexact", "forward mode,\none direction", "exact\nreversal")
 
@@ -89,11 +88,9 @@ def _time(axis, results) -> None:
 
 
 def _run(axis, results) -> None:
-    for seed, curve in enumerate(results.curve):
-        axis.plot(
-            results.curve_steps, curve, MARKERS[seed % 4] + "-", color=COLOURS[seed % 4], markersize=3, linewidth=1
-        )
-        axis.lines[-1].set_label(f"seed {seed}")
+    axis.plot(results.curve_steps, results.curve.T, color=BLUE, linewidth=0.6, alpha=0.5)
+    axis.lines[0].set_label("each seed")
+    axis.plot(results.curve_steps, results.curve.mean(axis=0), "o-", color=BLUE, markersize=3, label="mean")
     axis.set(xlabel="training steps", ylabel="validation loss (nats)", yscale="log", title="The run")
     axis.legend(frameon=False, fontsize="small")
 
@@ -103,13 +100,12 @@ def _hypergradient(axis, results, config) -> None:
     width = results.curve_steps[-1] / bins
     middle = width * (np.arange(bins) + 0.5)
     for group, name in enumerate(GROUPS[config.network]):
-        for seed, gradient in enumerate(results.gradient[:, group]):
-            style = {"color": COLOURS[group], "alpha": 1.0 if seed == 0 else 0.4, "linewidth": 1.0}
-            axis.plot(middle, gradient, label=name if seed == 0 else None, **style)
+        axis.plot(middle, results.gradient[:, group].T, color=COLOURS[group], alpha=0.3, linewidth=0.5)
+        axis.plot(middle, results.gradient[:, group].mean(axis=0), color=COLOURS[group], linewidth=1.6, label=name)
     axis.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
     axis.set_yscale("symlog", linthresh=float(np.median(np.abs(results.gradient))))
     axis.set(xlabel="training step", ylabel=f"hypergradient by the log learning rates\nof {width:.0f} steps (nats)")
-    axis.set_title("Where the learning rates matter")
+    axis.set_title("Where the learning rates matter\n(wide: mean of the seeds)")
     axis.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize="small")
 
 
