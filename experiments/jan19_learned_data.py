@@ -25,6 +25,7 @@ from experiments.shared import descents, image_plots, runner
 from experiments.shared.intervals import crossed_interval
 from experiments.shared.mnist import mnist_pieces
 from experiments.shared.scores import loss_and_error
+from hypergrad.style import BLACK, DEFAULT, LEARNED, LEARNED_TOO, OWN_RULE, SEARCHED, SEARCHED_TOO
 
 LOOK_AT = "Look at the learned images: no digits, but what the weights of a classifier are added up from."
 
@@ -58,6 +59,7 @@ WAYS = {
     "learned for the MLP": Way(learned_for="MLP"),
     "all 10,000 real images": Way(everything=True),
 }
+COLOURS = (DEFAULT, SEARCHED_TOO, OWN_RULE, SEARCHED, LEARNED, LEARNED_TOO, BLACK)
 SHOWN = ("class means, best contrast", "learned for logistic regression", "learned for the MLP")
 
 
@@ -194,7 +196,7 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def plot(results, config):
-    return image_plots.plot_data(results, config, tuple(WAYS), SHOWN, tuple(MODELS))
+    return image_plots.plot_data(results, config, dict(zip(WAYS, COLOURS)), SHOWN, tuple(MODELS))
 
 
 def numbers(results, config) -> dict:

@@ -26,6 +26,7 @@ from experiments.shared.intervals import crossed_interval, t_interval
 from experiments.shared.mnist import mnist_pieces
 from experiments.shared.penalties import penalised
 from experiments.shared.scores import loss_and_error
+from hypergrad.style import BLACK, DEFAULT, LEARNED, LEARNED_TOO, SEARCHED, SEARCHED_TOO, darker
 
 LOOK_AT = "Look at the penalties: low where ink decides, as in the middle of a 0; the rest depends on the training set."
 
@@ -60,6 +61,7 @@ WAYS = {
     PER_WEIGHT: Way((784, 10)),
     "no penalty, trained on the validation images too": Way(with_validation=True),
 }
+COLOURS = (DEFAULT, SEARCHED_TOO, LEARNED_TOO, SEARCHED, LEARNED, darker(LEARNED), BLACK)
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def plot(results, config):
-    return image_plots.plot_penalties(results, config, tuple(WAYS), PER_WEIGHT)
+    return image_plots.plot_penalties(results, config, dict(zip(WAYS, COLOURS)), PER_WEIGHT)
 
 
 def numbers(results, config) -> dict:
