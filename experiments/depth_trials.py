@@ -5,7 +5,7 @@ drawn anew; minibatches of 100 in order, learning rate 0.3, momentum 0.9, 300 st
 1.4/√fan-in. The form is E + A · depth^−α, for the mean loss of the last 100 minibatches; a trial is irregular if it
 lies outside what the other trials predict for it (`hg.fit.irregular`), or what the trials of other depths do.
 
-Part 1: six seeds without and with weight decay 5·10⁻⁴; telemetry: the growth λ of a perturbation, the sharpness against
+Part 1: ten seeds without and with weight decay 5·10⁻⁴; telemetry: the growth λ of a perturbation, the sharpness against
     the limit of stability, the gradients at the start.
 Part 2: the test of the cause, on ten other seeds: smaller learning rates, against the edge of chaos at each depth; and
     at depth 9 a scale for each layer's initial weights, learned by hypergradient and found by plain search.
@@ -42,7 +42,7 @@ class Config(deep_nets.Config):
 
     weight_decays: tuple[float, ...] = (0.0, 5e-4)
     look_every: int = 20
-    seeds: int = 6
+    seeds: int = 10
     quick_every: int = 10
 
     def look(self) -> int:
@@ -56,7 +56,7 @@ class Config(deep_nets.Config):
 
 PARTS = {1: Config(), 2: depth_causes.Config(), 3: fit_coverage.Config()}
 FULL = {
-    1: Config(width=200, images=50_000, steps=5_000, window=500, look_every=500, seeds=10),
+    1: Config(width=200, images=50_000, steps=5_000, window=500, look_every=500),
     2: depth_causes.Config(width=200, images=50_000, steps=5_000, window=500, seeds=20, descent_steps=50),
     3: fit_coverage.Config(draws=1_000, bootstraps=1_000),
 }
@@ -173,9 +173,10 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"sharpness over the limit by depth, {name}"] = sharpest[w].max(axis=-1)
         found[f"first over last gradient by depth, {name}"] = ratio[w].mean(axis=-1)
         since, first = parting(results)[w, deepest], results.curve[w, deepest, :, :50].mean(axis=-1)
-        found[f"loss by seed, {name}"], odd = results.value[w, deepest], np.isfinite(since)
-        found[f"since step, {name}"] = since[odd]
-        found[f"first 50 steps, irregular, {name}"], found[f"first 50 steps, regular, {name}"] = first[odd], first[~odd]
+        odd, regular = first[results.flagged[1, w, deepest] > 0.5], first[results.flagged[1, w, deepest] < 0.5]
+        found[f"since step, {name}"] = since[np.isfinite(since)]
+        found[f"first 50 steps, irregular, {name}"] = odd
+        found[f"first 50 steps, regular, range, {name}"] = regular.min(), regular.max()
     score = results.score[1, :, deepest].ravel()
     found["largest sharpness over the limit"] = sharpest.max()
     for name, sign in (("growth", growth), ("sharpness", sharpest), ("first gradient", ratio)):

@@ -38,10 +38,13 @@ def test_the_smoothed_loss_is_the_mean_of_the_last_steps_and_what_is_irregular_f
 
 def test_what_the_log_says_in_words_of_the_first_two_parts():
     (config, stored), (_, causes) = PART1, PART2
+    assert config.seeds == stored.value.shape[-1] >= 10
     odd = stored.flagged[1, :, -1]
-    assert (odd[0] == odd[1]).all() and odd[0].nonzero()[0].tolist() == [0, 3, 4]
+    assert (odd[0] == odd[1]).all() and odd[0].nonzero()[0].tolist() == [0, 3, 4, 7, 8]
     assert (stored.value[:, -1][odd > 0.0] > stored.predicted[1, :, -1][odd > 0.0]).all(), "always too high"
-    assert not stored.flagged[:, :, :-1].any() and (stored.diverged_at == -1).all()
+    assert np.argwhere(stored.flagged[:, :, :-1]).tolist() == [[1, 1, 3, 1]] and (stored.diverged_at == -1).all()
+    assert stored.score[1, 1, 3, 1] < 0.0, "that of depth 7 is too low"
+    assert np.flatnonzero(np.isfinite(depth_trials.parting(stored)[0, -1])).tolist() == [0, 3, 4, 7]
     assert (np.exp(causes.edge) > 0.5 * config.lr).all(), "half the rate is below the edge"
     above = depth_causes.excess(causes, PART2[0])
     scatter = [np.std(above[name], ddof=1) for name in ("rate × 0.5, all depths", "as it was")]
