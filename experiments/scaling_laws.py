@@ -5,7 +5,7 @@ nats. FLOPs are those of the matrix products of loss and gradient, counted. A la
 intervals (`hg.fit.power_law`).
 
 Part 1: L(N), L(D) and L(C) of convolutional networks: widths 2, 4, 8, 16, depths 1, 2, 3, from 6,250 to 50,000 images,
-    three seeds.
+    ten seeds.
 Part 2: fixed compute C = k N D e: MLPs of widths 3 to 64, with as many epochs e of the D images as C allows, ten
     seeds. The best N(C) and D(C), and their exponents against b/(a+b) and a/(a+b), which the law
     E + A N^−a + B D^−b implies.
@@ -51,7 +51,7 @@ class Config(image_nets.Config):
         return tuple(count // self.every for count in self.images)
 
 
-PARTS = {1: Config(), 2: iso_compute.Config(seeds=10), 3: tuned_laws.Config(seeds=10)}
+PARTS = {1: Config(seeds=10), 2: iso_compute.Config(seeds=10), 3: tuned_laws.Config(seeds=10)}
 _CONVOLUTIONAL = {"convolutional": True, "lr": 0.5, "batch_size": 512, "pooled": 1}
 FULL = {
     1: Config(**_CONVOLUTIONAL, widths=(8, 16, 32, 64, 128), epochs=10, seeds=2),
@@ -174,7 +174,7 @@ def plot(results: Results, config: Config, plt):
     for axis in axes:
         axis.set(xscale="log", yscale="log")
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "235" else "")
         axis.legend(frameon=False, fontsize="small", loc="upper right")
     low, high = by_size.get_ylim()
     by_size.set_ylim(low, high * (high / low) ** 0.25)  # room for the legends
