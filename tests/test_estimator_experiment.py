@@ -62,6 +62,18 @@ def test_a_point_in_the_calm_is_reproduced():
     assert np.all(found.truth_error[:, calm] < 1e-3 * np.abs(found.truth[:, calm]))
 
 
+def test_in_the_calm_exact_and_mixed_are_right_in_every_seed_and_past_the_edge_the_exact_one_in_none():
+    config, found = ERRORS
+    assert config.seeds == len(found.truth) >= 10
+    off = found.error / np.abs(found.truth)[..., None]
+    calm, chaos = (np.median(off[:, where], axis=1).T for where in (found.log_lr <= 1.0, found.log_lr >= 2.5))
+    exact, half, tenth, values, mixed = calm
+    assert max(exact.max(), mixed.max()) < 0.1 * min(rest.min() for rest in (half, tenth, values))
+    assert chaos[0].min() > 1e3 and np.median(chaos[3:]) < 1.0
+    counted = estimator_errors.numbers(found, config)["seeds nearer by mix than by values, chaos"]
+    assert counted == sum(mix < value for value, mix in zip(*chaos[3:], strict=True))
+
+
 def test_constant_rates_in_the_calm_are_reproduced(tmp_path):
     config, found = DESCENTS
     again = estimator_descents.descend(config, estimator_descents.CONSTANT, 0, tmp_path)

@@ -123,11 +123,14 @@ def relative(results: Results) -> np.ndarray:
 
 def numbers(results: Results, config: Config) -> dict:
     """What the log quotes: relative errors, medians over seeds and learning rates of the calm, the edge and past it."""
-    found = {}
+    found, off = {"seeds": len(results.truth)}, results.error / np.abs(results.truth)[..., None]
     for where, low, high in (("calm", -1.0, 1.0), ("edge", 1.75, 2.25), ("chaos", 2.5, 3.0)):
         inside = (results.log_lr >= low) & (results.log_lr <= high)
+        by_seed = np.median(off[:, inside], axis=1)
         for e, name in enumerate(NAMES):
-            found[f"{name}, {where}"] = np.median((results.error / np.abs(results.truth)[..., None])[:, inside, e])
+            found[f"{name}, {where}"] = np.median(off[:, inside, e])
+            found[f"{name}, {where}, range"] = by_seed[:, e].min(), by_seed[:, e].max()
+        found[f"seeds nearer by mix than by values, {where}"] = np.count_nonzero(by_seed[:, -1] < by_seed[:, -2])
         found[f"weight, {where}"] = np.median(results.weight[:, inside])
         found[f"truth, {where}"] = np.median((results.truth_error / np.abs(results.truth))[:, inside])
     return found
