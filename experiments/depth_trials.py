@@ -7,8 +7,8 @@ lies outside what the other trials predict for it (`hg.fit.irregular`), or what 
 
 Part 1: ten seeds without and with weight decay 5·10⁻⁴; telemetry: the growth λ of a perturbation, the sharpness against
     the limit of stability, the gradients at the start.
-Part 2: the test of the cause, on ten other seeds: smaller learning rates, against the edge of chaos at each depth; and
-    at depth 9 a scale for each layer's initial weights, learned by hypergradient and found by plain search.
+Part 2: the test of the cause, on ten other seeds: smaller and larger learning rates, against the edge of chaos at each
+    depth; and at depth 9 a scale for each layer's initial weights, learned by hypergradient and found by plain search.
 Part 3: do the intervals of the fits hold what they promise? 100 draws from a law of one variable, and from that of
     Besiroglu et al. (2024) of two.
 """
@@ -170,6 +170,7 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"above the law of the others, {name}"] = t_interval(above)
         found[f"growth by depth, {name}"] = growth[w].mean(axis=-1)
         found[f"growth by depth in thousandths, {name}"] = 1e3 * growth[w].mean(axis=-1)
+        found[f"growth at the deepest in thousandths, {name}"] = 1e3 * growth[w, deepest].mean()
         found[f"sharpness over the limit by depth, {name}"] = sharpest[w].max(axis=-1)
         found[f"first over last gradient by depth, {name}"] = ratio[w].mean(axis=-1)
         since, first = parting(results)[w, deepest], results.curve[w, deepest, :, :50].mean(axis=-1)

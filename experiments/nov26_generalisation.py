@@ -257,6 +257,8 @@ def numbers(results: Results, config: Config) -> dict:
                 found[f"error, {way} less one, {of}"] = t_interval(100.0 * (errors[place] - errors[0]))
                 found[f"{way} less start, {of}"] = t_interval(losses[place] - third[place, :, 0])
                 found[f"{way} less one, {of}"] = t_interval(losses[place] - losses[0])
+                for smaller, rival in zip(list(config.spaces())[:place], reached["lowest validation"][0]):
+                    found[f"{way} less lowest validation of {smaller}, {of}"] = t_interval(losses[place] - rival)
                 found[f"{way} less lowest validation, {of}"] = t_interval(
                     losses[place] - reached["lowest validation"][0][place]
                 )

@@ -8,7 +8,7 @@ Part 1: L(N), L(D) and L(C) of convolutional networks: widths 2, 4, 8, 16, depth
     ten seeds.
 Part 2: fixed compute C = k N D e: MLPs of widths 3 to 64, with as many epochs e of the D images as C allows, ten
     seeds. The best N(C) and D(C), and their exponents against b/(a+b) and a/(a+b), which the law
-    E + A N^−a + B D^−b implies.
+    E + A N^−a + B (D e)^−b implies.
 Part 3: L(N) of MLPs with one fixed learning rate, and with learning rates tuned for each width, by hypergradient and by
     plain search with as many trainings, ten runs of each tuning.
 

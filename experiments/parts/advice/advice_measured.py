@@ -152,6 +152,10 @@ def numbers(results: Results, config: Config) -> dict:
         for estimator in ("exact", "smoothed", "mixed"):
             ratio = results.ratio(results.error[:, NAMES.index(estimator)])
             found[f"always {estimator}, {name}"] = 100.0 * np.mean(ratio[among] <= WITHIN) if among.any() else np.nan
+    always = {name: results.ratio(results.error[:, NAMES.index(name)]) <= WITHIN for name in ("exact", "smoothed")}
+    found["always exact, within"] = int(always["exact"][judged].sum())
+    by_side = np.where(past, always["smoothed"], always["exact"])
+    found["exact below and values past, within"] = int(by_side[judged].sum())
     found["same side"] = int((past[judged] == (results.calm[judged] == 0)).sum())
     random = judged & past & (results.advised_error > 0.0)
     expected = results.expected[random] / results.advised_error[random]
