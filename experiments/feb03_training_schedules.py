@@ -205,7 +205,7 @@ def numbers(results: Results, config: Config) -> dict:
         start, constant, learned = np.moveaxis(
             results.test[0].mean(axis=-1), 1, 0
         )  # means over the weights of each run
-        before = learned_schedule_plots.unpacked(net, results.start[0])[1][:, ::2].mean(axis=(1, 2))
+        before = learned_schedule_plots.unpacked(net, results.start[0])[1][:, ::2]
         fall = (lr[:, ::2, -10:].mean(axis=2) / lr[:, ::2, 45:55].mean(axis=2)).mean(axis=1)
         norms = results.gradient_norm[0, :, 0]
         calm = norms < STEEP
@@ -221,11 +221,13 @@ def numbers(results: Results, config: Config) -> dict:
             "learned, calm starts": t_interval(learned[calm]),
             "learned less constant, other starts": (learned - constant)[~calm],
             "learned, other starts": learned[~calm],
+            "start, other starts": start[~calm],
             "norm first, other starts": norms[~calm],
             "norm first, calm starts, largest": norms[calm].max(),
             "lowest of a run, calm starts": t_interval(results.value[0].min(axis=1)[calm]),
             "rates at the end over the middle, calm starts": t_interval(fall[calm]),
-            "momenta, largest move": np.abs(by_run - before).max(),
+            "momenta, largest move": np.abs(by_run - before.mean(axis=(1, 2))).max(),
+            "momenta of single steps, largest move": np.abs(momentum[:, ::2] - before).max(),
             "runs": config.seeds,
             "held out": config.held_out,
         }

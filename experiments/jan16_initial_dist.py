@@ -284,6 +284,7 @@ def _of_one_distribution(results: Results) -> dict:
         "never below the start": onp.count_nonzero(onp.nanargmin(value, axis=-1) == 0),
         "best of those that come back": best[value[:, -1] < 0.95 * onp.log(10.0)],
         "moved, lowest, highest and median": (min(moved), max(moved), onp.median(moved)),
+        "doubled by the second step": onp.count_nonzero(value[:, 2] >= 2.0 * value[:, 1]),
     }
 
 
