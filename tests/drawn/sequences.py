@@ -58,8 +58,9 @@ def _memory_range(figure, found, config) -> None:
 def _memorised(figure, found, config) -> None:
     share = 100.0 * found.value / found.image.var(axis=-1)[:, None]
     errors, pictures = figure.axes[-1], [axis.images[0].get_array().ravel() for axis in figure.axes[:-1]]
-    shows(errors, np.array(config.sizes)[:, None, None], share)
-    shows(errors, np.array(config.sizes)[:, None], share.mean(axis=1))
+    beside = np.arange(len(config.sizes))[:, None] + [-0.2, 0.2]  # the two ways
+    shows(errors, beside[:, None] - 0.12, share)
+    shows(errors, beside + 0.05, share.mean(axis=1))
     for shown in (found.image[0], *found.drawn[:, 0].reshape(-1, found.drawn.shape[-1])):
         assert any(np.array_equal(picture, shown) for picture in pictures)
     says(figure, *memorised_digit.LABELS, *(f"{units} units, trained" for units in config.sizes), "units")

@@ -102,12 +102,13 @@ def plot(results, config, plt):
     axis = figure.add_subplot(grid[:, columns:])
     share = 100.0 * results.value / results.image.var(axis=-1)[:, None]
     for way, (words, marker) in enumerate(zip(LABELS, "os")):
-        for errors in share[:, :, way].T:
-            axis.plot(config.sizes, errors, marker, color=memory_plots.COLOURS[way], alpha=0.4, markersize=3.5)
-        axis.plot(config.sizes, share[:, :, way].mean(axis=1), "-", color=memory_plots.COLOURS[way], label=words)
-    axis.set(xscale="log", yscale="log", xlabel="units", ylabel="mean squared error\n(% of the variance of the image)")
-    axis.set_xticks(config.sizes, map(str, config.sizes))
-    axis.set_xticks([], minor=True)
+        for n, errors in enumerate(share[:, :, way]):
+            memory_plots.scatter_with_mean(
+                axis, n + 0.4 * (way - 0.5), errors, memory_plots.COLOURS[way], marker, words if n == 0 else None
+            )
+    axis.set(yscale="log", xlabel="units", ylabel="mean squared error\n(% of the variance of the image)")
+    axis.set_xticks(range(len(config.sizes)), map(str, config.sizes))
+    axis.set_title("points: a digit for each seed; mean and 95 % interval", fontsize="medium")
     axis.legend(frameon=False, fontsize="small")
     figure.suptitle(
         f"A digit of {config.side} × {config.side} pixels drawn by heart, {config.steps} steps of Adam, "

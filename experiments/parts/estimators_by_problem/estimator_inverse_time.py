@@ -280,7 +280,7 @@ def plot(results: Results, config: Config, plt):
     paths.set(xlabel="log θ0, initial learning rate", ylabel="log θ1, decay")
     length = config.size(config.descent_steps)
     paths.set_title(f"descents, T = {length:,}: paths of seed 0, dots: ends", fontsize="medium")
-    paths.legend(frameon=True, fontsize="x-small", loc="upper right")
+    paths.legend(frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     by_seed = results.unseen.mean(axis=-1)
     for d, colour in enumerate(COLOURS):
         ends.plot(by_seed[:, d], np.full(len(by_seed), d), ".", color=colour, alpha=0.5)

@@ -12,7 +12,6 @@ from hypergrad.style import BLUE, CONSTANT, DEFAULT, GREEN, LEARNED, LEARNED_TOO
 
 # Of Okabe & Ito, who chose them so that colour-blind readers can tell them apart.
 LAYERS = (BLUE, ORANGE, GREEN, VERMILION)
-DASHES = ("-", "--", "-.", ":")
 WINDOW = 9  # steps, of the moving averages of schedules
 
 
@@ -113,9 +112,11 @@ def draw_curves(axis, curves, counts) -> None:
 def draw_values(axis, value, objectives) -> None:
     for values, objective, colour, style in zip(value, objectives, (LEARNED, LEARNED_TOO), ("-", "--")):
         draw_lines(axis, np.arange(value.shape[-1]), values, colour, f"{objective} loss", style)
-    axis.set(xlabel="meta-iteration", ylabel="loss after the last step (nats)", yscale="log")
+    what = f"{objectives[0]} loss" if len(objectives) == 1 else "loss"
+    axis.set(xlabel="meta-iteration", ylabel=f"{what} after the last step (nats)", yscale="log")
     axis.set_title("Meta-learning,\ngeometric mean; thin: each run", fontsize="medium")
-    axis.legend(frameon=False, fontsize="small", title="objective", title_fontsize="small")
+    if len(objectives) > 1:
+        axis.legend(frameon=False, fontsize="small", title="objective", title_fontsize="small")
 
 
 def draw_scales(axis, log_scale, net) -> None:
@@ -128,7 +129,7 @@ def draw_scales(axis, log_scale, net) -> None:
         axis.axhline(fan_in**-0.5, color="0.4", linestyle=":", linewidth=1.2)
         axis.annotate(f"1/√{fan_in}", (0.01, fan_in**-0.5), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
     axis.set(xlabel="meta-iteration", ylabel="scale of the initial array", yscale="log")
-    axis.set_title("Initial scales, means of the runs")
+    axis.set_title("Initial scales, geometric means of the runs", fontsize="medium")
     axis.set_ylim(0.5 * min(means.min(), max(net.sizes) ** -0.5), 1.4 * max(means.max(), min(net.sizes[:-1]) ** -0.5))
     axis.legend(frameon=False, fontsize="x-small", ncols=2, loc="lower center")
 
@@ -142,10 +143,11 @@ def draw_first(axes, first, config, net) -> None:
     for axis, array, words in zip(axes, (one[0], total), ("at one draw of weights", f"mean of {draws} draws")):
         axis.axhline(0.0, color="0.6", linewidth=0.8)
         for layer, row in enumerate(net.parts(array)[0][::2]):
-            axis.plot(row, DASHES[layer], color=LAYERS[layer], linewidth=1.2)
+            axis.plot(row, color=LAYERS[layer], linewidth=1.2, label=names(net)[layer])
         axis.set(xlabel="training step", ylabel="hypergradient (nats per\nunit of log learning rate)")
         axis.set_title(f"First hypergradient, {words}")
         axis.sharey(axes[0])
+    axes[0].legend(frameon=False, fontsize="small", loc="upper left")
     for layer, (row, error) in enumerate(zip(net.parts(total)[0][::2], net.parts(spread / np.sqrt(draws))[0][::2])):
         axes[1].fill_between(np.arange(net.steps), row - 2 * error, row + 2 * error, color=LAYERS[layer], alpha=0.2)
 

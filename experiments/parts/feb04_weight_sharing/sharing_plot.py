@@ -103,7 +103,7 @@ def _losses(axis, results) -> None:
     axis.plot([], [], "^", color="0.3", fillstyle="none", label="training images")
     axis.plot([], [], "o", color="0.3", label="test images")
     labels = [f"{name}\n{mean:.3f}" for name, mean in zip(WAYS, results.test.mean(axis=(0, 2)))]
-    axis.set_xticks(range(len(WAYS)), labels, fontsize="x-small", rotation=40)
+    axis.set_xticks(range(len(WAYS)), labels, fontsize="xx-small")
     axis.set_xlabel("(under each name its mean test loss)", fontsize="small")
     axis.set(yscale="log", ylabel="loss (nats a task)")
     title = f"On {results.test.shape[-1]} unseen draws: mean, and 95 %\ninterval over descents and draws"

@@ -189,7 +189,7 @@ def _draw_losses(axis, results, config) -> None:
             axis.plot(best, color=COLOURS[r], label=name if seed == 0 else None, linewidth=1.8)
             if np.isnan(values[seed, -1]):
                 end = np.isfinite(values[seed]).sum() - 1
-                axis.plot(end, best[end], "x", color=COLOURS[r], markersize=8)
+                axis.plot(end, best[end], "x", color="black", markersize=7, markeredgewidth=1.5, zorder=5)
     for name, (colour, draws) in SEARCH.items():
         for seed, chosen in enumerate(results.chosen(draws)):
             label = name if seed == 0 else None

@@ -15,7 +15,7 @@ DASHES, MARKERS = ("--", "-"), ("o", "s")  # of the lengths
 REFERENCE = "recurrence, all"  # what losses by position are compared with
 SHOWN = {  # there: colour and dashes
     "recurrence": (BLACK, "-"),
-    "recurrence, 1": (SKY, "-"),
+    "recurrence, 2": (SKY, "-"),
     "recurrence, 5": (BLUE, "-"),
     "attention, 2": (PURPLE, "--"),
     "attention, 5": (ORANGE, "--"),
@@ -84,7 +84,7 @@ def _cost(axis, losses, names, config) -> None:
 
 
 def _rates(axis, results, names, config) -> None:
-    palette = {**SHOWN, REFERENCE: (GREEN, "-"), "recurrence, 2": ("0.6", "-")}
+    palette = {**SHOWN, REFERENCE: (GREEN, "-"), "recurrence, 1": ("0.6", "-")}
     for name, losses in zip(names, results.by_rate):
         colour, dashes = palette[name]
         style = {"color": colour, "linestyle": dashes, "marker": "s", "markersize": 4, "linewidth": 1.2}
