@@ -30,7 +30,7 @@ STYLES = (":", "--", "-.", ":", "--")  # of the shapes, and, in another colour, 
 def _plot_equal_cost(results, config, methods, shapes, plt):
     budgets, spaces = np.array(config.budgets), config.spaces()
     figure, axes = plt.subplots(2, 2, figsize=(11.0, 8.4), layout="constrained", sharex=True, sharey=True)
-    start = results.start.mean()
+    start = highest = results.start.mean()
     for p, (axis, space) in enumerate(zip(axes.flat, spaces)):
         for s, (shape, style) in enumerate(zip(shapes, STYLES)):
             losses = results.shaped[:, s].mean(axis=(0, -1))
@@ -42,8 +42,10 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
                 continue
             at = budgets * 1.03 ** (m - 2)  # side by side
             axis.plot(at, runs.mean(axis=0), MARKERS[m], linestyle="-", color=COLOURS[m], label=method, markersize=5)
+            highest = max(highest, runs.mean(axis=0).max())
             if len(runs) > 1:
                 _, low, high = np.transpose([t_interval(values) for values in runs.T])
+                highest = max(highest, high.max())
                 axis.vlines(at, np.maximum(low, LEAST), high, color=COLOURS[m], linewidth=1.4)
         axis.axhline(start, color=DEFAULT, linewidth=1.0, label="start of all searches")
         axis.set_title(f"{space:,} hyperparameter{'s' if space > 1 else ''}")
@@ -55,9 +57,9 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
     for axis in axes[:, 0]:
         axis.set_ylabel("test loss (nats)")
     lowest = min(np.nanmin(results.value.mean(axis=(0, -1))), results.shaped.mean(axis=(0, -1)).min())
-    axes[0, 0].set_ylim(0.8 * lowest, 1.2 * max(start, np.nanmax(results.value.mean(axis=(0, -1)))))
+    axes[0, 0].set_ylim(0.8 * lowest, 1.1 * highest)
     axes[0, 0].yaxis.set_major_formatter("{x:g}")
-    axes[0, 0].yaxis.set_minor_formatter("{x:g}")
+    axes[0, 0].yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "23457" else "")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     net = config.net()
     figure.suptitle(
