@@ -51,8 +51,8 @@ class Config(runner.PartConfig):
 
 
 PARTS = {
-    1: Config("mlp", 20_000, -2.0, 10_000, 50, quick_every=100),
-    2: Config("transformer", 5_000, -1.0, 2_000, 4, held_out=50, quick_every=100),
+    1: Config("mlp", 20_000, -2.0, 10_000, 50, seeds=10, quick_every=100),
+    2: Config("transformer", 5_000, -1.0, 2_000, 4, held_out=50, seeds=10, quick_every=100),
 }
 
 
