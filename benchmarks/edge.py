@@ -1,10 +1,10 @@
 """``python -m benchmarks.edge``: how well the edge is found, and single derivatives are judged.
 
-The reference are the dense sweeps of January 14, part 2, of 1,000 values, which are checked in for three
+The reference are the dense sweeps of January 14, part 2, of 1,000 values, which are checked in for ten
 initialisations. ``found`` is a real run of ``locate_edge`` for the first, and one on the recorded sweep for the others.
 For ``shifted`` and for the verdicts of ``trust`` the sweep is played back: 20 searches that begin at 20 different
 values, and the report at every fifth value: for the initialisation that its rule was chosen on (seed 0), the one that
-it was looked at again with (1), and another. A relu net, where the search fails, has a sweep of ``RELU_VALUES``
+it was looked at again with (1), and others. A relu net, where the search fails, has a sweep of ``RELU_VALUES``
 values, cached below ``benchmarks/.cache``.
 
 ``--write`` puts what is measured into ``docs/edge.json`` and the tables into ``docs/chaos.md``.

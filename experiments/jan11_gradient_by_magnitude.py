@@ -3,7 +3,7 @@
 Setting: 784-200-50-10 tanh on the first 1,000 MNIST training images, minibatches of 250 in order,
 log parameter scale −2, momentum 0.9, 50 steps, ten seeds. The gradient of the training loss after
 all steps by every single initial weight and bias, against the magnitude of that weight, per layer;
-at a learning rate in the calm regime and at one close to the edge of chaos.
+at a learning rate in the calm regime and at one at the edge of chaos.
 """
 
 import sys
@@ -24,7 +24,7 @@ from hypergrad.style import BLUE, ORANGE, in_style
 
 LOOK_AT = (
     "Look how flat the lines are: a weight's gradient depends on its layer and on whether it is a bias, hardly on its\n"
-    "magnitude. Close to the edge the seeds differ a hundredfold, all layers of a seed together."
+    "magnitude. At the edge the seeds differ a hundredfold, all layers of a seed together."
 )
 BINS = np.geomspace(1e-3, 4.0, 13)  # of a weight's magnitude, in units of the initial scale
 SAMPLE, _CHOICE = 500, 11  # points shown of each array, and the purpose of their random choice
@@ -110,7 +110,7 @@ def numbers(results: Results, config: Config) -> dict:
         found[f"rms, layer {layer}"] = rms.min(), rms.max()
         found[f"biases over weights, layer {layer}"] = (biases / rms).min(), (biases / rms).max()
     grown = (results.rms[:, 1] / calm)[:, :-1]  # without the ten output biases
-    edges = load(jan14, FIGURES / "jan14_lr_wiggliness", 1)[1].edge
+    edges = load(jan14, FIGURES / "jan14_lr_wiggliness", 2)[1].failures()[:, -1]
     ranked = spearmanr(edges, grown[: len(edges), 0])
     found["rank correlation of edge and growth"], found["its p value"] = ranked.statistic, ranked.pvalue
     found["grown, layer 1"] = grown[:, 0].min(), grown[:, 0].max()

@@ -5,7 +5,7 @@ log parameter scale −2, momentum 0.9, one constant learning rate. The training
 images, and its exact derivative by the log of the learning rate in forward mode.
 
 Part 1: log learning rate −4 to 3, after 0, 1, 5, 10, 20 and 50 steps, ten seeds.
-Part 2, a closer look: 0.5 to 2.5 after 50 steps, 1,000 values, three seeds.
+Part 2, a closer look: 0.5 to 2.5 after 50 steps, 1,000 values, ten seeds.
 """
 
 import sys
@@ -28,7 +28,7 @@ PARTS = {
         locate=True,
         seeds=10,
     ),
-    2: Sweeps(low=0.5, high=2.5, values=1_000, quick_every=50, counts=(50,), log_scale=-2.0),
+    2: Sweeps(low=0.5, high=2.5, values=1_000, quick_every=50, counts=(50,), log_scale=-2.0, seeds=10),
 }
 
 if __name__ == "__main__":

@@ -111,8 +111,21 @@ def test_the_log_takes_no_edge_from_a_grid_that_cannot_place_one():
     np.testing.assert_allclose(sweeps.numbers(*checked_in(jan14, 2)[::-1])["windows"], t_interval(fine))
     found = {place: checked_in(*place)[1] for place in SWEEPS}
     assert [place for place in SWEEPS if len(found[place].edges())] == [(jan09, 1), (jan09, 2), (jan14, 1), (jan14, 2)]
-    apart = [first - second for first, second in zip(found[jan14, 1].edges(), found[jan14, 2].edges())]
-    assert len(apart) >= 3 and np.abs(apart).max() < 0.2, "the same edges, on two grids"
+    closer, as_close = found[jan14, 2].failures(), found[jan14, 2].failures(every=4)  # as part 1 looks, 0.007 apart
+    apart = found[jan14, 1].edge - as_close[:, 0]
+    assert len(apart) >= 10 and np.abs(apart).max() < 0.2 and np.median(np.abs(apart)) < 0.05, "the same edges"
+    assert (closer[:, 0] > found[jan14, 1].edge).all(), "and later ones on a closer look"
+
+
+def test_an_edge_of_every_fifth_value_is_that_of_a_sweep_of_those():
+    config, found = checked_in(jan14, 2)
+    thinned = [
+        hg.probe.Sweep(*(array[3::5] for array in (s.values, s.loss, s.gradient, s.diverged_at)))
+        for s in found.sweeps()
+    ]
+    np.testing.assert_array_equal(found.failures(5, 3)[:, 0], [np.ravel(sweep.edge)[0] for sweep in thinned])
+    named = sweeps.numbers(found, config)
+    assert named["those less windows"].high < 0.0 < named["windows of every fifth value"].low
 
 
 def test_the_log_gives_the_edges_of_the_scale_with_an_interval_over_seeds():

@@ -17,6 +17,7 @@ from hypergrad.probe.figures import plot_sweep
 from hypergrad.runs.parallel import compute
 
 COARSE = 50  # so many values or fewer are quoted one by one
+COARSER = 5  # every fifth value of a dense sweep is asked where the edge is, too
 EDGE = {"edge": "location", "bracket": "bracket"}  # what is stored, and what a search calls it
 
 
@@ -68,12 +69,15 @@ class Results(NamedTuple):
         found = [hg.probe.locate_edge(f, low, high, values=len(self.values)) for f in played]
         return np.array([edge.location for edge in found])
 
-    def failures(self) -> np.ndarray:
-        """(s, k): the right end of the first window over which the derivative does not match; NaN if all match."""
-        found = []
-        for loss, gradient in zip(self.loss, self.gradient):
-            windows = compare(self.values, loss, gradient)
-            found.append(np.append(self.values[windows.ends], np.nan)[first_failure(windows)])
+    def failures(self, every: int = 1, first: int = 0) -> np.ndarray:
+        """(s, k): the right end of the first window over which the derivative does not match; NaN if all match.
+
+        Of every so-manieth value, from a first one on.
+        """
+        found, values = [], self.values[first::every]
+        for loss, gradient in zip(self.loss[:, first::every], self.gradient[:, first::every]):
+            windows = compare(values, loss, gradient)
+            found.append(np.append(values[windows.ends], np.nan)[first_failure(windows)])
         return np.array(found)
 
 
@@ -126,7 +130,6 @@ def numbers(results: Results, config: Sweeps) -> dict:
     at, last = x[losses.argmin(axis=1)], losses[..., -1]  # (s, k) and (s, n)
     found = {"seeds": len(losses), "lowest loss": t_interval(last.min(axis=1)), "lowest at": t_interval(at[:, -1])}
     found["lowest loss, lowest and highest"] = ends(last.min(axis=1))
-    found["lowest loss by seed"], found["lowest at by seed"] = last.min(axis=1), at[:, -1]
     found["largest derivative"] = sizes[np.isfinite(sizes)].max()
     for k, count in enumerate(config.counts):
         found[f"lowest at, after {count} steps"] = ends(at[:, k])
@@ -149,8 +152,8 @@ def numbers(results: Results, config: Sweeps) -> dict:
 def _of_edges(results: Results) -> dict:
     """Where the edges lie, and what lies before and past them."""
     x, edges, last = results.values, results.edges(), results.loss[..., -1]
-    found = {"edge": t_interval(edges), "edge by seed": edges, "edges, lowest and highest": ends(edges)}
-    found["edges of seeds 0 to 2"], found["edges, standard deviation"] = edges[:3], np.std(edges, ddof=1)
+    found = {"edge": t_interval(edges), "edges, lowest and highest": ends(edges)}
+    found["edges, standard deviation"] = np.std(edges, ddof=1)
     before = x < edges[:, None]
     lowest = np.where(before, last, np.inf).min(axis=1)
     found["lowest before the edge"], found["lowest past it less that"] = (
@@ -163,7 +166,13 @@ def _of_edges(results: Results) -> dict:
         found["seeds apart below 0, %"] = apart[before.all(axis=0) & (x < 0.0)].max()
     if not len(results.edge):  # the values are close enough for the rule of windows to be asked
         windows = results.failures()[:, -1]
-        found["windows"], found["windows by seed"] = t_interval(windows), windows
+        coarser = np.mean([results.failures(COARSER, first)[:, -1] for first in range(COARSER)], axis=0)
+        found["windows"], found["windows, lowest and highest"] = t_interval(windows), ends(windows)
+        found["windows of every fifth value"], found["those less windows"] = map(
+            t_interval, (coarser, coarser - windows)
+        )
+        found["edge less windows"] = t_interval(edges - windows)
+        found["edge less windows, lowest and highest"] = ends(edges - windows)
     return found
 
 
