@@ -31,7 +31,7 @@ class Config(character_memory.Config):
       order: of the table, which has counted as many characters as a model saw.
     """
 
-    seeds: int = 5
+    seeds: int = 10
     log_rates: tuple[float, ...] = (-1.75, -1.5, -1.25, -1.0)
     draws: int = 1
     units: int = 64
