@@ -116,9 +116,11 @@ def test_no_pickle_is_read_from_results(tmp_path):
 
 
 def imported_by(path):
-    """The modules of experiments that a file imports from."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    found = {node.module for node in nodes} | {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+    """The modules of experiments that a file imports from, or names for an import by name."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    found = {n.module for n in imports} | {f"{n.module}.{alias.name}" for n in imports for alias in n.names}
+    found |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return {name for name in found if name.startswith("experiments.")}
 
 

@@ -6,13 +6,13 @@ or of the logit of what lies between 0 and 1.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 import numpy as np
 
 import hypergrad as hg
 from experiments.shared import online_rules, search
+from experiments.shared.penalised_regression import MODEL, RANGE, RULE, TEST, UNSEEN, VALID, Setting, pieces, trained
 from experiments.shared.rivals import Config, Rival, by_descent, by_grid
 from experiments.shared.scores import loss_and_error
 
@@ -36,35 +36,32 @@ NAMES = (
 
 def rivals(config: Config, seed: int, cache) -> dict[str, Rival]:
     """By name; ``config`` says how many trainings the grid of single penalties has points for."""
-    jan21 = importlib.import_module("experiments.jan21_relevance")  # which lists this module's names
-    setting, validation, test = jan21.PARTS[2], jan21.pieces()[jan21.VALID], jan21.pieces()[jan21.TEST]
-    start = hg.schedules.unbounded(setting.log_start, *jan21.RANGE)
-    steps, momentum = setting.steps, jan21.RULE.momentum
+    setting, validation, test = Setting(), pieces()[VALID], pieces()[TEST]
+    start = hg.schedules.unbounded(setting.log_start, *RANGE)
+    steps, momentum = setting.steps, RULE.momentum
 
     def log_penalty(z, shape):
-        return hg.schedules.bounded(start + z.reshape(shape), *jan21.RANGE)
+        return hg.schedules.bounded(start + z.reshape(shape), *RANGE)
 
     def differentiable(shape: tuple[int, int]) -> Callable:
-        return lambda z, number: jan21.MODEL.loss(
-            jan21.trained(setting, log_penalty(z, shape), seed, number), *validation
-        )
+        return lambda z, number: MODEL.loss(trained(setting, log_penalty(z, shape), seed, number), *validation)
 
     def rival(numbers: int, by: Callable, shape=(1, 1), rule: Callable | None = None, f: Callable | None = None):
         penalties = int(np.prod(shape))
 
         def params(z, *which):
             with np.errstate(all="ignore"):
-                optimizer = jan21.RULE if rule is None else rule(z[penalties:])
+                optimizer = RULE if rule is None else rule(z[penalties:])
                 options = {"rule": optimizer, "on_divergence": "nan"}
-                return jan21.trained(setting, log_penalty(z[:penalties], shape), *which, **options)
+                return trained(setting, log_penalty(z[:penalties], shape), *which, **options)
 
         def searched(z, number):
             with np.errstate(all="ignore"):
-                return search.bounded(jan21.MODEL.loss(params(z, seed, number), *validation))
+                return search.bounded(MODEL.loss(params(z, seed, number), *validation))
 
         def tested(z, i):
             with np.errstate(all="ignore"):
-                loss, error = loss_and_error(jan21.MODEL, params(z, 0, i, jan21.UNSEEN), *test)
+                loss, error = loss_and_error(MODEL, params(z, 0, i, UNSEEN), *test)
             return search.bounded(loss), 100.0 * error
 
         return Rival(numbers, by, f or searched, tested)
