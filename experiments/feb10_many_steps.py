@@ -262,7 +262,9 @@ def run(config: Config, jobs: int, cache) -> Results:
     long = compute(
         lambda seed: apart(NAME, "measure", config, int(seed)), config.numbered, cache=cache / "long", **once
     )
-    counts = () if config.first_seed else config.short if config.every == 1 else config.short[:2]  # of seed 0 only
+    counts = config.short if config.every == 1 else config.short[:2]
+    if config.first_seed:
+        counts = ()  # they are those of seed 0
     short = {name: compute(partial(_short, config, name), counts, cache=cache / name, **once) for name in ADJOINTS}
     curve_steps = np.linspace(0, config.steps // config.every, config.points).astype(int)
     lost = np.log2(2.0**32 / round(config.momentum * 2.0**32))  # of the momentum that exact arithmetic takes

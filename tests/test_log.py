@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import re
 
 import pytest
 
@@ -16,10 +17,25 @@ def test_every_marked_number_is_that_of_the_checked_in_results():
     assert log_numbers.disagreements(LOG, numbers_of) == []
 
 
-def test_the_page_on_estimators_quotes_the_checked_in_results():
-    page = (results.ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
-    assert len(log_numbers.marks(page)) > 20
-    assert log_numbers.disagreements(page, numbers_of) == []
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in (results.ROOT / "docs").glob("*.md")}
+PAGES = {name: text for name, text in PAGES.items() if re.search(r"<!-- \w+ \d+: ", text)}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_quote_the_checked_in_results(name):
+    assert {"chaos.md", "estimators.md", "long_runs.md"} <= set(PAGES)
+    text = re.sub(r"<!-- (end of )?\w+ -->", "", PAGES[name])  # around tables of numbers from other files
+    assert log_numbers.disagreements(text, numbers_of) == []
+
+
+@pytest.mark.parametrize(
+    "entry", re.split("^## ", LOG, flags=re.MULTILINE)[1:], ids=lambda entry: entry.partition(":")[0]
+)
+def test_an_entry_begins_with_its_command_and_its_answer(entry):
+    _, command, answer, *_ = entry.split("\n\n")
+    assert command.startswith("`python -m experiments.") and answer.startswith("**Answer")
+    sentences = re.sub(r"<!--.*?-->|\d[.]\d", "", answer, flags=re.DOTALL)
+    assert len(re.findall(r"[.!?](?=\s|$)", sentences)) <= 3
 
 
 def test_whoever_names_numbers_has_some_in_the_log():
