@@ -80,7 +80,8 @@ class Edge(NamedTuple):
       location: the value; NaN if there is no edge, ``low`` if all of the range is chaotic.
       bracket: up to the first number the integral of the derivative was seen to match the function, with
         half of what is allowed to spare; at the second, one window past the location, it no longer does.
-        (high, inf) if there is no edge; from −inf if all is chaotic.
+        (high, inf) if there is no edge; from −inf if all is chaotic. All this is seen on values that are
+        (high − low) / (values − 1) apart; closer ones may match further up.
       evaluations: how many runs it took, over all seeds.
       status: "edge", "no edge" or "chaotic throughout".
       reason: the same in a sentence.
@@ -301,7 +302,9 @@ class _Search:
             return Edge(self.low, (-math.inf, beyond), runs, "chaotic throughout", reason, *data, ())
         start = doubtful[0].left if doubtful else intervals[-1].left
         bracket = self.value(start), beyond
-        reason = f"the integral of the derivative matches f up to {bracket[0]:.4g} and misses it at {location:.4g}"
+        spacing = (self.high - self.low) / self.last
+        reason = f"the integral of the derivative matches f up to {bracket[0]:.4g} and misses it at {location:.4g}, "
+        reason += f"by values {spacing:.1g} apart"
         if location - bracket[0] > 4 * self.width:
             reason += "; what lies between is not settled: give a larger budget, or a narrower range"
         return Edge(location, bracket, runs, "edge", reason, *data, ())
