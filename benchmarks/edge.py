@@ -29,6 +29,7 @@ from hypergrad.probe.edge import WIDTH, compare, first_failure
 
 CACHE = Path(__file__).parent / ".cache" / "edge"
 DOCS = Path(__file__).parent.parent / "docs"
+EVERY = 5  # so-manieth value of a dense sweep, at which `trust` is asked
 RELU_VALUES = 320  # no more than 0.01 apart, as it takes to place an edge
 
 
@@ -98,7 +99,7 @@ def agrees(edge: hg.probe.Edge, sweep: hg.probe.Sweep) -> bool:
     return bool(abs(edge.location - sweep.edge) <= 0.05)
 
 
-def flagged(sweep: hg.probe.Sweep, every: int = 5) -> tuple[list, list, list]:
+def flagged(sweep: hg.probe.Sweep, every: int = EVERY) -> tuple[list, list, list]:
     """Whether ``trust`` flags the derivative: before the window that first fails, in it, and past the edge.
 
     The edge is the right end of that window, so what makes it fail lies in it.
@@ -144,9 +145,20 @@ def relu_windows(sweep: hg.probe.Sweep) -> dict:
 
 
 def judged(seed: int) -> dict:
-    """How many derivatives of a checked-in sweep ``trust`` flags, and of how many, by where they lie."""
-    flags = flagged(dense(seed))
-    return {"seed": seed, "flagged": [sum(part) for part in flags], "of": [len(part) for part in flags]}
+    """How many derivatives of a checked-in sweep ``trust`` flags, and of how many, by where they lie.
+
+    And at which distances from the edge are those that it flags before the window, and those past it that it misses.
+    """
+    sweep = dense(seed)
+    flags, values = flagged(sweep), sweep.values[64:-64:EVERY]
+    before, _, past = np.split(values, np.cumsum([len(part) for part in flags])[:-1])
+    return {
+        "seed": seed,
+        "flagged": [sum(part) for part in flags],
+        "of": [len(part) for part in flags],
+        "flagged before": [float(sweep.edge - x) for x, flag in zip(before, flags[0]) if flag],
+        "missed past": [float(x - sweep.edge) for x, flag in zip(past, flags[2]) if not flag],
+    }
 
 
 def located_as_markdown(rows: list[dict]) -> str:

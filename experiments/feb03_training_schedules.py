@@ -162,6 +162,8 @@ def numbers(results: Results, config: Config) -> dict:
     net = config.net()
     lr, momentum, scale = learned_schedule_plots.unpacked(net, results.learned[0])
     by_run, highest = momentum[:, ::2].mean(axis=(1, 2)), results.curve[0, :, 1, 4:].max(axis=1)  # from step 20 on
+    log_scale = results.log_scale[0].mean(axis=0)
+    late = log_scale[-1] - log_scale[30]
     named = {
         "hyperparameters": net.numbers,
         "value first": results.value[:, :, 0].mean(axis=1),
@@ -188,6 +190,8 @@ def numbers(results: Results, config: Config) -> dict:
         "momentum of layer 1, first ten steps": momentum[:, 0, :10].mean(),
         "weight scale of layer 1": scale[:, 0].mean(),
         "weight scales of layers 2 to 4": scale[:, 2::2].mean(axis=0),
+        "weight scales, logs, from the 30th on": late[::2],
+        "bias scales, logs, from the 30th on": late[1::2],
         "curve ends, after and before": results.curve[0, :, ::-1, -1].mean(axis=0),
     }
     if config.first:

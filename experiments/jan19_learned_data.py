@@ -196,7 +196,7 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def plot(results, config):
-    return image_plots.plot_data(results, config, dict(zip(WAYS, COLOURS)), SHOWN, tuple(MODELS))
+    return image_plots.plot_data(results, config, dict(zip(WAYS, COLOURS, strict=True)), SHOWN, tuple(MODELS))
 
 
 def numbers(results, config) -> dict:

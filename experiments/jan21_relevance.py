@@ -155,7 +155,7 @@ def run(config: Config, jobs: int, cache) -> Results:
 
 
 def plot(results, config):
-    return image_plots.plot_penalties(results, config, dict(zip(WAYS, COLOURS)), PER_WEIGHT)
+    return image_plots.plot_penalties(results, config, dict(zip(WAYS, COLOURS, strict=True)), PER_WEIGHT)
 
 
 def numbers(results, config) -> dict:

@@ -27,6 +27,7 @@ import hypergrad as hg
 from experiments.parts.scaling_laws import image_nets, iso_compute, tuned_laws
 from experiments.shared import flops, runner
 from experiments.shared.fitted_laws import curve, envelope, estimate, rows_of
+from experiments.shared.ticks import label_some
 from hypergrad.style import BLUE, GREEN, PURPLE, VERMILION, in_style
 
 LOOK_AT = "Look at how far the points scatter around each law, and at the intervals of its exponent."
@@ -173,8 +174,7 @@ def plot(results: Results, config: Config, plt):
     by_compute.set(xlabel="compute C of the training (FLOPs)", title="all trainings")
     for axis in axes:
         axis.set(xscale="log", yscale="log")
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "235" else "")
+        label_some(axis.yaxis, "235")
         axis.legend(frameon=False, fontsize="small", loc="upper right")
     low, high = by_size.get_ylim()
     by_size.set_ylim(low, high * (high / low) ** 0.25)  # room for the legends

@@ -132,6 +132,17 @@ def test_the_tables_on_the_edge_in_the_documents_are_the_measured_ones(tmp_path,
     assert json.loads((tmp_path / "edge.json").read_text()) == measured
     assert all(table in (tmp_path / "chaos.md").read_text() for table in tables)
     relu, text = measured["relu"], " ".join(page.split())
+    off = {row["seed"]: abs(row["found"] - row["dense"]) for row in measured["located"]}
+    held = all(row["bracket"][0] <= row["dense"] <= row["bracket"][1] for row in measured["located"])
+    shifted, worst = min(row["held"] for row in measured["located"]), max(off, key=off.get)
+    assert held and f"All ten brackets hold the dense edge, those of other starts do in {100 * shifted:.0f} %" in text
+    others = max(distance for seed, distance in off.items() if seed != worst)
+    assert f"The location itself is within {others:.2f} for nine of the ten" in text
+    assert f"off by {off[worst]:.2f} for seed {worst}, whose bracket is wide" in text
+    *rest, last = sorted(distance for row in measured["judged"] for distance in row["missed past"])
+    assert f"up to {rest[-1]:.2f} past it but for one value" in text and last > 2.0 * rest[-1]
+    early = [max(row["flagged before"]) for row in measured["judged"] if row["flagged before"]]
+    assert f"in three of the ten initialisations, ripples up to {max(early):.2f} before it" in text and len(early) == 3
     places = [f"{place:.2f}".replace("-", "−") for place in relu["rule"].values()]
     assert f"the rule gives {places[0]}, {places[1]} and {places[2]}; with 10 % instead of 5, {places[3]}" in text
     assert f"The search ends at {relu['found']:.2f}" in text
@@ -152,6 +163,10 @@ def test_the_edge_benchmark_plays_a_sweep_back():
         assert (found["dense"], found["found"]) == (sweep.edge, pytest.approx(edge.location, abs=1e-9))
         flags = edge_benchmark.flagged(sweep)
         assert [list(map(len, flags)), list(map(sum, flags))] == [judged["of"], judged["flagged"]]
+        apart = [len(judged["flagged before"]), judged["of"][2] - len(judged["missed past"])]
+        assert apart == [judged["flagged"][0], judged["flagged"][2]]
+        assert all(distance >= 0.0 for distance in judged["missed past"])
+        assert all(distance > edge_benchmark.WIDTH for distance in judged["flagged before"])
     first = measured["located"][0]
     assert list(edge_benchmark.shifted(edge_benchmark.dense())) == [first["near"], first["held"]]
 

@@ -147,6 +147,15 @@ def test_what_tables_have_right_at_most_counted_by_hand():
     assert share(1, 3) == share(2, 3) == share(3, 3) == 1 / 2
 
 
+def test_the_arms_whose_best_rate_is_the_end_of_the_grid_are_those_that_the_log_names():
+    """All of 16 units, and of those of 4 the ones without gates."""
+    config, found = results.load(aug12, results.FIGURES / "aug12_characters", 2)
+    at_the_end = found.by_rate.argmin(axis=-1) == len(config.rates) - 1
+    without, gated = at_the_end.swapaxes(0, 1)
+    assert config.units == (4, 16) and without.all() and gated[:, 1].all() and not gated[:, 0].any()
+    assert config.rates[-1] == -0.5
+
+
 @pytest.mark.parametrize("task", told_apart.TASKS)
 def test_sequences_part_where_they_should(task):
     config, wanted = told_apart.Config(), told_apart.TASKS[task]

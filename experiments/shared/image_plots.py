@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.shared.intervals import crossed_interval
 from experiments.shared.runner import seeds_in_words
+from experiments.shared.ticks import label_some
 from hypergrad.style import in_style
 
 
@@ -116,8 +117,7 @@ def plot_data(results, config, ways: dict[str, str], drawn, models, plt):
     draw_by_trainings(losses, results.value, ways.values())
     losses.set(xscale="log", yscale="log")
     for line in (losses.xaxis, losses.yaxis):
-        line.set_major_formatter("{x:g}")
-        line.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "24" else "")
+        label_some(line, "24")
     for m, (axis, model) in enumerate(zip(tests, models)):
         for c, (count, marker) in enumerate(zip(config.counts, "os")):
             error = 100.0 * results.unseen[:, :, m, c, :, 1]

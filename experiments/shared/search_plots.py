@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.shared.intervals import geometric_interval, t_interval
+from experiments.shared.ticks import label_some
 from hypergrad.style import (
     CONSTANT,
     DEFAULT,
@@ -58,8 +59,7 @@ def _plot_equal_cost(results, config, methods, shapes, plt):
         axis.set_ylabel("test loss (nats)")
     lowest = min(np.nanmin(results.value.mean(axis=(0, -1))), results.shaped.mean(axis=(0, -1)).min())
     axes[0, 0].set_ylim(0.8 * lowest, 1.1 * highest)
-    axes[0, 0].yaxis.set_major_formatter("{x:g}")
-    axes[0, 0].yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "23457" else "")
+    label_some(axes[0, 0].yaxis, "23457")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     net = config.net()
     figure.suptitle(

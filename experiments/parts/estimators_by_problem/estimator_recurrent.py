@@ -17,6 +17,7 @@ from hypergrad.meta.estimators.base import value_or_inf
 from hypergrad.runs.parallel import compute
 from hypergrad.style import CYCLE, EXACT, FORWARD, MIXED, PERSISTENT, SMOOTHED, TRUNCATED, in_style
 
+RIGHT = 0.2  # of the norm of the truth; an estimate that is off by less
 NAMES = ("exact", "forward", "truncated", "smoothed", "mixed", "persistent")
 COLOURS = (EXACT, FORWARD, TRUNCATED, SMOOTHED, MIXED, PERSISTENT)
 _WAVES = 35  # the purpose of these random numbers, in seeds (seed, purpose)
@@ -179,6 +180,11 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"error, {name}, {log_lr:g}"] = np.nanmedian(errors(results)[:, p, e])
             found[f"cosine, {name}, {log_lr:g}"] = np.nanmedian(cosines(results)[:, p, e])
             found[f"ratio, {name}, {log_lr:g}"] = np.nanmedian(ratio[:, p, e])
+        right = errors(results)[:, p] < RIGHT
+        exact = right[:, NAMES.index("exact")]
+        found[f"seeds with exact right, {log_lr:g}"] = np.count_nonzero(exact)
+        for name in ("mixed", "truncated"):
+            found[f"of those {name} too, {log_lr:g}"] = np.count_nonzero(exact & right[:, NAMES.index(name)])
     for e, name in enumerate(NAMES):
         found[f"seconds, {name}"] = np.nanmedian(results.seconds[:, :, e])
         found[f"megabytes, {name}"] = results.memory[e] / 1e6
