@@ -172,6 +172,12 @@ def test_the_search_on_the_sweep_of_january(recorded, first):
     edge = locate_edge(f, low, high, values=1_000 - first)
     assert edge.location == pytest.approx(data.edge, abs=0.05)
     assert edge.bracket[0] <= data.edge <= edge.bracket[1] and edge.evaluations <= 40
+    assert edge.reason.endswith("by values 0.002 apart")
+
+
+def test_a_search_over_a_wider_range_says_that_it_looks_less_closely():
+    found = [locate_edge(logistic_map, low, 4.0).reason for low in (3.4, 1.0)]
+    assert "by values 0.0006 apart" in found[0] and "by values 0.003 apart" in found[1]
 
 
 def test_a_single_spike_is_found():

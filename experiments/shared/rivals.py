@@ -111,8 +111,9 @@ def numbers(results: Results, config: Config) -> dict:
             found[f"{what}, {name}, by run"] = by_run
             found[f"{what}, {name}, lowest and highest run"] = by_run.min(), by_run.max()
             found[f"{what}, best descent less {name}"] = crossed_interval(led[best] - losses)
-            if (space := name.removeprefix("CMA-ES, ")) != name and f"descent, {space}" in led:
-                found[f"{what}, descent less {name}"] = crossed_interval(led[f"descent, {space}"] - losses)
+            same_space = f"descent, {name.partition(', ')[2]}"
+            if name in others and same_space in led:
+                found[f"{what}, descent less {name}"] = crossed_interval(led[same_space] - losses)
         found[f"{what}, best descent less best of the others"] = crossed_interval(led[best] - others[rival])
         found[f"{what}, lead over the others"] = crossed_interval(others[rival] - led[best])
         found[f"{what}, worst on one draw"] = results.value[..., c].max()
